@@ -1,0 +1,91 @@
+//! Which addresses are ours, and which of them are sources of `full_nat`.
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use datapath::snapshot::{Addresses, Owned, Pool, SnatRange};
+use model::{Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
+
+/// A range with nothing in it.
+const NO_PORTS: RangeInclusive<u16> = 1..=0;
+
+/// The addresses that are answered for or expected, and why.
+pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
+    let mut addresses = Addresses::default();
+    for (id, port, address) in self_addresses(gateway) {
+        let ports = if is_snat_source(gateway, address) { snat_ports(port) } else { NO_PORTS };
+        let owned = Owned::Port { port: id, snat_first: *ports.start(), snat_last: *ports.end() };
+        addresses.own(address.into(), owned);
+    }
+    for address in gateway.virtual_servers.iter().flat_map(explicit_sources) {
+        addresses.own((*address).into(), Owned::Snat);
+    }
+    for server in &gateway.virtual_servers {
+        let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
+        addresses.own(server.address.into(), Owned::Virtual { available });
+    }
+    for backend in nat_backends(gateway) {
+        addresses.expect_replies_from(backend.into());
+    }
+    addresses
+}
+
+/// The source addresses of a virtual server in `full_nat`; none in the other modes.
+pub(super) fn snat_ranges(gateway: &Gateway, server: &VirtualServer) -> Vec<SnatRange> {
+    let range = |port, address: IpAddr, ports: RangeInclusive<u16>| SnatRange {
+        port,
+        address: address.into(),
+        first: *ports.start(),
+        last: *ports.end(),
+    };
+    match &server.snat {
+        _ if server.mode != Mode::FullNat => Vec::new(),
+        Snat::Auto => self_addresses(gateway)
+            .filter(|(_, _, address)| address.is_ipv4() == server.address.is_ipv4())
+            .map(|(id, port, address)| range(Some(id), address, snat_ports(port)))
+            .collect(),
+        Snat::Addresses(given) => {
+            given.iter().map(|&address| range(None, address, ports_of_source(gateway, address))).collect()
+        }
+    }
+}
+
+fn self_addresses(gateway: &Gateway) -> impl Iterator<Item = (PortId, &model::Port, IpAddr)> {
+    let ports = (0..).map(PortId).zip(&gateway.ports);
+    ports.flat_map(|(id, port)| port.addresses.iter().map(move |net| (id, port, net.addr())))
+}
+
+fn snat_ports(port: &model::Port) -> RangeInclusive<u16> {
+    if port.host { SNAT_PORTS_BESIDE_HOST } else { SNAT_PORTS }
+}
+
+/// The source ports of an address of the configuration's `snat` list, which may be a port's own.
+fn ports_of_source(gateway: &Gateway, source: IpAddr) -> RangeInclusive<u16> {
+    let own = self_addresses(gateway).find(|(_, _, address)| *address == source);
+    own.map_or(SNAT_PORTS, |(_, port, _)| snat_ports(port))
+}
+
+/// Whether `full_nat` uses a port's own address as a source.
+fn is_snat_source(gateway: &Gateway, address: IpAddr) -> bool {
+    gateway.virtual_servers.iter().filter(|server| server.mode == Mode::FullNat).any(|server| match &server.snat {
+        Snat::Auto => server.address.is_ipv4() == address.is_ipv4(),
+        Snat::Addresses(given) => given.contains(&address),
+    })
+}
+
+fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
+    match &server.snat {
+        Snat::Addresses(given) if server.mode == Mode::FullNat => given,
+        _ => &[],
+    }
+}
+
+fn nat_backends(gateway: &Gateway) -> HashSet<IpAddr> {
+    let servers = gateway.virtual_servers.iter().filter(|server| server.mode == Mode::Nat);
+    let pools = servers.filter_map(|server| super::pool_of(gateway, server.pool));
+    pools.flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
+}

@@ -1,0 +1,90 @@
+//! Small configurations for the tests of this crate.
+
+use std::{net::SocketAddr, time::Duration};
+
+use model::{
+    AdminState, Backend, Facing, Gateway, Generation, MacAddress, Mode, Monitor, Pool, PoolId, Port, Profile,
+    Protocol, Snat, VirtualServer,
+};
+
+use crate::compile::{Facts, PortFacts};
+
+/// A backend of weight 1.
+pub(crate) fn backend(address: &str) -> Backend {
+    Backend { address: address.parse().unwrap(), weight: 1, state: AdminState::Enabled }
+}
+
+/// A pool with backends at 10.0.0.1:80 and up.
+pub(crate) fn pool(name: &str, backends: u8) -> Pool {
+    let backends = (1..=backends).map(|n| backend(&format!("10.0.0.{n}:80"))).collect();
+    Pool { name: name.to_owned(), backends, monitors: Vec::new() }
+}
+
+/// The same with a monitor.
+pub(crate) fn monitored_pool(name: &str, backends: u8) -> Pool {
+    Pool { monitors: vec![monitor()], ..pool(name, backends) }
+}
+
+/// A pool with backends at these addresses and a monitor.
+pub(crate) fn pool_at(name: &str, addresses: &[SocketAddr]) -> Pool {
+    let backends = addresses.iter().map(|address| backend(&address.to_string())).collect();
+    Pool { name: name.to_owned(), backends, monitors: vec![monitor()] }
+}
+
+/// A fast one.
+pub(crate) fn monitor() -> Monitor {
+    Monitor {
+        interval: Duration::from_millis(20),
+        timeout: Duration::from_millis(500),
+        fall: 3,
+        rise: 2,
+        port: None,
+    }
+}
+
+/// A port at 10.0.0.254/24 and 2001:db8::fe/64.
+pub(crate) fn port(name: &str) -> Port {
+    Port {
+        name: name.to_owned(),
+        device: format!("net_null_{name}"),
+        addresses: vec!["10.0.0.254/24".parse().unwrap(), "2001:db8::fe/64".parse().unwrap()],
+        gateways: vec!["10.0.0.253".parse().unwrap(), "2001:db8::fd".parse().unwrap()],
+        routes: Vec::new(),
+        last_hop: true,
+        mac: None,
+        queues: None,
+        facing: Facing::Both,
+        host: false,
+        neighbours: Vec::new(),
+        mtu: 1500,
+    }
+}
+
+/// A `nat` virtual server on TCP port 80 of 192.0.2.1.
+pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
+    VirtualServer {
+        name: name.to_owned(),
+        address: "192.0.2.1".parse().unwrap(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        mode: Mode::Nat,
+        snat: Snat::Auto,
+        profile: Profile::default(),
+        pool: PoolId(pool),
+    }
+}
+
+/// One port and these pools, each behind a virtual server of its name, at TCP ports 80 and up.
+pub(crate) fn gateway(pools: impl IntoIterator<Item = Pool>) -> Gateway {
+    let pools: Vec<_> = pools.into_iter().collect();
+    let numbered = (0u16..).zip(&pools);
+    let virtual_servers =
+        numbered.map(|(n, pool)| VirtualServer { port: 80 + n, ..virtual_server(&pool.name, n.into()) }).collect();
+    Gateway { ports: vec![port("uplink")], pools, virtual_servers }
+}
+
+/// Facts that fit it.
+pub(crate) fn facts() -> Facts {
+    let port = PortFacts { mac: MacAddress([2, 0, 0, 0, 0, 1]), mtu: 1500, device: Default::default() };
+    Facts { generation: Generation(1), workers: 2, seed: [7; 16], ports: vec![port] }
+}

@@ -1,0 +1,40 @@
+//! The program `tidegate`: its command line, and the order in which a gateway starts and stops.
+//!
+//! [`main`] is one `match` over all that the program can do; each subcommand is a file of [`command`]. `run` is the only
+//! one that touches a device: [`gateway`] plans, starts and stops it, [`kernel`] changes the kernel's interfaces, and
+//! takes back what it changed.
+//!
+//! What it leaves to others: what a packet undergoes (`datapath`), what the configuration means (`config`), health and
+//! the API (`control`), DPDK (`dpdk`).
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod command;
+mod failure;
+mod gateway;
+mod kernel;
+mod table;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => command::run::run(&arguments),
+        Command::Check(arguments) => command::check::check(&arguments),
+        Command::Schema => command::schema::schema(),
+        Command::VirtualServer(noun) => command::list::virtual_servers(&noun.list()),
+        Command::Pool(noun) => command::list::pools(&noun.list()),
+        Command::Backend(noun) => command::list::backends(&noun.list()),
+        Command::Flow(noun) => command::list::flows(&noun.list()),
+        Command::Worker(noun) => command::list::workers(&noun.list()),
+        Command::Drop(noun) => command::list::drops(&noun.list()),
+        Command::Version => command::version::version(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

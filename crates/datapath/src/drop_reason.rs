@@ -1,0 +1,195 @@
+//! Why a packet was not forwarded.
+//!
+//! Every refusal has exactly one reason, and every reason is a counter whose name is derived from the variant: adding a
+//! variant adds the counter, its documentation and its row in `tidegate drop list`.
+
+use std::fmt;
+
+use wire::Refusal;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident,)*) => {
+        /// The one cause for which a packet was not forwarded.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DropReason {
+            /// Its headers are malformed; [`Refusal`] says how.
+            Malformed(Refusal),
+            $($(#[doc = $doc])+ $variant,)*
+        }
+
+        /// The variants besides `Malformed`, as numbers.
+        enum Number { $($variant,)* }
+
+        /// Reasons besides `Malformed`, with the text of their documentation.
+        const OWN: &[(DropReason, &str, &str)] =
+            &[$((DropReason::$variant, stringify!($variant), concat!($($doc),+)),)*];
+
+        impl DropReason {
+            /// How many reasons there are.
+            pub const COUNT: usize = Refusal::ALL.len() + OWN.len();
+
+            /// The position of this reason's counter, less than [`Self::COUNT`].
+            #[must_use]
+            pub const fn index(self) -> usize {
+                match self {
+                    Self::Malformed(refusal) => refusal as usize,
+                    $(Self::$variant => Refusal::ALL.len() + Number::$variant as usize,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The destination MAC address is another machine's.
+    DestinationMacNotOurs,
+    /// A unicast packet came in a broadcast or multicast frame (RFC 1122, 3.3.6).
+    GroupFrameUnicastPacket,
+    /// The source MAC address is a group address.
+    SourceMacGroup,
+    /// The EtherType is none of IPv4, IPv6, ARP.
+    EtherTypeUnknown,
+    /// An 802.3 frame with a length instead of an EtherType.
+    EtherTypeIsLength,
+    /// The VLAN id is not configured on the port.
+    VlanUnknown,
+    /// More than one VLAN tag.
+    VlanStacked,
+    /// The capture ring of a software port cut the frame.
+    FrameCut,
+    /// The frame is larger than the port that it would leave by takes (a sender's segmentation offload is on).
+    FrameOverMtu,
+    /// The headers lie in too many segments to be gathered.
+    HeadersScattered,
+    /// The source address can be nobody's: this network, loopback, multicast, reserved (RFC 1812, 5.3.7).
+    SourceMartian,
+    /// The source address is one of ours.
+    SourceIsOurs,
+    /// The destination address can be nobody's.
+    DestinationMartian,
+    /// A broadcast or multicast that nobody here listens to.
+    DestinationGroup,
+    /// The destination is no virtual server.
+    NoVirtualServer,
+    /// The destination is one of our own addresses, and nothing listens there.
+    NoListener,
+    /// The L4 protocol is not balanced.
+    ProtocolUnsupported,
+    /// A fragment: its ports are not known.
+    Fragment,
+    /// An ICMP message that is neither answered nor translated.
+    IcmpUnsupported,
+    /// The device found the L4 checksum wrong.
+    TransportChecksum,
+    /// A packet in mid-conversation that belongs to no flow.
+    NoFlow,
+    /// No backend of the pool takes new flows.
+    NoBackend,
+    /// The flow's backend was removed or disabled.
+    BackendRemoved,
+    /// The worker's flow table has no room.
+    FlowTableFull,
+    /// Another flow has the same addresses and ports on the backend's side.
+    FlowCollision,
+    /// No SNAT port is free for this backend.
+    SnatExhausted,
+    /// The time to live ended here.
+    TtlExpired,
+    /// No network, route or gateway leads to the next hop.
+    NoRoute,
+    /// The next hop did not answer ARP or neighbour solicitations.
+    NeighbourUnreachable,
+    /// Too many packets wait for next hops to answer.
+    NeighbourQueueFull,
+    /// Too many next hops to remember.
+    NeighbourTableFull,
+    /// ARP that asks for, or tells of, somebody else.
+    ArpNotForUs,
+    /// Neighbour discovery that asks for, or tells of, somebody else.
+    NdNotForUs,
+    /// The transmit queue had no room.
+    TransmitQueueFull,
+    /// The host twin's queue had no room.
+    HostQueueFull,
+    /// The ring to the flow's owner had no room.
+    HandOverFull,
+    /// The gateway stopped with the packet in its hands.
+    Shutdown,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their counters.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let malformed = Refusal::ALL.iter().map(|&refusal| Self::Malformed(refusal));
+        malformed.chain(OWN.iter().map(|&(reason, ..)| reason))
+    }
+
+    /// The name in counters, tables and JSON: the variant in snake case.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Malformed(refusal) => refusal.name().to_string(),
+            _ => self.own().map_or_else(String::new, |(variant, _)| snake_case(variant)),
+        }
+    }
+
+    /// What it means, in a sentence.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Malformed(refusal) => refusal.description(),
+            _ => self.own().map_or("", |(_, text)| text.trim()),
+        }
+    }
+
+    fn own(self) -> Option<(&'static str, &'static str)> {
+        let index = self.index().checked_sub(Refusal::ALL.len())?;
+        OWN.get(index).map(|&(_, variant, text)| (variant, text))
+    }
+}
+
+impl From<Refusal> for DropReason {
+    fn from(refusal: Refusal) -> Self {
+        Self::Malformed(refusal)
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+fn snake_case(camel: &str) -> String {
+    let mut name = String::with_capacity(camel.len() + 4);
+    for letter in camel.chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter_name_and_description() {
+        let all: Vec<_> = DropReason::all().collect();
+        assert_eq!(all.len(), DropReason::COUNT);
+        for (position, reason) in all.iter().enumerate() {
+            assert_eq!(reason.index(), position, "{reason}");
+            assert!(!reason.description().is_empty(), "{reason}");
+        }
+        assert_eq!(all.iter().map(|reason| reason.name()).collect::<HashSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn a_name_is_the_variant_in_snake_case() {
+        assert_eq!(DropReason::NoVirtualServer.to_string(), "no_virtual_server");
+    }
+}

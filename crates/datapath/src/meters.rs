@@ -1,0 +1,192 @@
+//! What a worker counts.
+//!
+//! One set per worker, written by it alone and read by control at any time (`meter` says how). Conservation holds over the
+//! sum of all workers whenever they are between two turns:
+//!
+//! `rx + from_host + originated == tx + to_host + Σ drops + absorbed + held`
+//!
+//! and for one worker with `handed_in` on the left and `handed_out` on the right.
+
+use meter::{Counter, Gauge, Histogram};
+use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
+
+use crate::DropReason;
+
+/// All counters of one worker.
+pub struct WorkerMeters {
+    /// By [`PortId`].
+    pub ports: Box<[PortMeters]>,
+    /// Packets, by [`DropReason::index`].
+    pub drops: Box<[Counter]>,
+    /// By [`VirtualServerId`].
+    pub virtual_servers: Box<[TrafficMeters]>,
+    /// By [`BackendId`].
+    pub backends: Box<[TrafficMeters]>,
+    /// Frames made here: ARP requests, neighbour solicitations, answers beyond the packet that they replace.
+    pub originated_frames: Counter,
+    /// Frames that were for the gateway itself.
+    pub absorbed_frames: Counter,
+    /// Frames that wait for a next hop.
+    pub held_frames: Gauge,
+    /// Frames that came from other workers.
+    pub handed_in_frames: Counter,
+    /// Frames that went to the workers that own their flows.
+    pub handed_out_frames: Counter,
+    /// L4 checksums completed on behalf of a sender on this host.
+    pub completed_checksums: Counter,
+    /// Packets of flows that the table had no room for, forwarded by hash (`dsr`).
+    pub untracked_packets: Counter,
+    /// Entries in the flow table.
+    pub flows: Gauge,
+    /// Entries that the flow table has room for.
+    pub flows_capacity: Gauge,
+    /// Flows removed because they were silent too long.
+    pub flows_expired: Counter,
+    /// Turns.
+    pub polls: Counter,
+    /// Turns that found nothing to do.
+    pub idle_polls: Counter,
+    /// Ticks spent in turns that found something to do.
+    pub busy_cycles: Counter,
+    /// Ticks spent in turns that found nothing to do, yielding included.
+    pub idle_cycles: Counter,
+    /// The snapshot that the worker runs with.
+    pub generation: Gauge,
+    /// From a burst's receipt to its transmission, in ticks.
+    pub residence_cycles: Histogram,
+}
+
+/// Counters of one port on one worker.
+#[derive(Default)]
+pub struct PortMeters {
+    /// Frames received.
+    pub rx_frames: Counter,
+    /// Bytes received.
+    pub rx_bytes: Counter,
+    /// Frames that the transmit queue took.
+    pub tx_frames: Counter,
+    /// Bytes that the transmit queue took.
+    pub tx_bytes: Counter,
+    /// Frames that the host twin's queue took.
+    pub to_host_frames: Counter,
+    /// Frames that the host twin sent.
+    pub from_host_frames: Counter,
+}
+
+/// Counters of one virtual server or backend on one worker.
+#[derive(Default)]
+pub struct TrafficMeters {
+    /// Flows opened.
+    pub flows_opened: Counter,
+    /// Flows ended.
+    pub flows_closed: Counter,
+    /// Packets from clients.
+    pub packets_in: Counter,
+    /// Bytes from clients, IP headers included.
+    pub bytes_in: Counter,
+    /// Packets to clients.
+    pub packets_out: Counter,
+    /// Bytes to clients, IP headers included.
+    pub bytes_out: Counter,
+}
+
+impl WorkerMeters {
+    /// All counters at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            ports: zeroed(MAX_PORTS),
+            drops: zeroed(DropReason::COUNT),
+            virtual_servers: zeroed(MAX_VIRTUAL_SERVERS),
+            backends: zeroed(MAX_BACKENDS),
+            originated_frames: Counter::default(),
+            absorbed_frames: Counter::default(),
+            held_frames: Gauge::default(),
+            handed_in_frames: Counter::default(),
+            handed_out_frames: Counter::default(),
+            completed_checksums: Counter::default(),
+            untracked_packets: Counter::default(),
+            flows: Gauge::default(),
+            flows_capacity: Gauge::default(),
+            flows_expired: Counter::default(),
+            polls: Counter::default(),
+            idle_polls: Counter::default(),
+            busy_cycles: Counter::default(),
+            idle_cycles: Counter::default(),
+            generation: Gauge::default(),
+            residence_cycles: Histogram::default(),
+        }
+    }
+
+    /// The counters of a port.
+    #[must_use]
+    pub fn port(&self, id: PortId) -> Option<&PortMeters> {
+        self.ports.get(id.index())
+    }
+
+    /// The counters of a virtual server.
+    #[must_use]
+    pub fn virtual_server(&self, id: VirtualServerId) -> Option<&TrafficMeters> {
+        self.virtual_servers.get(id.index())
+    }
+
+    /// The counters of a backend.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&TrafficMeters> {
+        self.backends.get(id.index())
+    }
+
+    /// Counts packets that were dropped.
+    pub fn drop_packets(&self, reason: DropReason, packets: u64) {
+        if let Some(counter) = self.drops.get(reason.index()) {
+            counter.add(packets);
+        }
+    }
+
+    /// What stands on both sides of the conservation identity, of this worker alone.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        let ports = |read: fn(&PortMeters) -> &Counter| self.ports.iter().map(|port| read(port).read()).sum::<u64>();
+        Balance {
+            entered: ports(|port| &port.rx_frames)
+                + ports(|port| &port.from_host_frames)
+                + self.originated_frames.read()
+                + self.handed_in_frames.read(),
+            left: ports(|port| &port.tx_frames)
+                + ports(|port| &port.to_host_frames)
+                + self.drops.iter().map(Counter::read).sum::<u64>()
+                + self.absorbed_frames.read()
+                + self.handed_out_frames.read(),
+            held: self.held_frames.read(),
+        }
+    }
+}
+
+impl Default for WorkerMeters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The conservation identity: `entered == left + held` between two turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Balance {
+    /// Frames received, sent by the host, made here, or handed in.
+    pub entered: u64,
+    /// Frames transmitted, given to the host, dropped, absorbed, or handed out.
+    pub left: u64,
+    /// Frames that wait.
+    pub held: u64,
+}
+
+impl Balance {
+    /// Whether every packet is accounted for.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.entered == self.left + self.held
+    }
+}
+
+fn zeroed<T: Default>(length: usize) -> Box<[T]> {
+    std::iter::repeat_with(T::default).take(length).collect()
+}

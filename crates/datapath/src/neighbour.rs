@@ -1,0 +1,403 @@
+//! Next hops and their MAC addresses: a sans-I/O state machine for ARP (RFC 826) and neighbour discovery (RFC 4861, 7.3).
+//!
+//! Each worker has its own table and keeps it without control. Packets whose next hop is not known yet wait here, a
+//! bounded number of them; they leave in the order in which they came, before later ones.
+//!
+//! What must stay true:
+//!
+//! - An entry stays at its position until it is reused, and then its version changes, so that a position remembered in a
+//!   flow is either right or known to be stale.
+//! - Only what was asked for is learned (an answer to a solicitation creates nothing), and a given entry is never changed.
+//!
+//! What it leaves to others: making frames of [`Solicitation`]s (`solicit`), reading answers (`answer`).
+
+mod held;
+
+use arrayvec::ArrayVec;
+use foldhash::fast::FixedState;
+use model::{Address, MacAddress, Millis, PortId};
+
+pub(crate) use self::held::{HELD, Held};
+use crate::{DropReason, Snapshot, snapshot::Lookup};
+
+/// Next hops that a worker remembers.
+const CAPACITY: usize = 8192;
+/// Entries looked at to make room for a new one.
+const EVICTION_SCAN: usize = 64;
+/// Solicitations that wait to be sent; more are asked for again by the next timer.
+const SOLICITATIONS: usize = 32;
+/// RFC 4861, 10: RETRANS_TIMER
+const RETRANSMIT: u64 = 1_000;
+/// RFC 4861, 10: MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT
+const ATTEMPTS: u8 = 3;
+/// RFC 4861, 10: REACHABLE_TIME
+const REACHABLE: u64 = 30_000;
+/// How long nobody is asked after nobody answered; packets that need the hop are dropped meanwhile.
+const FAILED: u64 = 1_000;
+
+/// A next hop: a neighbour of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// The port by which it is reached.
+    pub port: PortId,
+    /// Its IP address.
+    pub address: Address,
+}
+
+/// Where in the table a next hop is: position and version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NeighbourIndex(pub(crate) u32);
+
+impl NeighbourIndex {
+    /// Points at no entry: no entry has version 0.
+    pub(crate) const NONE: Self = Self(0);
+
+    const fn new(position: usize, version: u16) -> Self {
+        Self((version as u32) << 16 | position as u32)
+    }
+
+    const fn position(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    const fn version(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+}
+
+/// A question to send: who has `hop.address`?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Solicitation {
+    pub(crate) hop: Hop,
+    /// Whom to ask; `None`: everybody on the link.
+    pub(crate) to: Option<MacAddress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Asked, and nothing known: packets wait.
+    Incomplete { sent: u8, next: Millis },
+    /// Confirmed not long ago.
+    Reachable { until: Millis },
+    /// Confirmed long ago; asked again when it is used.
+    Stale,
+    /// Asked again while it is still used.
+    Probe { sent: u8, next: Millis },
+    /// Given by the configuration.
+    Given,
+    /// Nobody answered.
+    Failed { until: Millis },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hop: Hop,
+    mac: MacAddress,
+    state: State,
+    version: u16,
+    used: bool,
+    waiting: u8,
+}
+
+impl Entry {
+    const fn is_usable(&self) -> bool {
+        matches!(self.state, State::Reachable { .. } | State::Stale | State::Probe { .. } | State::Given)
+    }
+
+    const fn is_evictable(&self) -> bool {
+        matches!(self.state, State::Stale | State::Failed { .. }) && !self.used && self.waiting == 0
+    }
+}
+
+/// What an answer or a colleague says of a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The hop.
+    pub hop: Hop,
+    /// Its Ethernet address.
+    pub mac: MacAddress,
+}
+
+/// A worker's next hops.
+pub(crate) struct Neighbours<F> {
+    entries: Vec<Entry>,
+    positions: Lookup<Hop, u16>,
+    held: ArrayVec<Held<F>, HELD>,
+    solicitations: ArrayVec<Solicitation, SOLICITATIONS>,
+    timer_cursor: usize,
+    eviction_cursor: usize,
+}
+
+impl<F> Neighbours<F> {
+    /// An empty table. All memory it will ever need is allocated here: twice the room, so that the map never grows.
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: Vec::with_capacity(CAPACITY),
+            positions: Lookup::with_capacity_and_hasher(2 * CAPACITY, FixedState::default()),
+            held: ArrayVec::new(),
+            solicitations: ArrayVec::new(),
+            timer_cursor: 0,
+            eviction_cursor: 0,
+        }
+    }
+
+    /// Takes over the entries that the configuration gives; those that it no longer gives are resolved from now on.
+    pub(crate) fn adopt(&mut self, snapshot: &Snapshot, now: Millis) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.state == State::Given) {
+            entry.state = State::Stale;
+        }
+        for (id, port) in snapshot.port_ids().zip(&snapshot.ports) {
+            for &(address, mac) in &port.neighbours {
+                let hop = Hop { port: id, address };
+                if let Some(entry) = self.position(hop).and_then(|position| self.entries.get_mut(position)) {
+                    entry.mac = mac;
+                    entry.state = State::Given;
+                } else {
+                    // A full table of given entries is a configuration that `config` refuses.
+                    let _ = self.insert(hop, mac, State::Given, now);
+                }
+            }
+        }
+    }
+
+    /// The MAC address at a position, when it is known. Marks the entry used, so that it is kept confirmed.
+    #[inline]
+    pub(crate) fn mac(&mut self, index: NeighbourIndex) -> Option<MacAddress> {
+        let entry = self.entries.get_mut(index.position())?;
+        if entry.version != index.version() || !entry.is_usable() {
+            return None;
+        }
+        entry.used = true;
+        Some(entry.mac)
+    }
+
+    /// Whether a hop is known not to answer.
+    pub(crate) fn has_failed(&self, hop: Hop) -> bool {
+        let entry = self.position(hop).and_then(|position| self.entries.get(position));
+        entry.is_some_and(|entry| matches!(entry.state, State::Failed { .. }))
+    }
+
+    /// Where a hop is in the table. A hop that is not there yet is entered, and asked for.
+    pub(crate) fn resolve(&mut self, hop: Hop, now: Millis) -> Result<NeighbourIndex, DropReason> {
+        let Some(position) = self.position(hop) else {
+            let index = self.insert(hop, MacAddress::default(), State::Incomplete { sent: 1, next: now.after(RETRANSMIT) }, now)?;
+            self.ask(Solicitation { hop, to: None });
+            return Ok(index);
+        };
+        let entry = self.entries.get_mut(position).ok_or(DropReason::NeighbourTableFull)?;
+        let index = NeighbourIndex::new(position, entry.version);
+        match entry.state {
+            State::Failed { until } if now < until => return Err(DropReason::NeighbourUnreachable),
+            State::Failed { .. } => {
+                entry.state = State::Incomplete { sent: 1, next: now.after(RETRANSMIT) };
+                self.ask(Solicitation { hop, to: None });
+            }
+            State::Stale => {
+                entry.used = true;
+                entry.state = State::Probe { sent: 1, next: now.after(RETRANSMIT) };
+                let to = Some(entry.mac);
+                self.ask(Solicitation { hop, to });
+            }
+            _ => entry.used = true,
+        }
+        Ok(index)
+    }
+
+    /// Takes an answer, or what a neighbour says of itself in a question to us. Changes what is already there, never what
+    /// is given; with `create` it enters what is not there (facts that another worker had asked for).
+    /// Whether something was learned that others may want to know.
+    pub(crate) fn learn(&mut self, fact: Fact, create: bool, now: Millis) -> bool {
+        let reachable = State::Reachable { until: now.after(REACHABLE) };
+        let Some(entry) = self.position(fact.hop).and_then(|position| self.entries.get_mut(position)) else {
+            return create && self.insert(fact.hop, fact.mac, reachable, now).is_ok();
+        };
+        if entry.state == State::Given {
+            return false;
+        }
+        entry.mac = fact.mac;
+        entry.state = reachable;
+        true
+    }
+
+    /// Runs the timers of at most `budget` entries. Hops that do not answer give up what waits for them to `drop`.
+    pub(crate) fn run_timers(&mut self, now: Millis, budget: usize, drop: impl FnMut(F)) {
+        let mut failed = false;
+        for _ in 0..budget.min(self.entries.len()) {
+            self.timer_cursor = if self.timer_cursor + 1 < self.entries.len() { self.timer_cursor + 1 } else { 0 };
+            failed |= self.run_timer(self.timer_cursor, now);
+        }
+        if failed {
+            self.drop_held_for_failed(drop);
+        }
+    }
+
+    /// Runs one entry's timer; true when the hop has just failed.
+    fn run_timer(&mut self, position: usize, now: Millis) -> bool {
+        if self.solicitations.is_full() {
+            return false;
+        }
+        let Some(entry) = self.entries.get_mut(position) else { return false };
+        let again = now.after(RETRANSMIT);
+        match entry.state {
+            State::Incomplete { sent, next } | State::Probe { sent, next } if now >= next && sent >= ATTEMPTS => {
+                entry.state = State::Failed { until: now.after(FAILED) };
+                entry.used = false;
+                return true;
+            }
+            State::Incomplete { sent, next } if now >= next => {
+                entry.state = State::Incomplete { sent: sent + 1, next: again };
+                self.ask(Solicitation { hop: self.entries.get(position).map_or(NOWHERE, |entry| entry.hop), to: None });
+            }
+            State::Probe { sent, next } if now >= next => {
+                entry.state = State::Probe { sent: sent + 1, next: again };
+                let question = Solicitation { hop: entry.hop, to: Some(entry.mac) };
+                self.ask(question);
+            }
+            State::Reachable { until } if now >= until && entry.used => {
+                entry.used = false;
+                entry.state = State::Probe { sent: 1, next: again };
+                let question = Solicitation { hop: entry.hop, to: Some(entry.mac) };
+                self.ask(question);
+            }
+            State::Reachable { until } if now >= until => entry.state = State::Stale,
+            _ => {}
+        }
+        false
+    }
+
+    /// The questions that wait to be sent.
+    pub(crate) fn take_solicitations(&mut self) -> ArrayVec<Solicitation, SOLICITATIONS> {
+        std::mem::take(&mut self.solicitations)
+    }
+
+    fn ask(&mut self, question: Solicitation) {
+        // Without room the question is not lost: the entry's timer asks again.
+        let _ = self.solicitations.try_push(question);
+    }
+
+    fn position(&self, hop: Hop) -> Option<usize> {
+        self.positions.get(&hop).map(|&position| usize::from(position))
+    }
+
+    fn insert(&mut self, hop: Hop, mac: MacAddress, state: State, _now: Millis) -> Result<NeighbourIndex, DropReason> {
+        let entry = Entry { hop, mac, state, version: 1, used: true, waiting: 0 };
+        if self.entries.len() < CAPACITY {
+            let position = self.entries.len();
+            self.entries.push(entry);
+            self.positions.insert(hop, position as u16);
+            return Ok(NeighbourIndex::new(position, entry.version));
+        }
+        let position = self.evictable().ok_or(DropReason::NeighbourTableFull)?;
+        let old = self.entries.get_mut(position).ok_or(DropReason::NeighbourTableFull)?;
+        let version = old.version.checked_add(1).unwrap_or(1);
+        self.positions.remove(&old.hop);
+        *old = Entry { version, ..entry };
+        self.positions.insert(hop, position as u16);
+        Ok(NeighbourIndex::new(position, version))
+    }
+
+    fn evictable(&mut self) -> Option<usize> {
+        for _ in 0..EVICTION_SCAN {
+            self.eviction_cursor = (self.eviction_cursor + 1) % CAPACITY;
+            if self.entries.get(self.eviction_cursor).is_some_and(Entry::is_evictable) {
+                return Some(self.eviction_cursor);
+            }
+        }
+        None
+    }
+}
+
+const NOWHERE: Hop = Hop { port: PortId(0), address: Address::UNSPECIFIED };
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+    fn hop(last: u8) -> Hop {
+        Hop { port: PortId(0), address: IpAddr::from([10, 0, 0, last]).into() }
+    }
+
+    fn table() -> Neighbours<u8> {
+        Neighbours::new()
+    }
+
+    #[test]
+    fn a_hop_is_asked_for_and_then_known() {
+        let mut table = table();
+        let index = table.resolve(hop(1), Millis(0)).unwrap();
+        assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: None }]);
+        assert_eq!(table.mac(index), None);
+        assert!(table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5)));
+        assert_eq!(table.mac(index), Some(MAC));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_learned() {
+        let mut table = table();
+        assert!(!table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0)));
+        assert!(table.positions.is_empty());
+    }
+
+    #[test]
+    fn a_silent_hop_fails_and_what_waits_is_dropped() {
+        let mut table = table();
+        let index = table.resolve(hop(1), Millis(0)).unwrap();
+        assert!(table.hold(index, 7, hop(1).port).is_ok());
+        let mut dropped = Vec::new();
+        for second in 1..=3 {
+            table.run_timers(Millis(second * RETRANSMIT), 8, |frame| dropped.push(frame));
+        }
+        assert_eq!(dropped, [7]);
+        assert_eq!(table.resolve(hop(1), Millis(3 * RETRANSMIT + 1)), Err(DropReason::NeighbourUnreachable));
+        assert!(table.resolve(hop(1), Millis(5 * RETRANSMIT)).is_ok(), "it is asked again later");
+    }
+
+    #[test]
+    fn what_waits_leaves_in_order() {
+        let mut table = table();
+        let (one, two) = (table.resolve(hop(1), Millis(0)).unwrap(), table.resolve(hop(2), Millis(0)).unwrap());
+        for (index, frame) in [(one, 1), (two, 2), (one, 3)] {
+            assert!(table.hold(index, frame, PortId(0)).is_ok());
+        }
+        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(1));
+        let mut released = Vec::new();
+        table.release(|frame, _, mac| released.push((frame, mac)));
+        assert_eq!(released, [(1, MAC), (3, MAC)]);
+        assert_eq!(table.held(), 1);
+    }
+
+    #[test]
+    fn a_hop_that_is_used_is_confirmed_again() {
+        let mut table = table();
+        let index = table.resolve(hop(1), Millis(0)).unwrap();
+        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
+        table.take_solicitations();
+        assert_eq!(table.mac(index), Some(MAC));
+        table.run_timers(Millis(REACHABLE), 8, drop);
+        assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
+        assert_eq!(table.mac(index), Some(MAC), "it is used while it is asked");
+    }
+
+    #[test]
+    fn a_full_table_makes_room_only_where_nobody_is_hurt() {
+        let mut table = table();
+        for number in 0..CAPACITY as u32 {
+            let address = IpAddr::from(number.to_be_bytes()).into();
+            table.resolve(Hop { port: PortId(0), address }, Millis(0)).unwrap();
+        }
+        let one_more = Hop { port: PortId(1), address: hop(1).address };
+        assert_eq!(table.resolve(one_more, Millis(0)), Err(DropReason::NeighbourTableFull));
+        for second in 1..=3 {
+            for _ in 0..CAPACITY {
+                table.run_timers(Millis(second * RETRANSMIT), 16, drop);
+                table.take_solicitations();
+            }
+        }
+        let index = table.resolve(one_more, Millis(10_000)).unwrap();
+        assert_eq!(index.version(), 2);
+    }
+}

@@ -1,0 +1,82 @@
+//! Where frames go when a burst is done: to ports, to host twins, to other workers, or back to the pool.
+
+use model::{MAX_PORTS, PortId, WorkerId};
+use nic::{Burst, Frame, MAX_BURST};
+
+/// Bursts in a lane: one turn can at most release all that was held, forward a burst and ask as many questions.
+const BURSTS: usize = 8;
+
+/// Frames that leave one after the other by one queue.
+pub struct Lane<F> {
+    bursts: [Burst<F>; BURSTS],
+    last: usize,
+}
+
+impl<F> Lane<F> {
+    fn new() -> Self {
+        Self { bursts: std::array::from_fn(|_| Burst::new_const()), last: 0 }
+    }
+
+    /// Appends a frame; gives it back when the lane is full.
+    pub(crate) fn push(&mut self, frame: F) -> Result<(), F> {
+        if self.bursts.get(self.last).is_some_and(|burst| burst.len() == MAX_BURST) && self.last + 1 < BURSTS {
+            self.last += 1;
+        }
+        match self.bursts.get_mut(self.last) {
+            Some(burst) => burst.try_push(frame).map_err(|full| full.element()),
+            None => Err(frame),
+        }
+    }
+
+    /// The bursts that wait, in order. Whoever takes them leaves them empty.
+    pub fn bursts(&mut self) -> impl Iterator<Item = &mut Burst<F>> {
+        let used = self.last + 1;
+        self.last = 0;
+        self.bursts.iter_mut().take(used).filter(|burst| !burst.is_empty())
+    }
+}
+
+/// All that leaves the datapath in one turn.
+pub struct Outputs<F> {
+    ports: Vec<Lane<F>>,
+    hosts: Vec<Lane<F>>,
+    workers: Vec<Burst<(PortId, F)>>,
+    /// Frames without a future, freed together.
+    pub dropped: Burst<F>,
+}
+
+impl<F: Frame> Outputs<F> {
+    /// Room for all ports and `workers`. Everything is allocated here.
+    #[must_use]
+    pub fn new(workers: u8) -> Self {
+        Self {
+            ports: (0..MAX_PORTS).map(|_| Lane::new()).collect(),
+            hosts: (0..MAX_PORTS).map(|_| Lane::new()).collect(),
+            workers: (0..workers).map(|_| Burst::new_const()).collect(),
+            dropped: Burst::new_const(),
+        }
+    }
+
+    /// What leaves by a port.
+    pub fn port(&mut self, id: PortId) -> Option<&mut Lane<F>> {
+        self.ports.get_mut(id.index())
+    }
+
+    /// What the host twin of a port takes.
+    pub fn host(&mut self, id: PortId) -> Option<&mut Lane<F>> {
+        self.hosts.get_mut(id.index())
+    }
+
+    /// What another worker takes, with the port that it came by.
+    pub fn worker(&mut self, id: WorkerId) -> Option<&mut Burst<(PortId, F)>> {
+        self.workers.get_mut(id.index())
+    }
+
+    /// Puts a frame among those to be freed.
+    pub fn free(&mut self, frame: F) {
+        if let Err(full) = self.dropped.try_push(frame) {
+            F::free(&mut self.dropped);
+            self.dropped.push(full.element());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Which worker a packet's flow belongs to, decided from the packet and the snapshot alone, so that all workers agree.
+//!
+//! - `nat`: the client's address and port name the owner, in both directions.
+//! - `full_nat`: the worker that received the client's first packet owns the flow; it took a SNAT port that names it.
+//! - `dsr`: whoever receives the packet owns the flow; only one direction passes.
+//!
+//! A packet of a flow that is found in the own table never gets here.
+
+use flow::FlowKey;
+use model::{Address, Mode, SNAT_PORTS, WorkerId};
+
+use crate::{Snapshot, snapshot::Owned};
+
+/// The worker that owns the flow of a packet; `None` when any worker may.
+pub(crate) fn owner(snapshot: &Snapshot, key: &FlowKey) -> Option<WorkerId> {
+    if let Some((_, server)) = snapshot.service(key) {
+        return match server.mode {
+            Mode::Nat => Some(owner_by_client(snapshot, key.source, key.source_port, key.protocol)),
+            Mode::FullNat | Mode::Dsr => None,
+        };
+    }
+    if let Some(owned) = snapshot.addresses.owner(key.destination) {
+        return owned
+            .is_snat_port(key.destination_port)
+            .then(|| owner_by_snat_port(first_snat_port(owned), key.destination_port, snapshot.workers));
+    }
+    let is_reply = snapshot.is_nat_backend(key.source);
+    is_reply.then(|| owner_by_client(snapshot, key.destination, key.destination_port, key.protocol))
+}
+
+/// The owner of a `nat` flow.
+fn owner_by_client(snapshot: &Snapshot, address: Address, port: u16, protocol: u8) -> WorkerId {
+    let client = FlowKey { source: address, source_port: port, protocol, ..FlowKey::default() };
+    let high = snapshot.hash_key.hash(&client) >> 32;
+    WorkerId((high * u64::from(snapshot.workers) >> 32) as u8)
+}
+
+/// The owner of a `full_nat` flow: SNAT ports go round the workers.
+pub(crate) const fn owner_by_snat_port(first: u16, port: u16, workers: u8) -> WorkerId {
+    match port.saturating_sub(first).checked_rem(workers as u16) {
+        Some(worker) => WorkerId(worker as u8),
+        None => WorkerId(0),
+    }
+}
+
+fn first_snat_port(owned: Owned) -> u16 {
+    match owned {
+        Owned::Port { snat_first, .. } => snat_first,
+        Owned::Snat | Owned::Virtual { .. } => *SNAT_PORTS.start(),
+    }
+}

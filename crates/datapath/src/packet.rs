@@ -1,0 +1,82 @@
+//! What the passes know of each packet of a burst, side by side with the frames.
+
+use arrayvec::ArrayVec;
+use flow::{FlowIndex, FlowKey, Found};
+use model::PortId;
+use nic::MAX_BURST;
+
+use crate::{Verdict, neighbour::NeighbourIndex};
+
+/// What a packet turned out to be when it was parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// TCP or UDP with ports: it may belong to a flow.
+    Balanced,
+    /// ARP.
+    Arp,
+    /// ICMP or ICMPv6.
+    Icmp,
+    /// Any other L4 protocol.
+    Other,
+}
+
+/// Where the headers of one packet lie. Offsets count from the first byte of the frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) kind: Kind,
+    pub(crate) v6: bool,
+    /// Of the IP header, or of the ARP message.
+    pub(crate) network: u8,
+    /// Of the L4 header.
+    pub(crate) transport: u16,
+    /// Bytes of the IP packet, its header included.
+    pub(crate) length: u16,
+    /// TTL or hop limit.
+    pub(crate) ttl: u8,
+    /// TCP flags; 0 for all else.
+    pub(crate) flags: u8,
+}
+
+/// How far a packet has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing is known but its headers.
+    Parsed,
+    /// It belongs to a flow, or is the first of a new one, and goes to the backend.
+    ToBackend(FlowIndex),
+    /// It belongs to a flow and goes to the client.
+    ToClient(FlowIndex),
+    /// It is rewritten and leaves by the port to the hop, whose MAC address is still to be written.
+    ToHop(PortId, NeighbourIndex),
+    /// It is complete but for its next hop, which has yet to answer.
+    Wait(PortId, NeighbourIndex),
+    /// Nothing more is to be done but what the verdict says.
+    Done(Verdict),
+}
+
+/// The packets of a burst: one array per thing known, at the position of the frame.
+pub(crate) struct Packets {
+    pub(crate) packets: ArrayVec<Packet, MAX_BURST>,
+    pub(crate) steps: ArrayVec<Step, MAX_BURST>,
+    pub(crate) keys: ArrayVec<FlowKey, MAX_BURST>,
+    pub(crate) hashes: [u64; MAX_BURST],
+    pub(crate) found: [Option<Found>; MAX_BURST],
+}
+
+impl Packets {
+    pub(crate) const fn new() -> Self {
+        Self {
+            packets: ArrayVec::new_const(),
+            steps: ArrayVec::new_const(),
+            keys: ArrayVec::new_const(),
+            hashes: [0; MAX_BURST],
+            found: [None; MAX_BURST],
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.packets.clear();
+        self.steps.clear();
+        self.keys.clear();
+    }
+}

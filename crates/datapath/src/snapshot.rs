@@ -1,0 +1,220 @@
+//! The immutable, compiled state that workers read.
+//!
+//! `control` compiles configuration and health into a snapshot and publishes it; a burst is handled with one snapshot from
+//! beginning to end. All tables are flat and indexed by small ids; nothing in here is looked up by name.
+//!
+//! What must stay true: an id in one table is valid in the table that it points into, or leads to `None`.
+
+mod address;
+mod route;
+
+use std::sync::Arc;
+
+use balance::UNASSIGNED;
+use flow::{FlowKey, HashKey};
+use foldhash::fast::FixedState;
+use model::{Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
+
+pub use self::{
+    address::{Addresses, Owned, is_martian_destination, is_martian_source},
+    route::{Network, Route, RouteIndex, Routes},
+};
+
+/// A hash map that is written once and read by workers.
+pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
+
+/// The state of the whole gateway under one generation.
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// Workers that share the traffic; never 0.
+    pub workers: u8,
+    /// The key for choosing backends and owners; the same on all workers, and on all gateways with one seed.
+    pub hash_key: HashKey,
+    /// By [`PortId`].
+    pub ports: Vec<Port>,
+    /// Which addresses are ours.
+    pub addresses: Addresses,
+    /// Where a destination is reached.
+    pub routes: Routes,
+    /// From what clients send to, to the virtual server.
+    pub services: Lookup<Service, VirtualServerId>,
+    /// By [`VirtualServerId`]; `None` for an id that is not in use.
+    pub virtual_servers: Vec<Option<VirtualServer>>,
+    /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
+    pub pools: Vec<Arc<Pool>>,
+    /// By [`BackendId`]; `None` for an id that is not in use.
+    pub backends: Vec<Option<Backend>>,
+}
+
+/// What a client sends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    /// The virtual server's address.
+    pub address: Address,
+    /// Its port.
+    pub port: u16,
+    /// Its L4 protocol's number.
+    pub protocol: u8,
+}
+
+/// One port as a worker sees it.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its Ethernet address.
+    pub mac: MacAddress,
+    /// Bytes of the largest IP packet that leaves.
+    pub mtu: u16,
+    /// Whether replies to clients leave by the MAC address that their packets came from.
+    pub last_hop: bool,
+    /// Whether a host twin takes what is for the host.
+    pub host: bool,
+    /// What is peculiar to its device.
+    pub device: DeviceTraits,
+    /// Its first self address of each family: the sender of ARP requests and neighbour solicitations.
+    pub senders: Senders,
+    /// Neighbours that are given rather than resolved.
+    pub neighbours: Vec<(Address, MacAddress)>,
+}
+
+/// A port's first self address of each family.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Senders {
+    /// IPv4
+    pub v4: Option<[u8; 4]>,
+    /// IPv6
+    pub v6: Option<[u8; 16]>,
+}
+
+/// What is peculiar to a port's device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceTraits {
+    /// Senders on this host leave L4 checksums to a network card that is not there (af_packet, af_xdp).
+    pub partial_checksums: bool,
+    /// Frames larger than the device's ring slots arrive cut (af_packet).
+    pub cuts_frames: bool,
+}
+
+/// A virtual server as a worker sees it.
+#[derive(Clone, Debug)]
+pub struct VirtualServer {
+    /// What clients send to.
+    pub service: Service,
+    /// How packets reach a backend.
+    pub mode: Mode,
+    /// Its backends.
+    pub pool: PoolId,
+    /// Milliseconds that an established flow may be silent.
+    pub idle_timeout: u32,
+    /// Whether a TCP packet in mid-stream opens a flow.
+    pub loose_initiation: bool,
+    /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
+    pub snat: Vec<SnatRange>,
+}
+
+/// A source address of `full_nat` and its ports.
+#[derive(Clone, Copy, Debug)]
+pub struct SnatRange {
+    /// The port by which packets with this source leave; `None`: any.
+    pub port: Option<PortId>,
+    /// The source address.
+    pub address: Address,
+    /// The lowest source port.
+    pub first: u16,
+    /// The highest source port.
+    pub last: u16,
+}
+
+/// A pool as a worker sees it: which backend each hash slot leads to, health considered.
+#[derive(Debug)]
+pub struct Pool {
+    /// By hash; a power of two of positions in `members`, [`UNASSIGNED`] where no backend is usable.
+    pub slots: Box<[u32]>,
+    /// The pool's backends, in the order of the configuration.
+    pub members: Vec<BackendId>,
+}
+
+impl Pool {
+    /// The backend for a new flow with this hash; `None` when no backend is usable.
+    #[must_use]
+    pub fn choose(&self, hash: u64) -> Option<BackendId> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let slot = *self.slots.get(hash as usize & mask)?;
+        if slot == UNASSIGNED { None } else { self.members.get(slot as usize).copied() }
+    }
+
+    /// Whether any backend takes new flows.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.slots.first().is_some_and(|&slot| slot != UNASSIGNED)
+    }
+}
+
+/// A backend as a worker sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Backend {
+    /// Its address.
+    pub address: Address,
+    /// Its port.
+    pub port: u16,
+    /// How it is reached; `None` when nothing leads there.
+    pub route: Option<RouteIndex>,
+    /// Distinguishes this use of the id from earlier ones.
+    pub incarnation: u16,
+    /// Whether it is enabled and its monitors say that it is up. New flows go by [`Pool::slots`], not by this; it tells
+    /// a flow that has barely begun to choose again.
+    pub up: bool,
+}
+
+impl Snapshot {
+    /// The virtual server that a packet with this key is sent to.
+    #[must_use]
+    pub fn service(&self, key: &FlowKey) -> Option<(VirtualServerId, &VirtualServer)> {
+        let service = Service { address: key.destination, port: key.destination_port, protocol: key.protocol };
+        let id = *self.services.get(&service)?;
+        Some((id, self.virtual_server(id)?))
+    }
+
+    /// The virtual server with this id.
+    #[must_use]
+    pub fn virtual_server(&self, id: VirtualServerId) -> Option<&VirtualServer> {
+        self.virtual_servers.get(id.index())?.as_ref()
+    }
+
+    /// The backend with this id.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.index())?.as_ref()
+    }
+
+    /// The pool with this id.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> Option<&Pool> {
+        self.pools.get(id.index()).map(Arc::as_ref)
+    }
+
+    /// The port with this id.
+    #[must_use]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())
+    }
+
+    /// The ids of all ports.
+    pub fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
+        (0..self.ports.len().min(MAX_PORTS) as u8).map(PortId)
+    }
+
+    /// Whether packets of this protocol and from this address may be a `nat` backend's replies.
+    #[must_use]
+    pub fn is_nat_backend(&self, source: Address) -> bool {
+        self.addresses.is_nat_backend(source)
+    }
+}
+
+impl Service {
+    /// The service of an address, port and protocol of the configuration.
+    #[must_use]
+    pub const fn new(address: Address, port: u16, protocol: Protocol) -> Self {
+        Self { address, port, protocol: protocol.number() }
+    }
+}

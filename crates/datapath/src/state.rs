@@ -1,0 +1,134 @@
+//! What one worker remembers between bursts.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use flow::{Flow, FlowIndex, FlowKey, FlowState, FlowTable, HashKey, Side};
+use model::{Millis, WorkerId};
+use nic::{Frame, MAX_BURST};
+
+use crate::{
+    Snapshot, WorkerMeters,
+    inspect::{Answer, FlowRow, FlowStage, Request},
+    neighbour::{Fact, Neighbours},
+    packet::Packets,
+};
+
+/// What one worker remembers: flows, neighbours, and room to work in. All of it is allocated when it is made.
+pub struct WorkerState<F: Frame> {
+    pub(crate) id: WorkerId,
+    pub(crate) flows: FlowTable,
+    pub(crate) neighbours: Neighbours<F>,
+    pub(crate) meters: Arc<WorkerMeters>,
+    pub(crate) packets: Packets,
+    /// Learned in this turn; the worker passes them on.
+    pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
+    /// The next backend whose next hop is kept known.
+    pub(crate) backend_cursor: usize,
+}
+
+impl<F: Frame> WorkerState<F> {
+    /// A worker's state with room for `flows`. `hash_key` keys the flow table and is this worker's own secret.
+    #[must_use]
+    pub fn new(id: WorkerId, flows: usize, hash_key: HashKey, meters: Arc<WorkerMeters>) -> Self {
+        let flows = FlowTable::with_capacity(flows, hash_key);
+        meters.flows_capacity.set(flows.capacity() as u64);
+        Self {
+            id,
+            flows,
+            neighbours: Neighbours::new(),
+            meters,
+            packets: Packets::new(),
+            facts: ArrayVec::new(),
+            backend_cursor: 0,
+        }
+    }
+
+    /// Which worker this is.
+    #[must_use]
+    pub const fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn meters(&self) -> &WorkerMeters {
+        &self.meters
+    }
+
+    /// Takes over what a new snapshot gives: call it once for each generation, before the first burst.
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: Millis) {
+        self.neighbours.adopt(snapshot, now);
+        self.meters.generation.set(snapshot.generation.0);
+    }
+
+    /// What was learned of neighbours since the last call, for the other workers.
+    pub fn take_facts(&mut self) -> ArrayVec<Fact, MAX_BURST> {
+        std::mem::take(&mut self.facts)
+    }
+
+    /// Takes over what another worker has learned.
+    pub fn learn(&mut self, fact: Fact, now: Millis) {
+        self.neighbours.learn(fact, true, now);
+    }
+
+    /// The flow that a packet with this key belongs to, and whether the packet is the client's or the backend's.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> Option<(&Flow, Side)> {
+        let found = self.flows.find(key, self.flows.hash(key))?;
+        Some((self.flows.flow(found.index)?, found.side))
+    }
+
+    /// Answers a request, with at most `limit` rows and one end.
+    pub fn answer(&self, request: Request, now: Millis, limit: usize, mut reply: impl FnMut(Answer)) {
+        let Request::ListFlows { from } = request;
+        let next = self.flows.list(from, limit, |_, flow| reply(Answer::Flow(self.row(flow, now))));
+        reply(Answer::EndOfFlows { next });
+    }
+
+    fn row(&self, flow: &Flow, now: Millis) -> FlowRow {
+        let now = now.0 as u32;
+        let source = if flow.mode == model::Mode::FullNat { flow.reply } else { flow.client.reversed() };
+        FlowRow {
+            worker: self.id,
+            virtual_server: flow.virtual_server,
+            backend: flow.backend,
+            protocol: flow.client.protocol,
+            mode: flow.mode,
+            client: (flow.client.source, flow.client.source_port),
+            service: (flow.client.destination, flow.client.destination_port),
+            source: (source.destination, source.destination_port),
+            state: FlowStage::from(flow.state),
+            idle: now.wrapping_sub(flow.last_seen),
+            age: now.wrapping_sub(flow.created),
+            lifetime: flow.lifetime,
+        }
+    }
+
+    /// Forgets a flow. Its record is reused only after the burst, because packets of the burst may still point at it.
+    pub(crate) fn end_flow(&mut self, index: FlowIndex) {
+        if let Some(flow) = self.flows.retire(index) {
+            close(&self.meters, &flow);
+        }
+    }
+}
+
+/// Counts a flow's end.
+pub(crate) fn close(meters: &WorkerMeters, flow: &Flow) {
+    if let Some(backend) = meters.backend(flow.backend) {
+        backend.flows_closed.add(1);
+    }
+    if let Some(virtual_server) = meters.virtual_server(flow.virtual_server) {
+        virtual_server.flows_closed.add(1);
+    }
+}
+
+impl From<FlowState> for FlowStage {
+    fn from(state: FlowState) -> Self {
+        match state {
+            FlowState::Handshake => Self::Handshake,
+            FlowState::Established => Self::Established,
+            FlowState::Closing => Self::Closing,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Why DPDK refused: its error number, and what it logged about it.
+
+use std::ffi::{CStr, CString, NulError};
+use std::fmt;
+
+/// A refusal by DPDK: the error number, and the lines that it logged meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// A positive `errno` value.
+    pub errno: i32,
+    /// What DPDK logged during the call, oldest first; often empty.
+    pub messages: Vec<String>,
+}
+
+impl Failure {
+    /// From what a DPDK function returned (negative `errno`) and the log lines since `mark`.
+    pub(crate) fn from_result(result: i32, mark: crate::log::Mark) -> Self {
+        Self { errno: result.saturating_abs(), messages: crate::log::since(mark) }
+    }
+
+    /// From the calling thread's `rte_errno` and the log lines since `mark`.
+    pub(crate) fn from_errno(mark: crate::log::Mark) -> Self {
+        // SAFETY: reading a thread-local variable has no obligation.
+        let errno = unsafe { dpdk_sys::shim_errno() };
+        Self::from_result(errno, mark)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&describe(self.errno))?;
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        write!(formatter, " (DPDK says: {})", self.messages.join("; "))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// DPDK's text for an error number.
+fn describe(errno: i32) -> String {
+    // SAFETY: any number is allowed.
+    let text = unsafe { dpdk_sys::rte_strerror(errno) };
+    // SAFETY: rte_strerror returns a NUL-terminated text in a thread-local buffer, which is read before its next call.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_string_lossy().into_owned()
+}
+
+/// `text` for C; an error when it holds a NUL byte.
+pub(crate) fn c_string(text: &str) -> Result<CString, NulError> {
+    CString::new(text)
+}

@@ -1,0 +1,103 @@
+//! What DPDK logs: kept for error messages, and passed on to whoever asked for it.
+//!
+//! What must stay true: a line is never lost on its way to the listener; only the last [`KEPT`] are kept for errors.
+//! Drivers may log from worker threads, but not on the frame path.
+
+use std::collections::VecDeque;
+use std::ffi::c_char;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Lines kept for error messages.
+const KEPT: usize = 64;
+
+/// How serious a line of DPDK's log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something works otherwise than asked.
+    Warning,
+    /// Something that is normal.
+    Info,
+    /// Something for developers of drivers.
+    Debug,
+}
+
+impl LogLevel {
+    /// DPDK's levels: 1 emergency, 2 alert, 3 critical, 4 error, 5 warning, 6 notice, 7 info, 8 debug; 0 is none.
+    const fn from_dpdk(level: u32) -> Self {
+        match level {
+            0..=4 => Self::Error,
+            5 => Self::Warning,
+            6 | 7 => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+}
+
+/// Where the lines go.
+pub(crate) type Listener = fn(LogLevel, &str);
+
+struct Lines {
+    kept: VecDeque<String>,
+    /// Lines seen since the start, kept or not.
+    seen: u64,
+    listener: Option<Listener>,
+}
+
+/// DPDK's log is one for the process, and so is this.
+static LINES: Mutex<Lines> = Mutex::new(Lines { kept: VecDeque::new(), seen: 0, listener: None });
+
+/// A point in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(u64);
+
+/// Sends DPDK's log here. False when there is no memory for it: the log then goes where DPDK sends it.
+pub(crate) fn capture(listener: Option<Listener>) -> bool {
+    lines().listener = listener;
+    // SAFETY: `take` matches the declared type and may be called from any thread.
+    let result = unsafe { dpdk_sys::shim_log_to(Some(take)) };
+    result == 0
+}
+
+/// The present end of the log.
+pub(crate) fn mark() -> Mark {
+    Mark(lines().seen)
+}
+
+/// The lines that were logged after `mark`, as far as they are kept.
+pub(crate) fn since(mark: Mark) -> Vec<String> {
+    let lines = lines();
+    let new = usize::try_from(lines.seen - mark.0).unwrap_or(usize::MAX);
+    let skip = lines.kept.len().saturating_sub(new);
+    lines.kept.iter().skip(skip).cloned().collect()
+}
+
+/// A listener that panics must not end the capture.
+fn lines() -> MutexGuard<'static, Lines> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Called by C with the bytes of one message or more; unwinding out of it aborts.
+extern "C" fn take(level: u32, text: *const c_char, length: usize) {
+    // SAFETY: the shim passes `length` readable bytes that live until this function returns.
+    let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
+    let level = LogLevel::from_dpdk(level);
+    for line in String::from_utf8_lossy(bytes).lines().filter(|line| !line.trim().is_empty()) {
+        let listener = keep(line.trim_end());
+        if let Some(listener) = listener {
+            listener(level, line.trim_end());
+        }
+    }
+}
+
+/// Keeps a line; the listener is called by the caller, after the lock is gone.
+fn keep(line: &str) -> Option<Listener> {
+    let mut lines = lines();
+    if lines.kept.len() == KEPT {
+        lines.kept.pop_front();
+    }
+    lines.kept.push_back(line.to_owned());
+    lines.seen += 1;
+    lines.listener
+}

@@ -1,0 +1,265 @@
+//! The index of the flow table: buckets of one cache line each.
+//!
+//! A key's hash names a bucket to begin with and a stride. An entry goes to the first bucket along the stride that has
+//! room; each full bucket that it passed counts it in `overflow`, until it is removed. A look-up therefore ends at the
+//! first bucket that nothing has passed: nearly always the first one.
+
+/// Entries that fit in a bucket.
+const SLOTS: usize = 7;
+/// Buckets along a stride that are tried. At the highest load one in six is full, and all of them once in 10¹².
+const TRIES: usize = 16;
+
+/// Where a flow is, and which of its keys led there: the record's position, and in the top bit the side.
+pub(crate) type Entry = u32;
+
+/// One cache line. A slot whose fingerprint is 0 is vacant.
+#[derive(Clone, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// The last one belongs to no slot and is always 0; with it they are compared eight at once.
+    fingerprints: [u32; SLOTS + 1],
+    entries: [Entry; SLOTS],
+    /// Entries that would have been placed here, had there been room.
+    overflow: u32,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// The slots with this fingerprint, one bit each.
+    #[inline(always)]
+    fn slots(&self, fingerprint: u32) -> u32 {
+        let mut slots = 0;
+        for (slot, &other) in self.fingerprints.iter().enumerate() {
+            slots |= u32::from(other == fingerprint) << slot;
+        }
+        slots
+    }
+
+    #[inline(always)]
+    fn entry(&self, slot: u32) -> Option<Entry> {
+        self.entries.get(slot as usize).copied()
+    }
+
+    fn vacancy(&self) -> Option<usize> {
+        self.fingerprints.iter().take(SLOTS).position(|&fingerprint| fingerprint == 0)
+    }
+
+    /// The slot of exactly this entry.
+    fn slot_of(&self, fingerprint: u32, entry: Entry) -> Option<usize> {
+        let mut slots = self.fingerprints.iter().zip(&self.entries);
+        slots.position(|slot| slot == (&fingerprint, &entry))
+    }
+}
+
+/// Where to look for a hash.
+#[derive(Clone, Copy)]
+struct Walk {
+    position: usize,
+    fingerprint: u32,
+}
+
+impl Walk {
+    /// The low bits of a hash say where to begin, the high ones what to look for and how to go on.
+    #[inline(always)]
+    fn new(hash: u64) -> Self {
+        Self { position: hash as usize, fingerprint: ((hash >> 32) as u32).max(1) }
+    }
+
+    /// To the next bucket. The stride is odd, so that it comes through all buckets before it comes back.
+    #[inline(always)]
+    fn step(&mut self) {
+        self.position = self.position.wrapping_add(self.fingerprint as usize | 1);
+    }
+}
+
+/// All buckets; a power of two of them.
+pub(crate) struct Index {
+    buckets: Box<[Bucket]>,
+    mask: usize,
+}
+
+impl Index {
+    /// Buckets for `entries` of them at a load of 60 % at most. Touches all of its memory.
+    pub(crate) fn with_capacity(entries: usize) -> Self {
+        let buckets = (entries * 10).div_ceil(SLOTS * 6).max(1).next_power_of_two();
+        Self { buckets: vec![Bucket::default(); buckets].into_boxed_slice(), mask: buckets - 1 }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, walk: Walk) -> Option<&Bucket> {
+        self.buckets.get(walk.position & self.mask)
+    }
+
+    fn bucket_mut(&mut self, walk: Walk) -> Option<&mut Bucket> {
+        self.buckets.get_mut(walk.position & self.mask)
+    }
+
+    /// Asks for the bucket where a hash's walk begins.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(bucket) = self.bucket(Walk::new(hash)) {
+            cpu::prefetch(bucket);
+        }
+    }
+
+    /// The first entry with this hash's fingerprint that `matches`.
+    #[inline(always)]
+    pub(crate) fn find(&self, hash: u64, mut matches: impl FnMut(Entry) -> bool) -> Option<Entry> {
+        let mut walk = Walk::new(hash);
+        for _ in 0..TRIES {
+            let bucket = self.bucket(walk)?;
+            let mut slots = bucket.slots(walk.fingerprint);
+            while slots != 0 {
+                let entry = bucket.entry(slots.trailing_zeros())?;
+                if matches(entry) {
+                    return Some(entry);
+                }
+                slots &= slots - 1;
+            }
+            if bucket.overflow == 0 {
+                return None;
+            }
+            walk.step();
+        }
+        None
+    }
+
+    /// Adds an entry; false when none of the buckets that are tried has room.
+    #[must_use]
+    pub(crate) fn enter(&mut self, hash: u64, entry: Entry) -> bool {
+        let mut walk = Walk::new(hash);
+        let mut passed = 0;
+        let slot = loop {
+            let Some(bucket) = self.bucket(walk).filter(|_| passed < TRIES) else { return false };
+            if let Some(slot) = bucket.vacancy() {
+                break slot;
+            }
+            walk.step();
+            passed += 1;
+        };
+        self.put(walk, slot, walk.fingerprint, entry);
+        let mut walk = Walk::new(hash);
+        for _ in 0..passed {
+            if let Some(bucket) = self.bucket_mut(walk) {
+                bucket.overflow += 1;
+            }
+            walk.step();
+        }
+        true
+    }
+
+    /// Removes an entry that was entered with this hash.
+    pub(crate) fn leave(&mut self, hash: u64, entry: Entry) {
+        let Some(passed) = self.distance(hash, entry) else { return };
+        let mut walk = Walk::new(hash);
+        for _ in 0..passed {
+            if let Some(bucket) = self.bucket_mut(walk) {
+                bucket.overflow -= 1;
+            }
+            walk.step();
+        }
+        if let Some(slot) = self.bucket(walk).and_then(|bucket| bucket.slot_of(walk.fingerprint, entry)) {
+            self.put(walk, slot, 0, 0);
+        }
+    }
+
+    /// How many buckets an entry passed before it found room.
+    fn distance(&self, hash: u64, entry: Entry) -> Option<usize> {
+        let mut walk = Walk::new(hash);
+        (0..TRIES).find(|_| {
+            let bucket = self.bucket(walk);
+            let found = bucket.is_some_and(|bucket| bucket.slot_of(walk.fingerprint, entry).is_some());
+            walk.step();
+            found
+        })
+    }
+
+    fn put(&mut self, walk: Walk, slot: usize, fingerprint: u32, entry: Entry) {
+        let Some(bucket) = self.bucket_mut(walk) else { return };
+        if let Some(place) = bucket.fingerprints.get_mut(slot) {
+            *place = fingerprint;
+        }
+        if let Some(place) = bucket.entries.get_mut(slot) {
+            *place = entry;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hashes that all begin in bucket 0 and differ in their fingerprints.
+    fn crowd() -> impl Iterator<Item = (u64, Entry)> {
+        (1..=40).map(|number| (number << 32, number as Entry))
+    }
+
+    fn index() -> Index {
+        Index::with_capacity(200)
+    }
+
+    fn find(index: &Index, hash: u64) -> Option<Entry> {
+        index.find(hash, |_| true)
+    }
+
+    #[test]
+    fn entries_that_find_their_bucket_full_are_found_elsewhere() {
+        let mut index = index();
+        for (hash, entry) in crowd() {
+            assert!(index.enter(hash, entry));
+        }
+        assert!(index.buckets[0].overflow >= 33);
+        for (hash, entry) in crowd() {
+            assert_eq!(find(&index, hash), Some(entry));
+        }
+    }
+
+    #[test]
+    fn what_leaves_takes_back_what_it_counted() {
+        let mut index = index();
+        crowd().for_each(|(hash, entry)| assert!(index.enter(hash, entry)));
+        for (hash, entry) in crowd() {
+            index.leave(hash, entry);
+            assert_eq!(find(&index, hash), None);
+        }
+        for bucket in &index.buckets {
+            assert_eq!((bucket.fingerprints, bucket.overflow), ([0; 8], 0));
+        }
+    }
+
+    #[test]
+    fn entries_with_one_fingerprint_are_told_apart_by_what_they_lead_to() {
+        let mut index = index();
+        assert!(index.enter(5 << 32, 1) && index.enter(5 << 32, 2));
+        assert_eq!(index.find(5 << 32, |entry| entry == 2), Some(2));
+        index.leave(5 << 32, 2);
+        assert_eq!(index.find(5 << 32, |entry| entry == 2), None);
+        assert_eq!(find(&index, 5 << 32), Some(1));
+    }
+
+    #[test]
+    fn a_hash_without_high_bits_is_not_taken_for_a_vacant_slot() {
+        let mut index = index();
+        assert_eq!(find(&index, 0), None);
+        assert!(index.enter(0, 3));
+        assert_eq!(find(&index, 0), Some(3));
+    }
+
+    #[test]
+    fn an_index_without_room_refuses_and_stays_as_it_was() {
+        let mut index = Index::with_capacity(1);
+        let taken = crowd().filter(|&(hash, entry)| index.enter(hash, entry)).count();
+        assert_eq!(taken, SLOTS);
+        assert_eq!(index.buckets[0].overflow, 0);
+    }
+
+    #[test]
+    fn what_was_never_entered_leaves_without_a_trace() {
+        let mut index = index();
+        crowd().for_each(|(hash, entry)| assert!(index.enter(hash, entry)));
+        let before = index.buckets[0].overflow;
+        index.leave(99 << 32, 99);
+        assert_eq!(index.buckets[0].overflow, before);
+    }
+}

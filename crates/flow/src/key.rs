@@ -1,0 +1,147 @@
+//! The key by which the packets of a flow are known.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+};
+
+use model::Address;
+
+/// The fields of a packet that its flow is known by. 40 bytes, the last two unused.
+///
+/// A key has a direction: the other one's is [`FlowKey::reversed`].
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(8))]
+pub struct FlowKey {
+    /// Who sent the packet.
+    pub source: Address,
+    /// Whom it is for.
+    pub destination: Address,
+    /// The sender's port, or what stands in for it (an ICMP echo's identifier).
+    pub source_port: u16,
+    /// The receiver's port.
+    pub destination_port: u16,
+    /// The protocol's number in an IP header.
+    pub protocol: u8,
+    /// The route domain; 0 unless configured.
+    pub domain: u8,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+
+impl FlowKey {
+    /// The key of packets in the opposite direction.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..self
+        }
+    }
+
+    /// The whole key as five words: equal keys have equal words, and different keys different ones.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn words(&self) -> [u64; 5] {
+        let [source_high, source_low] = self.source.words();
+        let [destination_high, destination_low] = self.destination.words();
+        let rest = self.source_port as u64
+            | (self.destination_port as u64) << 16
+            | (self.protocol as u64) << 32
+            | (self.domain as u64) << 40;
+        [source_high, source_low, destination_high, destination_low, rest]
+    }
+}
+
+impl PartialEq for FlowKey {
+    /// Compares all words before it decides: keys that are compared are nearly always equal.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let differences = self.words().into_iter().zip(other.words()).map(|(ours, theirs)| ours ^ theirs);
+        differences.fold(0, |all, difference| all | difference) == 0
+    }
+}
+
+impl Eq for FlowKey {}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.words().hash(state);
+    }
+}
+
+impl fmt::Display for FlowKey {
+    /// As in `tcp 192.0.2.1:40000 > 198.51.100.1:80`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            1 => f.write_str("icmp ")?,
+            6 => f.write_str("tcp ")?,
+            17 => f.write_str("udp ")?,
+            58 => f.write_str("icmpv6 ")?,
+            other => write!(f, "protocol {other} ")?,
+        }
+        let source = SocketAddr::new(IpAddr::from(self.source), self.source_port);
+        let destination = SocketAddr::new(IpAddr::from(self.destination), self.destination_port);
+        write!(f, "{source} > {destination}")?;
+        if self.domain == 0 { Ok(()) } else { write!(f, " in domain {}", self.domain) }
+    }
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> FlowKey {
+        FlowKey {
+            source: Address::from_v4([192, 0, 2, 1]),
+            destination: Address::from_v4([198, 51, 100, 1]),
+            source_port: 40_000,
+            destination_port: 80,
+            protocol: 6,
+            domain: 0,
+        }
+    }
+
+    #[test]
+    fn a_key_is_shown_as_people_write_it() {
+        assert_eq!(key().to_string(), "tcp 192.0.2.1:40000 > 198.51.100.1:80");
+        let v6 = Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let key = FlowKey { source: v6, destination: v6, protocol: 132, domain: 3, ..key() };
+        assert_eq!(key.to_string(), "protocol 132 [2001:db8::1]:40000 > [2001:db8::1]:80 in domain 3");
+    }
+
+    #[test]
+    fn a_key_reversed_twice_is_itself() {
+        assert_ne!(key().reversed(), key());
+        assert_eq!(key().reversed().source_port, 80);
+        assert_eq!(key().reversed().reversed(), key());
+    }
+
+    #[test]
+    fn keys_that_differ_in_one_field_are_different() {
+        let other = Address::from_v4([192, 0, 2, 2]);
+        let different = [
+            FlowKey { source: other, ..key() },
+            FlowKey { destination: other, ..key() },
+            FlowKey { source_port: 1, ..key() },
+            FlowKey { destination_port: 1, ..key() },
+            FlowKey { protocol: 17, ..key() },
+            FlowKey { domain: 1, ..key() },
+        ];
+        for (position, one) in different.iter().enumerate() {
+            assert_ne!(*one, key());
+            assert!(different.iter().skip(position + 1).all(|another| one != another));
+        }
+        assert_eq!(key(), FlowKey { ..key() });
+    }
+}

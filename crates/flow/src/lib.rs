@@ -1,0 +1,22 @@
+//! What a flow is: the key by which its packets are known, the keyed hash of that key, the record, and the table in which
+//! a worker keeps its own.
+//!
+//! What must stay true:
+//!
+//! - A look-up is exact. The hash only says where to look; the whole key decides.
+//! - Where a key lies depends on a secret. Who knows the code and not the seed cannot make flows collide.
+//! - A table never grows and nothing in it allocates: its size is its bound, and each operation has one.
+//!
+//! What it leaves to others: which packets open and end a flow (`datapath`), and on which worker it lives.
+#![forbid(unsafe_code)]
+
+mod bucket;
+mod hash;
+mod key;
+mod record;
+mod table;
+
+pub use hash::HashKey;
+pub use key::FlowKey;
+pub use record::{Flow, FlowState, Repair};
+pub use table::{Fate, FlowIndex, FlowTable, Found, Refused, Side};

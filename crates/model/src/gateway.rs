@@ -1,0 +1,213 @@
+//! The checked configuration of a gateway's datapath.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::{MacAddress, PoolId};
+
+/// All that the datapath is told: where packets come and go, and what is balanced to where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gateway {
+    /// The ports; a [`crate::PortId`] is a position here.
+    pub ports: Vec<Port>,
+    /// The pools; a [`PoolId`] is a position here.
+    pub pools: Vec<Pool>,
+    /// The virtual servers, in the order of the file.
+    pub virtual_servers: Vec<VirtualServer>,
+}
+
+/// A device that packets come and go by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name in configuration, counters and messages.
+    pub name: String,
+    /// A PCI address, or a DPDK vdev with its arguments.
+    pub device: String,
+    /// Self addresses with the length of their network. ARP, ND and echo are answered for them.
+    pub addresses: Vec<IpNet>,
+    /// Routers for what is not on a network of any port; several of a family share the load by flow.
+    pub gateways: Vec<IpAddr>,
+    /// Networks behind particular routers.
+    pub routes: Vec<Route>,
+    /// Whether replies to a client leave by the MAC address that its packets came from (`last_hop: auto`).
+    pub last_hop: bool,
+    /// The Ethernet address to set; `None` keeps the device's.
+    pub mac: Option<MacAddress>,
+    /// Queue pairs; `None`: one a worker.
+    pub queues: Option<u16>,
+    /// What RSS is asked to hash.
+    pub facing: Facing,
+    /// Whether the kernel gets a twin interface with the port's addresses.
+    pub host: bool,
+    /// Neighbours that are given rather than resolved.
+    pub neighbours: Vec<StaticNeighbour>,
+    /// Bytes of the largest IP packet that leaves.
+    pub mtu: u16,
+}
+
+/// A network behind one or several routers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network.
+    pub to: IpNet,
+    /// Its routers, all on a network of the port.
+    pub via: Vec<IpAddr>,
+}
+
+/// An address on a port's network and its Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticNeighbour {
+    /// The neighbour's IP address.
+    pub address: IpAddr,
+    /// The neighbour's Ethernet address.
+    pub mac: MacAddress,
+}
+
+/// Who is on the other side of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Facing {
+    /// Clients only: RSS hashes the source.
+    Clients,
+    /// Backends only: RSS hashes the destination.
+    Backends,
+    /// Both: RSS hashes source and destination.
+    #[default]
+    Both,
+}
+
+/// A named set of backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its backends, in the order of the file; no address twice.
+    pub backends: Vec<Backend>,
+    /// Its active checks; a backend is up while all of them say so. Without any it is always up.
+    pub monitors: Vec<Monitor>,
+}
+
+/// One address and port that takes in traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Its share of new flows relative to the others of its pool; 0: none.
+    pub weight: u16,
+    /// What the operator wants of it.
+    pub state: AdminState,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// It takes new flows while it is up.
+    #[default]
+    Enabled,
+    /// It takes no new flows and keeps those it has.
+    Drain,
+    /// It takes no flows; those it had are dropped.
+    Disabled,
+}
+
+/// An active check: a TCP connection that must open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// From the start of one check to the start of the next.
+    pub interval: Duration,
+    /// How long one check may take.
+    pub timeout: Duration,
+    /// Checks that fail in a row before a backend is down.
+    pub fall: u16,
+    /// Checks that succeed in a row before it is up again.
+    pub rise: u16,
+    /// The port to connect to instead of the backend's own.
+    pub port: Option<u16>,
+}
+
+/// Address, port and protocol that clients send to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualServer {
+    /// Its name.
+    pub name: String,
+    /// The address clients send to.
+    pub address: IpAddr,
+    /// The port clients send to; never 0.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How packets reach a backend.
+    pub mode: Mode,
+    /// The source addresses of `full_nat`.
+    pub snat: Snat,
+    /// Its settings.
+    pub profile: Profile,
+    /// Its backends.
+    pub pool: PoolId,
+}
+
+/// An L4 protocol that is balanced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// RFC 9293
+    Tcp,
+    /// RFC 768
+    Udp,
+}
+
+impl Protocol {
+    /// The number in an IP header.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The destination becomes the backend's; replies come back through the gateway.
+    Nat,
+    /// The source becomes a SNAT address and port as well.
+    FullNat,
+    /// Only the destination MAC address changes; the backend answers the client directly.
+    Dsr,
+}
+
+/// The source addresses of `full_nat`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Snat {
+    /// The addresses of the port that faces the backend.
+    #[default]
+    Auto,
+    /// These addresses, answered for by the gateway.
+    Addresses(Vec<IpAddr>),
+}
+
+/// A named bundle of settings that virtual servers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name; `default` when the file names none.
+    pub name: String,
+    /// How long a flow may be silent; `None`: 300 s for TCP, 60 s for UDP.
+    pub idle_timeout: Option<Duration>,
+    /// Whether a TCP packet in mid-stream opens a flow.
+    pub loose_initiation: bool,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self { name: "default".to_owned(), idle_timeout: None, loose_initiation: false }
+    }
+}

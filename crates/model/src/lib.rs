@@ -1,0 +1,35 @@
+//! What is balanced to where: ports, profiles, pools, backends, virtual servers, and the ids by which the other crates
+//! speak of them.
+//!
+//! These are plain values that have been checked: a reference names something that exists, an address fits its mode.
+//! `config` makes them from a file, `control` compiles them into what workers read.
+//!
+//! What it leaves to others: where the values come from (`config`), health (`control`), packets (`datapath`).
+#![forbid(unsafe_code)]
+
+mod address;
+mod gateway;
+mod id;
+
+pub use address::{Address, MacAddress, ParseMacAddressError};
+pub use gateway::{
+    AdminState, Backend, Facing, Gateway, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
+    StaticNeighbour, VirtualServer,
+};
+pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
+
+/// Ports of one gateway at most.
+pub const MAX_PORTS: usize = 16;
+/// Workers of one gateway at most.
+pub const MAX_WORKERS: usize = 64;
+/// Virtual servers of one gateway at most.
+pub const MAX_VIRTUAL_SERVERS: usize = 16_384;
+/// Backends of one gateway at most, over all pools.
+pub const MAX_BACKENDS: usize = 131_072;
+/// SNAT source ports on a port without a host twin.
+pub const SNAT_PORTS: std::ops::RangeInclusive<u16> = 1024..=65_535;
+/// SNAT source ports on a port with a host twin: below what the kernel takes for its own connections
+/// (`net.ipv4.ip_local_port_range`, 32768 and up unless changed).
+pub const SNAT_PORTS_BESIDE_HOST: std::ops::RangeInclusive<u16> = 1024..=32_767;
+/// Slots of a pool's Maglev table. A power of two, so that a hash becomes an index by masking.
+pub const MAGLEV_SLOTS: usize = 65_536;

@@ -1,0 +1,65 @@
+//! Ethernet II.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{Refusal, U16};
+
+/// Bytes of the header.
+pub const HEADER: usize = 14;
+
+/// EtherTypes, as IANA lists them.
+pub mod ether_type {
+    /// IPv4, RFC 894
+    pub const IPV4: u16 = 0x0800;
+    /// ARP, RFC 826
+    pub const ARP: u16 = 0x0806;
+    /// A VLAN tag, IEEE 802.1Q
+    pub const VLAN: u16 = 0x8100;
+    /// IPv6, RFC 2464
+    pub const IPV6: u16 = 0x86dd;
+    /// A service VLAN tag, IEEE 802.1ad
+    pub const QINQ: u16 = 0x88a8;
+}
+
+/// The header.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ethernet {
+    /// Whom the frame is for.
+    pub destination: [u8; 6],
+    /// Whom it is from.
+    pub source: [u8; 6],
+    /// What it carries.
+    pub ether_type: U16,
+}
+
+/// The header of a frame.
+///
+/// # Errors
+/// [`Refusal::EthernetTruncated`]
+#[inline]
+pub fn check(frame: &[u8]) -> Result<&Ethernet, Refusal> {
+    crate::header(frame, 0).ok_or(Refusal::EthernetTruncated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00];
+
+    #[test]
+    fn a_header_is_read() {
+        let header = check(&FRAME).unwrap();
+        assert_eq!((header.destination, header.source), ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]));
+        assert_eq!(header.ether_type.get(), ether_type::IPV4);
+        assert_eq!(header.as_bytes(), FRAME);
+    }
+
+    #[test]
+    fn a_frame_shorter_than_its_header_is_refused() {
+        for length in 0..HEADER {
+            assert_eq!(check(&FRAME[..length]).unwrap_err(), Refusal::EthernetTruncated);
+        }
+    }
+}

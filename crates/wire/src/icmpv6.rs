@@ -1,0 +1,54 @@
+//! ICMPv6, RFC 4443.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{Refusal, U16};
+
+/// Bytes of the header.
+pub const HEADER: usize = 4;
+/// Echo request
+pub const ECHO_REQUEST: u8 = 128;
+/// Echo reply
+pub const ECHO_REPLY: u8 = 129;
+/// Neighbour solicitation, RFC 4861, 4.3
+pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+/// Neighbour advertisement, RFC 4861, 4.4
+pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+/// The header.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Icmpv6 {
+    /// What the message says.
+    pub kind: u8,
+    /// What it says more precisely.
+    pub code: u8,
+    /// One's complement checksum of pseudo-header and message.
+    pub checksum: U16,
+}
+
+/// Checks the message at the beginning of `bytes`, of which the packet has `available`.
+///
+/// # Errors
+/// [`Refusal::IcmpTruncated`]
+#[inline]
+pub fn check(bytes: &[u8], available: usize) -> Result<&Icmpv6, Refusal> {
+    crate::header(bytes, 0).filter(|_| available >= HEADER).ok_or(Refusal::IcmpTruncated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read() {
+        let header = check(&[128, 0, 0x12, 0x34, 0], 5).unwrap();
+        assert_eq!((header.kind, header.code, header.checksum.get()), (ECHO_REQUEST, 0, 0x1234));
+    }
+
+    #[test]
+    fn a_truncated_message_is_refused() {
+        assert_eq!(check(&[128, 0, 0], 3).unwrap_err(), Refusal::IcmpTruncated);
+        assert_eq!(check(&[128, 0, 0, 0], 3).unwrap_err(), Refusal::IcmpTruncated);
+    }
+}

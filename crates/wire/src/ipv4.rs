@@ -1,0 +1,202 @@
+//! IPv4, RFC 791.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{Refusal, U16, checksum::Sum};
+
+/// Bytes of a header without options.
+pub const HEADER: usize = 20;
+
+/// The reserved flag, bit 0 of the flags (RFC 791, 3.1).
+const RESERVED: u16 = 0x8000;
+/// More fragments follow.
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// The fragment offset, in units of eight bytes.
+const OFFSET: u16 = 0x1fff;
+
+/// The header without options.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv4 {
+    /// Version (4 bits) and header length in words (4 bits).
+    pub version_and_length: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Bytes of header and payload.
+    pub total_length: U16,
+    /// Which datagram a fragment is of.
+    pub identification: U16,
+    /// Flags (3 bits) and fragment offset (13 bits).
+    pub fragment: U16,
+    /// Hops that are left.
+    pub ttl: u8,
+    /// What it carries.
+    pub protocol: u8,
+    /// One's complement checksum of the header.
+    pub checksum: U16,
+    /// Whom the packet is from.
+    pub source: [u8; 4],
+    /// Whom it is for.
+    pub destination: [u8; 4],
+}
+
+/// Where things lie in a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// The header without options.
+    pub header: &'a Ipv4,
+    /// Bytes of the header with options: 20 to 60.
+    pub length: usize,
+    /// Bytes of the packet; not less than `length`, not more than the frame has.
+    pub total: usize,
+    /// Whether it is a part of a datagram, the first or a later one.
+    pub is_fragment: bool,
+}
+
+/// Checks the packet at the beginning of `bytes`, of which the frame has `available` (more than lie here when the frame
+/// has several segments). The numbers are those of RFC 1812, 5.2.2.
+///
+/// # Errors
+/// What is wrong with the header.
+#[inline]
+pub fn check(bytes: &[u8], available: usize) -> Result<Layout<'_>, Refusal> {
+    // (1) the link layer says that there is room for a header
+    let header: &Ipv4 = crate::header(bytes, 0).ok_or(Refusal::Ipv4Truncated)?;
+    // (3) the version is 4
+    if header.version_and_length >> 4 != 4 {
+        return Err(Refusal::Ipv4Version);
+    }
+    // (4) the header length is at least 20 bytes
+    let length = usize::from(header.version_and_length & 0x0f) * 4;
+    if length < HEADER {
+        return Err(Refusal::Ipv4HeaderLengthTooSmall);
+    }
+    let with_options = bytes.get(..length).ok_or(Refusal::Ipv4HeaderLengthBeyondFrame)?;
+    // (5) the total length holds the header, and the frame holds the total length
+    let total = usize::from(header.total_length.get());
+    if total < length {
+        return Err(Refusal::Ipv4TotalLengthTooSmall);
+    }
+    if total > available {
+        return Err(Refusal::Ipv4TotalLengthBeyondFrame);
+    }
+    // (2) the checksum is right
+    if Sum::of(with_options).fold() != 0xffff {
+        return Err(Refusal::Ipv4HeaderChecksum);
+    }
+    let fragment = header.fragment.get();
+    if fragment & RESERVED != 0 {
+        return Err(Refusal::Ipv4ReservedFlag);
+    }
+    if header.ttl == 0 {
+        return Err(Refusal::Ipv4TtlZero);
+    }
+    if length > HEADER {
+        check_options(with_options.get(HEADER..).unwrap_or_default())?;
+    }
+    Ok(Layout { header, length, total, is_fragment: fragment & (MORE_FRAGMENTS | OFFSET) != 0 })
+}
+
+/// RFC 791, 3.1: an option is one byte (end of list, no operation), or type, length and data. Source routes are refused
+/// (RFC 7126, 4.3 and 4.4).
+#[cold]
+fn check_options(mut options: &[u8]) -> Result<(), Refusal> {
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    while let [kind, rest @ ..] = options {
+        options = match (kind, rest) {
+            (0, _) => return Ok(()),
+            (1, _) => rest,
+            (&(LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE), _) => return Err(Refusal::Ipv4SourceRoute),
+            (_, [length, ..]) if *length >= 2 => {
+                options.get(usize::from(*length)..).ok_or(Refusal::Ipv4OptionMalformed)?
+            }
+            _ => return Err(Refusal::Ipv4OptionMalformed),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 1071's method gives this header the checksum 0xb861.
+    const PACKET: [u8; 20] =
+        [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xb8, 0x61, 192, 168, 0, 1, 192, 168, 0, 199];
+
+    /// The packet with some bytes changed and its checksum made right again.
+    fn changed(change: impl Fn(&mut [u8; 20])) -> [u8; 20] {
+        let mut packet = PACKET;
+        change(&mut packet);
+        packet[10..12].copy_from_slice(&[0, 0]);
+        let checksum = !Sum::of(&packet).fold();
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        packet
+    }
+
+    fn with_options(options: &[u8]) -> Vec<u8> {
+        let mut packet = PACKET.to_vec();
+        packet.extend(options);
+        packet[0] = 0x40 | (packet.len() / 4) as u8;
+        packet[10..12].copy_from_slice(&[0, 0]);
+        let checksum = !Sum::of(&packet).fold();
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+        packet
+    }
+
+    fn refusal(packet: &[u8]) -> Refusal {
+        check(packet, 1500).unwrap_err()
+    }
+
+    #[test]
+    fn a_good_packet_is_laid_out() {
+        let layout = check(&PACKET, 0x73).unwrap();
+        assert_eq!((layout.length, layout.total, layout.is_fragment), (20, 0x73, false));
+        assert_eq!(layout.header.as_bytes(), PACKET);
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        assert_eq!(check(&PACKET[..19], 1500).unwrap_err(), Refusal::Ipv4Truncated);
+        assert_eq!(refusal(&changed(|packet| packet[0] = 0x44)), Refusal::Ipv4HeaderLengthTooSmall);
+        assert_eq!(refusal(&changed(|packet| packet[0] = 0x46)), Refusal::Ipv4HeaderLengthBeyondFrame);
+        assert_eq!(refusal(&changed(|packet| packet[3] = 19)), Refusal::Ipv4TotalLengthTooSmall);
+        assert_eq!(check(&PACKET, 0x72).unwrap_err(), Refusal::Ipv4TotalLengthBeyondFrame);
+    }
+
+    #[test]
+    fn fields_that_lie_are_refused() {
+        assert_eq!(refusal(&changed(|packet| packet[0] = 0x65)), Refusal::Ipv4Version);
+        assert_eq!(refusal(&changed(|packet| packet[8] = 0)), Refusal::Ipv4TtlZero);
+        assert_eq!(refusal(&changed(|packet| packet[6] = 0x80)), Refusal::Ipv4ReservedFlag);
+        let mut packet = PACKET;
+        packet[19] ^= 1;
+        assert_eq!(refusal(&packet), Refusal::Ipv4HeaderChecksum);
+    }
+
+    #[test]
+    fn first_and_later_fragments_are_told() {
+        for fragment in [[0x20, 0], [0, 1], [0x20, 1]] {
+            let packet = changed(|packet| packet[6..8].copy_from_slice(&fragment));
+            assert!(check(&packet, 1500).unwrap().is_fragment);
+        }
+    }
+
+    #[test]
+    fn harmless_options_pass() {
+        for options in [[1, 1, 1, 1], [0, 9, 9, 9], [7, 3, 4, 0], [68, 4, 5, 0]] {
+            assert_eq!(check(&with_options(&options), 1500).unwrap().length, 24);
+        }
+    }
+
+    #[test]
+    fn options_that_lie_or_route_are_refused() {
+        for options in [[7, 0, 0, 0], [7, 1, 0, 0], [7, 5, 0, 0], [1, 1, 1, 7]] {
+            assert_eq!(refusal(&with_options(&options)), Refusal::Ipv4OptionMalformed);
+        }
+        for options in [[131, 3, 4, 0], [137, 3, 4, 0], [1, 131, 3, 4]] {
+            assert_eq!(refusal(&with_options(&options)), Refusal::Ipv4SourceRoute);
+        }
+    }
+}

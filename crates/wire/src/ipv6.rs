@@ -1,0 +1,203 @@
+//! IPv6 and its extension headers, RFC 8200.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{Refusal, U16};
+
+/// Bytes of the fixed header.
+pub const HEADER: usize = 40;
+/// Extension headers that are followed; a sender that is not up to something has two or three.
+const CHAIN: usize = 8;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const NO_NEXT_HEADER: u8 = 59;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// The fixed header.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv6 {
+    /// Version (4 bits), traffic class (8 bits), flow label (20 bits).
+    pub version_class_label: [u8; 4],
+    /// Bytes behind the fixed header.
+    pub payload_length: U16,
+    /// What follows.
+    pub next_header: u8,
+    /// Hops that are left.
+    pub hop_limit: u8,
+    /// Whom the packet is from.
+    pub source: [u8; 16],
+    /// Whom it is for.
+    pub destination: [u8; 16],
+}
+
+/// Where things lie in a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// The fixed header.
+    pub header: &'a Ipv6,
+    /// Offset of the L4 header, or of a fragment's payload.
+    pub transport: usize,
+    /// The L4 protocol.
+    pub protocol: u8,
+    /// Bytes of the packet, the fixed header included; not less than `transport`, not more than the frame has.
+    pub total: usize,
+    /// Whether it is a part of a packet. An atomic fragment (RFC 6946) counts as one.
+    pub is_fragment: bool,
+}
+
+/// Checks the packet at the beginning of `bytes`, of which the frame has `available`.
+///
+/// # Errors
+/// What is wrong with the header or the chain behind it.
+#[inline]
+pub fn check(bytes: &[u8], available: usize) -> Result<Layout<'_>, Refusal> {
+    let header: &Ipv6 = crate::header(bytes, 0).ok_or(Refusal::Ipv6Truncated)?;
+    if header.version_class_label[0] >> 4 != 6 {
+        return Err(Refusal::Ipv6Version);
+    }
+    let payload = usize::from(header.payload_length.get());
+    if payload == 0 {
+        return Err(Refusal::Ipv6PayloadLengthZero);
+    }
+    let total = HEADER + payload;
+    if total > available {
+        return Err(Refusal::Ipv6PayloadLengthBeyondFrame);
+    }
+    if header.hop_limit == 0 {
+        return Err(Refusal::Ipv6HopLimitZero);
+    }
+    let layout =
+        Layout { header, transport: HEADER, protocol: header.next_header, total, is_fragment: false };
+    if is_extension(header.next_header) { follow(bytes, layout) } else { Ok(layout) }
+}
+
+const fn is_extension(number: u8) -> bool {
+    matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | NO_NEXT_HEADER | DESTINATION_OPTIONS)
+}
+
+/// Follows the chain of extension headers (RFC 8200, 4.1) to the L4 header, which must be there (RFC 7112).
+#[cold]
+fn follow<'a>(bytes: &'a [u8], mut layout: Layout<'a>) -> Result<Layout<'a>, Refusal> {
+    for position in 0..=CHAIN {
+        if !is_extension(layout.protocol) {
+            return if layout.transport < layout.total {
+                Ok(layout)
+            } else {
+                Err(Refusal::Ipv6ChainTruncated)
+            };
+        }
+        if layout.protocol == NO_NEXT_HEADER {
+            return Err(Refusal::Ipv6NoNextHeader);
+        }
+        if position == CHAIN {
+            break;
+        }
+        let rest = bytes.get(layout.transport..layout.total.min(bytes.len())).unwrap_or_default();
+        let &[next, length, kind, ..] = rest else { return Err(Refusal::Ipv6ChainTruncated) };
+        let size = match layout.protocol {
+            HOP_BY_HOP if position > 0 => return Err(Refusal::Ipv6HopByHopNotFirst),
+            ROUTING if kind == 0 => return Err(Refusal::Ipv6RoutingHeaderZero), // RFC 5095
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(length) + 2) * 4, // RFC 4302, 2.2
+            _ => (usize::from(length) + 1) * 8,
+        };
+        if size > rest.len() {
+            return Err(Refusal::Ipv6ChainTruncated);
+        }
+        let is_fragment = layout.protocol == FRAGMENT;
+        layout.protocol = next;
+        layout.transport += size;
+        if is_fragment {
+            layout.is_fragment = true;
+            // Behind the first fragment's header there may be more of the chain; nobody needs it.
+            return Ok(layout);
+        }
+    }
+    Err(Refusal::Ipv6ChainTooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(next: u8, payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, payload.len() as u8, next, 64];
+        packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        packet.extend(payload);
+        packet
+    }
+
+    fn refusal(packet: &[u8]) -> Refusal {
+        check(packet, packet.len()).unwrap_err()
+    }
+
+    /// An extension header of eight bytes.
+    const fn extension(next: u8, third: u8) -> [u8; 8] {
+        [next, 0, third, 0, 0, 0, 0, 0]
+    }
+
+    #[test]
+    fn a_packet_without_extensions_is_laid_out() {
+        let packet = packet(17, &[0; 8]);
+        let layout = check(&packet, packet.len()).unwrap();
+        assert_eq!(
+            (layout.transport, layout.protocol, layout.total, layout.is_fragment),
+            (40, 17, 48, false)
+        );
+        assert_eq!(layout.header.as_bytes(), &packet[..40]);
+    }
+
+    #[test]
+    fn the_chain_is_followed_to_the_l4_header() {
+        let chain = [extension(DESTINATION_OPTIONS, 1), extension(6, 1), [0; 8]].concat();
+        let packet = packet(HOP_BY_HOP, &chain);
+        let layout = check(&packet, packet.len()).unwrap();
+        assert_eq!((layout.transport, layout.protocol), (56, 6));
+    }
+
+    #[test]
+    fn fragments_are_told() {
+        let packet = packet(FRAGMENT, &[extension(17, 0), [0; 8]].concat());
+        assert!(check(&packet, packet.len()).unwrap().is_fragment);
+    }
+
+    #[test]
+    fn fields_that_lie_are_refused() {
+        let good = packet(17, &[0; 8]);
+        assert_eq!(refusal(&good[..39]), Refusal::Ipv6Truncated);
+        assert_eq!(check(&good, 47).unwrap_err(), Refusal::Ipv6PayloadLengthBeyondFrame);
+        assert_eq!(refusal(&packet(17, &[])), Refusal::Ipv6PayloadLengthZero);
+        let mut version = good.clone();
+        version[0] = 0x45;
+        assert_eq!(refusal(&version), Refusal::Ipv6Version);
+        let mut hop_limit = good;
+        hop_limit[7] = 0;
+        assert_eq!(refusal(&hop_limit), Refusal::Ipv6HopLimitZero);
+    }
+
+    #[test]
+    fn chains_that_lie_are_refused() {
+        let options = extension(DESTINATION_OPTIONS, 1);
+        assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &extension(17, 1))), Refusal::Ipv6ChainTruncated);
+        assert_eq!(
+            refusal(&packet(DESTINATION_OPTIONS, &[17, 9, 0, 0, 0, 0, 0, 0])),
+            Refusal::Ipv6ChainTruncated
+        );
+        assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &[17])), Refusal::Ipv6ChainTruncated);
+        assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &options.repeat(9))), Refusal::Ipv6ChainTooLong);
+        assert_eq!(
+            refusal(&packet(DESTINATION_OPTIONS, &[extension(HOP_BY_HOP, 1), options].concat())),
+            Refusal::Ipv6HopByHopNotFirst
+        );
+        assert_eq!(
+            refusal(&packet(ROUTING, &[extension(17, 0), [0; 8]].concat())),
+            Refusal::Ipv6RoutingHeaderZero
+        );
+        assert_eq!(refusal(&packet(NO_NEXT_HEADER, &[0; 8])), Refusal::Ipv6NoNextHeader);
+    }
+}
