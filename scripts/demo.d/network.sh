@@ -7,6 +7,7 @@
 #                    fd00:10:1::1            fd00:10:2::1      10.10.2.11-13, fd00:10:2::11-13
 #
 # Tidegate owns the interfaces `clients` and `backends`; the kernel of the gateway's namespace must not touch them.
+# Every other interface has its link-local address, as on a real host: neighbour discovery needs it.
 # With --mode dsr there is one more leg, client ── switch, on which the backends answer past the gateway.
 
 prefix=tidegate-demo
@@ -20,7 +21,7 @@ in_namespace() { # NAME COMMAND...
     ip netns exec "$prefix-$name" "$@"
 }
 
-# A namespace without automatic IPv6 addresses: what is configured here is all there is.
+# IPv6 addresses are usable at once, without the second that the check for duplicates takes.
 make_namespace() { # NAME
     ip netns add "$prefix-$1"
     ip -n "$prefix-$1" link set lo up
@@ -32,8 +33,8 @@ make_namespace() { # NAME
 make_cable() { # NAMESPACE INTERFACE NAMESPACE INTERFACE
     ip link add "$2" netns "$prefix-$1" numrxqueues 1 numtxqueues 1 type veth \
         peer name "$4" netns "$prefix-$3" numrxqueues 1 numtxqueues 1
-    ip -n "$prefix-$1" link set "$2" addrgenmode none up
-    ip -n "$prefix-$3" link set "$4" addrgenmode none up
+    ip -n "$prefix-$1" link set "$2" up
+    ip -n "$prefix-$3" link set "$4" up
 }
 
 # veth would pass frames of up to 64 KiB and leave it to a NIC that is not there to cut them up: no frame of the
@@ -44,7 +45,7 @@ cut_frames_to_the_mtu() { # NAMESPACE INTERFACE
 
 make_switch() { # NAMESPACE BRIDGE
     ip -n "$prefix-$1" link add "$2" type bridge mcast_snooping 0
-    ip -n "$prefix-$1" link set "$2" addrgenmode none up
+    ip -n "$prefix-$1" link set "$2" up
 }
 
 add_addresses() { # NAMESPACE INTERFACE ADDRESS...
@@ -130,7 +131,7 @@ join_tap() { # INTERFACE NUMBER
     make_switch gateway "br-$1"
     keep_the_kernel_off "br-$1"
     keep_the_kernel_off "tap-$1"
-    ip -n "$prefix-gateway" link set "tap-$1" addrgenmode none address "02:00:00:00:7a:0$2"
+    ip -n "$prefix-gateway" link set "tap-$1" address "02:00:00:00:7a:0$2"
     ip -n "$prefix-gateway" link set "tap-$1" master "br-$1" up
     ip -n "$prefix-gateway" link set "$1" master "br-$1"
 }

@@ -8,8 +8,8 @@ import re
 import sys
 
 # The names of the members of Tidegate's JSON that this page shows, in one place.
-ADDRESS, CONNECTIONS = "address", "connections"
-TO_BACKEND, TO_CLIENT = "bytes_to_backend", "bytes_to_client"
+ADDRESS, CONNECTIONS = "address", "flows_opened"
+TO_BACKEND, TO_CLIENT = "bytes_in", "bytes_out"
 REASON, PACKETS = "reason", "packets"
 
 

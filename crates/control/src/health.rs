@@ -134,6 +134,12 @@ impl Health {
         self.checks.get(check).cloned().unwrap_or_else(unknown)
     }
 
+    /// Whether a check belongs to the configuration.
+    #[must_use]
+    pub fn watches(&self, check: &Check) -> bool {
+        self.checks.contains_key(check)
+    }
+
     /// Notes what a check found; `false` when that was known.
     pub fn record(&mut self, check: Check, diagnosis: Diagnosis) -> bool {
         let known = self.checks.insert(check, diagnosis.clone());

@@ -9,6 +9,8 @@ use std::{
 /// The exit codes, besides 0 and those of clap (2: usage).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
+    /// The thing asked about is not so, or could not be told.
+    NotSo = 1,
     /// The configuration is invalid, or cannot be read.
     Configuration = 3,
     /// The daemon cannot be reached.
@@ -26,6 +28,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// The result could not be printed.
+    pub(crate) fn unprintable(error: impl fmt::Display) -> Self {
+        Self::new(Exit::NotSo, format_args!("the result could not be printed: {error}"))
+    }
+
     /// The configuration is invalid, or cannot be read.
     pub(crate) fn configuration(what: impl fmt::Display) -> Self {
         Self::new(Exit::Configuration, what)

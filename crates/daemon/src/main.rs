@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod client;
 mod command;
 mod failure;
 mod gateway;

@@ -53,14 +53,18 @@ fn complete<F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
 /// The sum of the pseudo-header, and the protocol.
 fn pseudo_header(head: &[u8], packet: &Packet) -> Option<(Sum, u8)> {
     let network = usize::from(packet.network);
-    let length = u32::from(packet.length).checked_sub(u32::from(packet.transport) - u32::from(packet.network))?;
+    let length =
+        u32::from(packet.length).checked_sub(u32::from(packet.transport) - u32::from(packet.network))?;
     if packet.v6 {
         let header: &Ipv6 = wire::header(head, network)?;
         let number = if head_is_tcp(packet) { protocol::TCP } else { protocol::UDP };
         Some((pseudo_v6(&header.source, &header.destination, number, length), number))
     } else {
         let header: &Ipv4 = wire::header(head, network)?;
-        Some((pseudo_v4(&header.source, &header.destination, header.protocol, length as u16), header.protocol))
+        Some((
+            pseudo_v4(&header.source, &header.destination, header.protocol, length as u16),
+            header.protocol,
+        ))
     }
 }
 

@@ -113,6 +113,8 @@ reasons! {
     HostQueueFull,
     /// The ring to the flow's owner had no room.
     HandOverFull,
+    /// The answer is longer than the request, and its frame has no room.
+    NoRoomForAnswer,
     /// The gateway stopped with the packet in its hands.
     Shutdown,
 }

@@ -1,2 +1,50 @@
+//! What happens to a packet: parse, look up, admit, rewrite, resolve. No I/O, no clock, no randomness.
+//!
+//! [`forward`] takes a burst through passes, each a function with one loop: `parse`, find (`flow`), `track`, `admit`,
+//! `rewrite`, `resolve`, `emit`. Bytes, a time and a [`Snapshot`] come in; frames come out into [`Outputs`], and every
+//! packet is counted in [`WorkerMeters`] under one [`Verdict`]. The same code runs behind network cards, over captures, and
+//! in tests.
+//!
+//! What must stay true:
+//!
+//! - Conservation, as [`meters`] states it. A packet has one verdict, a dropped one one [`DropReason`].
+//! - Nothing here allocates, locks, logs or panics once a [`WorkerState`] is made; no loop is unbounded.
+//! - Frames leave a port in the order in which they arrived.
+//!
+//! What it leaves to others: bytes and checksums (`wire`), the flow table (`flow`), choosing a backend (`balance`), making
+//! snapshots (`control`), queues and the turn (`worker`).
 #![forbid(unsafe_code)]
-//! Placeholder.
+
+mod admit;
+mod answer;
+mod complete;
+mod drop_reason;
+mod emit;
+mod forward;
+mod housekeeping;
+mod inspect;
+pub mod meters;
+mod neighbour;
+mod outputs;
+mod ownership;
+mod packet;
+mod parse;
+mod resolve;
+mod rewrite;
+pub mod snapshot;
+mod snat;
+mod solicit;
+mod state;
+mod track;
+mod verdict;
+
+pub use drop_reason::DropReason;
+pub use forward::{Arrival, forward};
+pub use housekeeping::{housekeeping, stop};
+pub use inspect::{Answer, FlowRow, FlowStage, Request};
+pub use meters::WorkerMeters;
+pub use neighbour::{Fact, Hop};
+pub use outputs::{Lane, Outputs};
+pub use snapshot::Snapshot;
+pub use state::WorkerState;
+pub use verdict::Verdict;

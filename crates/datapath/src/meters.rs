@@ -146,7 +146,8 @@ impl WorkerMeters {
     /// What stands on both sides of the conservation identity, of this worker alone.
     #[must_use]
     pub fn balance(&self) -> Balance {
-        let ports = |read: fn(&PortMeters) -> &Counter| self.ports.iter().map(|port| read(port).read()).sum::<u64>();
+        let ports =
+            |read: fn(&PortMeters) -> &Counter| self.ports.iter().map(|port| read(port).read()).sum::<u64>();
         Balance {
             entered: ports(|port| &port.rx_frames)
                 + ports(|port| &port.from_host_frames)

@@ -49,9 +49,6 @@ pub struct Hop {
 pub(crate) struct NeighbourIndex(pub(crate) u32);
 
 impl NeighbourIndex {
-    /// Points at no entry: no entry has version 0.
-    pub(crate) const NONE: Self = Self(0);
-
     const fn new(position: usize, version: u16) -> Self {
         Self((version as u32) << 16 | position as u32)
     }
@@ -118,6 +115,9 @@ pub struct Fact {
     pub mac: MacAddress,
 }
 
+/// Questions that wait to be sent.
+pub(crate) type Solicitations = ArrayVec<Solicitation, SOLICITATIONS>;
+
 /// A worker's next hops.
 pub(crate) struct Neighbours<F> {
     entries: Vec<Entry>,
@@ -142,7 +142,7 @@ impl<F> Neighbours<F> {
     }
 
     /// Takes over the entries that the configuration gives; those that it no longer gives are resolved from now on.
-    pub(crate) fn adopt(&mut self, snapshot: &Snapshot, now: Millis) {
+    pub(crate) fn adopt(&mut self, snapshot: &Snapshot) {
         for entry in self.entries.iter_mut().filter(|entry| entry.state == State::Given) {
             entry.state = State::Stale;
         }
@@ -154,7 +154,7 @@ impl<F> Neighbours<F> {
                     entry.state = State::Given;
                 } else {
                     // A full table of given entries is a configuration that `config` refuses.
-                    let _ = self.insert(hop, mac, State::Given, now);
+                    let _ = self.insert(hop, mac, State::Given);
                 }
             }
         }
@@ -171,16 +171,21 @@ impl<F> Neighbours<F> {
         Some(entry.mac)
     }
 
-    /// Whether a hop is known not to answer.
-    pub(crate) fn has_failed(&self, hop: Hop) -> bool {
-        let entry = self.position(hop).and_then(|position| self.entries.get(position));
-        entry.is_some_and(|entry| matches!(entry.state, State::Failed { .. }))
+    /// The port of the hop at a position, when its MAC address is known or has been asked for.
+    #[inline]
+    pub(crate) fn usable_port(&self, index: NeighbourIndex) -> Option<PortId> {
+        let entry = self.entries.get(index.position()).filter(|entry| entry.version == index.version())?;
+        (!matches!(entry.state, State::Failed { .. })).then_some(entry.hop.port)
     }
 
     /// Where a hop is in the table. A hop that is not there yet is entered, and asked for.
     pub(crate) fn resolve(&mut self, hop: Hop, now: Millis) -> Result<NeighbourIndex, DropReason> {
         let Some(position) = self.position(hop) else {
-            let index = self.insert(hop, MacAddress::default(), State::Incomplete { sent: 1, next: now.after(RETRANSMIT) }, now)?;
+            let index = self.insert(
+                hop,
+                MacAddress::default(),
+                State::Incomplete { sent: 1, next: now.after(RETRANSMIT) },
+            )?;
             self.ask(Solicitation { hop, to: None });
             return Ok(index);
         };
@@ -209,7 +214,7 @@ impl<F> Neighbours<F> {
     pub(crate) fn learn(&mut self, fact: Fact, create: bool, now: Millis) -> bool {
         let reachable = State::Reachable { until: now.after(REACHABLE) };
         let Some(entry) = self.position(fact.hop).and_then(|position| self.entries.get_mut(position)) else {
-            return create && self.insert(fact.hop, fact.mac, reachable, now).is_ok();
+            return create && self.insert(fact.hop, fact.mac, reachable).is_ok();
         };
         if entry.state == State::Given {
             return false;
@@ -223,7 +228,8 @@ impl<F> Neighbours<F> {
     pub(crate) fn run_timers(&mut self, now: Millis, budget: usize, drop: impl FnMut(F)) {
         let mut failed = false;
         for _ in 0..budget.min(self.entries.len()) {
-            self.timer_cursor = if self.timer_cursor + 1 < self.entries.len() { self.timer_cursor + 1 } else { 0 };
+            self.timer_cursor =
+                if self.timer_cursor + 1 < self.entries.len() { self.timer_cursor + 1 } else { 0 };
             failed |= self.run_timer(self.timer_cursor, now);
         }
         if failed {
@@ -239,14 +245,19 @@ impl<F> Neighbours<F> {
         let Some(entry) = self.entries.get_mut(position) else { return false };
         let again = now.after(RETRANSMIT);
         match entry.state {
-            State::Incomplete { sent, next } | State::Probe { sent, next } if now >= next && sent >= ATTEMPTS => {
+            State::Incomplete { sent, next } | State::Probe { sent, next }
+                if now >= next && sent >= ATTEMPTS =>
+            {
                 entry.state = State::Failed { until: now.after(FAILED) };
                 entry.used = false;
                 return true;
             }
             State::Incomplete { sent, next } if now >= next => {
                 entry.state = State::Incomplete { sent: sent + 1, next: again };
-                self.ask(Solicitation { hop: self.entries.get(position).map_or(NOWHERE, |entry| entry.hop), to: None });
+                self.ask(Solicitation {
+                    hop: self.entries.get(position).map_or(NOWHERE, |entry| entry.hop),
+                    to: None,
+                });
             }
             State::Probe { sent, next } if now >= next => {
                 entry.state = State::Probe { sent: sent + 1, next: again };
@@ -266,7 +277,7 @@ impl<F> Neighbours<F> {
     }
 
     /// The questions that wait to be sent.
-    pub(crate) fn take_solicitations(&mut self) -> ArrayVec<Solicitation, SOLICITATIONS> {
+    pub(crate) fn take_solicitations(&mut self) -> Solicitations {
         std::mem::take(&mut self.solicitations)
     }
 
@@ -279,7 +290,7 @@ impl<F> Neighbours<F> {
         self.positions.get(&hop).map(|&position| usize::from(position))
     }
 
-    fn insert(&mut self, hop: Hop, mac: MacAddress, state: State, _now: Millis) -> Result<NeighbourIndex, DropReason> {
+    fn insert(&mut self, hop: Hop, mac: MacAddress, state: State) -> Result<NeighbourIndex, DropReason> {
         let entry = Entry { hop, mac, state, version: 1, used: true, waiting: 0 };
         if self.entries.len() < CAPACITY {
             let position = self.entries.len();
@@ -359,7 +370,8 @@ mod tests {
     #[test]
     fn what_waits_leaves_in_order() {
         let mut table = table();
-        let (one, two) = (table.resolve(hop(1), Millis(0)).unwrap(), table.resolve(hop(2), Millis(0)).unwrap());
+        let (one, two) =
+            (table.resolve(hop(1), Millis(0)).unwrap(), table.resolve(hop(2), Millis(0)).unwrap());
         for (index, frame) in [(one, 1), (two, 2), (one, 3)] {
             assert!(table.hold(index, frame, PortId(0)).is_ok());
         }

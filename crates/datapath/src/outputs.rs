@@ -3,6 +3,8 @@
 use model::{MAX_PORTS, PortId, WorkerId};
 use nic::{Burst, Frame, MAX_BURST};
 
+use crate::{WorkerMeters, emit};
+
 /// Bursts in a lane: one turn can at most release all that was held, forward a burst and ask as many questions.
 const BURSTS: usize = 8;
 
@@ -19,7 +21,8 @@ impl<F> Lane<F> {
 
     /// Appends a frame; gives it back when the lane is full.
     pub(crate) fn push(&mut self, frame: F) -> Result<(), F> {
-        if self.bursts.get(self.last).is_some_and(|burst| burst.len() == MAX_BURST) && self.last + 1 < BURSTS {
+        if self.bursts.get(self.last).is_some_and(|burst| burst.len() == MAX_BURST) && self.last + 1 < BURSTS
+        {
             self.last += 1;
         }
         match self.bursts.get_mut(self.last) {
@@ -70,6 +73,11 @@ impl<F: Frame> Outputs<F> {
     /// What another worker takes, with the port that it came by.
     pub fn worker(&mut self, id: WorkerId) -> Option<&mut Burst<(PortId, F)>> {
         self.workers.get_mut(id.index())
+    }
+
+    /// Puts a frame that needs nothing more among those that leave by a port.
+    pub fn leave(&mut self, meters: &WorkerMeters, port: PortId, frame: F) {
+        emit::transmit(meters, self, port, frame);
     }
 
     /// Puts a frame among those to be freed.

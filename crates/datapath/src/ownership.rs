@@ -32,7 +32,7 @@ pub(crate) fn owner(snapshot: &Snapshot, key: &FlowKey) -> Option<WorkerId> {
 fn owner_by_client(snapshot: &Snapshot, address: Address, port: u16, protocol: u8) -> WorkerId {
     let client = FlowKey { source: address, source_port: port, protocol, ..FlowKey::default() };
     let high = snapshot.hash_key.hash(&client) >> 32;
-    WorkerId((high * u64::from(snapshot.workers) >> 32) as u8)
+    WorkerId(((high * u64::from(snapshot.workers)) >> 32) as u8)
 }
 
 /// The owner of a `full_nat` flow: SNAT ports go round the workers.

@@ -4,7 +4,7 @@
 //! refusal has its reason. The checks follow RFC 1812, 5.2.2 and 5.3.7, and RFC 8200.
 
 use flow::FlowKey;
-use model::{Address, PortId};
+use model::Address;
 use nic::{Burst, Frame, ReceivedChecksum};
 use wire::{
     ethernet::{self, Ethernet, ether_type},
@@ -23,11 +23,16 @@ const HEADERS: usize = 256;
 const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
 /// Parses all frames of a burst.
-pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, id: PortId, snapshot: &Snapshot, burst: &mut Burst<F>, packets: &mut Packets) {
+pub(crate) fn parse_all<F: Frame>(
+    port: &snapshot::Port,
+    snapshot: &Snapshot,
+    burst: &mut Burst<F>,
+    packets: &mut Packets,
+) {
     packets.clear();
     for frame in burst.iter_mut() {
         let mut key = FlowKey::default();
-        let step = match parse(port, id, snapshot, frame, &mut key) {
+        let step = match parse(port, snapshot, frame, &mut key) {
             Ok(packet) => {
                 packets.packets.push(packet);
                 Step::Parsed
@@ -47,7 +52,6 @@ const NOTHING: Packet =
 
 fn parse<F: Frame>(
     port: &snapshot::Port,
-    _id: PortId,
     snapshot: &Snapshot,
     frame: &mut F,
     key: &mut FlowKey,
@@ -110,7 +114,13 @@ fn link(head: &[u8], port: &snapshot::Port) -> Result<Link, DropReason> {
     Ok(Link { network: ethernet::HEADER + vlan::TAG, ether_type: inner, is_group })
 }
 
-fn parse_v4(bytes: &[u8], available: usize, network: u8, device: DeviceTraits, key: &mut FlowKey) -> Result<Packet, DropReason> {
+fn parse_v4(
+    bytes: &[u8],
+    available: usize,
+    network: u8,
+    device: DeviceTraits,
+    key: &mut FlowKey,
+) -> Result<Packet, DropReason> {
     let layout = ipv4::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
     key.source = Address::from_v4(header.source);
@@ -129,7 +139,13 @@ fn parse_v4(bytes: &[u8], available: usize, network: u8, device: DeviceTraits, k
     parse_transport(packet, header.protocol, payload, layout.total - layout.length, key)
 }
 
-fn parse_v6(bytes: &[u8], available: usize, network: u8, device: DeviceTraits, key: &mut FlowKey) -> Result<Packet, DropReason> {
+fn parse_v6(
+    bytes: &[u8],
+    available: usize,
+    network: u8,
+    device: DeviceTraits,
+    key: &mut FlowKey,
+) -> Result<Packet, DropReason> {
     let layout = ipv6::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
     key.source = Address::from_v6(header.source);
@@ -153,22 +169,32 @@ fn parse_v6(bytes: &[u8], available: usize, network: u8, device: DeviceTraits, k
 fn cut_or(device: DeviceTraits, refusal: wire::Refusal) -> DropReason {
     use wire::Refusal::{Ipv4TotalLengthBeyondFrame, Ipv6PayloadLengthBeyondFrame};
     match refusal {
-        Ipv4TotalLengthBeyondFrame | Ipv6PayloadLengthBeyondFrame if device.cuts_frames => DropReason::FrameCut,
+        Ipv4TotalLengthBeyondFrame | Ipv6PayloadLengthBeyondFrame if device.cuts_frames => {
+            DropReason::FrameCut
+        }
         refusal => refusal.into(),
     }
 }
 
-fn parse_transport(packet: Packet, number: u8, bytes: &[u8], available: usize, key: &mut FlowKey) -> Result<Packet, DropReason> {
+fn parse_transport(
+    packet: Packet,
+    number: u8,
+    bytes: &[u8],
+    available: usize,
+    key: &mut FlowKey,
+) -> Result<Packet, DropReason> {
     key.protocol = number;
     match number {
         protocol::TCP => {
             let header = tcp::check(bytes, available)?;
-            (key.source_port, key.destination_port) = (header.source_port.get(), header.destination_port.get());
+            (key.source_port, key.destination_port) =
+                (header.source_port.get(), header.destination_port.get());
             Ok(Packet { kind: Kind::Balanced, flags: header.flags, ..packet })
         }
         protocol::UDP => {
             let header = udp::check(bytes, available, packet.v6)?;
-            (key.source_port, key.destination_port) = (header.source_port.get(), header.destination_port.get());
+            (key.source_port, key.destination_port) =
+                (header.source_port.get(), header.destination_port.get());
             Ok(Packet { kind: Kind::Balanced, ..packet })
         }
         protocol::ICMP if !packet.v6 => {
@@ -183,7 +209,12 @@ fn parse_transport(packet: Packet, number: u8, bytes: &[u8], available: usize, k
     }
 }
 
-fn check_addresses(packet: &Packet, key: &FlowKey, is_group_frame: bool, snapshot: &Snapshot) -> Result<(), DropReason> {
+fn check_addresses(
+    packet: &Packet,
+    key: &FlowKey,
+    is_group_frame: bool,
+    snapshot: &Snapshot,
+) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
     let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
     if is_martian_source(key.source) && !may_be_unspecified {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use balance::UNASSIGNED;
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
-use model::{Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
+use model::{
+    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId,
+};
 
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
@@ -170,7 +172,8 @@ impl Snapshot {
     /// The virtual server that a packet with this key is sent to.
     #[must_use]
     pub fn service(&self, key: &FlowKey) -> Option<(VirtualServerId, &VirtualServer)> {
-        let service = Service { address: key.destination, port: key.destination_port, protocol: key.protocol };
+        let service =
+            Service { address: key.destination, port: key.destination_port, protocol: key.protocol };
         let id = *self.services.get(&service)?;
         Some((id, self.virtual_server(id)?))
     }

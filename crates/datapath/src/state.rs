@@ -57,8 +57,8 @@ impl<F: Frame> WorkerState<F> {
     }
 
     /// Takes over what a new snapshot gives: call it once for each generation, before the first burst.
-    pub fn adopt(&mut self, snapshot: &Snapshot, now: Millis) {
-        self.neighbours.adopt(snapshot, now);
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        self.neighbours.adopt(snapshot);
         self.meters.generation.set(snapshot.generation.0);
     }
 
@@ -79,11 +79,14 @@ impl<F: Frame> WorkerState<F> {
         Some((self.flows.flow(found.index)?, found.side))
     }
 
-    /// Answers a request, with at most `limit` rows and one end.
+    /// Answers a request: looks at `limit` positions, so there are at most as many rows, and one end.
     pub fn answer(&self, request: Request, now: Millis, limit: usize, mut reply: impl FnMut(Answer)) {
         let Request::ListFlows { from } = request;
-        let next = self.flows.list(from, limit, |_, flow| reply(Answer::Flow(self.row(flow, now))));
-        reply(Answer::EndOfFlows { next });
+        let end = from.saturating_add(limit as u32);
+        for (_, flow) in self.flows.list(from..end) {
+            reply(Answer::Flow(self.row(flow, now)));
+        }
+        reply(Answer::EndOfFlows { next: (end < self.flows.positions()).then_some(end) });
     }
 
     fn row(&self, flow: &Flow, now: Millis) -> FlowRow {

@@ -42,20 +42,33 @@ int shim_log_to(shim_log_line line)
 	return rte_openlog_stream(log_stream);
 }
 
+static ssize_t discard(void *cookie, const char *text, size_t length)
+{
+	(void)cookie;
+	(void)text;
+	return (ssize_t)length;
+}
+
 int shim_eal_init(int argc, char **argv)
 {
+	cookie_io_functions_t functions = { .write = discard };
+	FILE *nowhere = fopencookie(NULL, "w", functions);
 	FILE *out = stdout;
 	FILE *err = stderr;
 	int result;
 
-	if (log_stream != NULL) {
-		stdout = log_stream;
-		stderr = log_stream;
-	}
-	result = rte_eal_init(argc, argv);
+	/* glibc lets a program assign these: the C library complains about options to stderr, EAL prints its usage to
+	 * stdout. Rust's own output does not go through them. */
 	if (log_stream != NULL)
-		fflush(log_stream);
+		stderr = log_stream;
+	if (nowhere != NULL)
+		stdout = nowhere;
+	result = rte_eal_init(argc, argv);
 	stdout = out;
 	stderr = err;
+	if (log_stream != NULL)
+		fflush(log_stream);
+	if (nowhere != NULL)
+		fclose(nowhere);
 	return result;
 }

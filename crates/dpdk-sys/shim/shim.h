@@ -50,7 +50,7 @@ typedef void (*shim_log_line)(uint32_t level, const char *text, size_t length);
 /* Sends all that DPDK logs from now on to `line`. 0, or -1 with errno when there is no memory. */
 int shim_log_to(shim_log_line line);
 
-/* rte_eal_init, while what the C library prints (option errors, the usage text) goes to the log too. */
+/* rte_eal_init; what the C library prints meanwhile (wrong options) goes to the log, EAL's usage text nowhere. */
 int shim_eal_init(int argc, char **argv);
 
 #endif

@@ -106,7 +106,6 @@ impl<T> Handle<T> {
     }
 
     /// Sleeps until the closure has returned; what it returned.
-    #[must_use]
     pub fn join(self) -> T {
         match self.result.recv() {
             Ok(result) => result,

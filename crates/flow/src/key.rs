@@ -45,15 +45,30 @@ impl FlowKey {
 
     /// The whole key as five words: equal keys have equal words, and different keys different ones.
     #[inline]
-    #[must_use]
     pub(crate) const fn words(&self) -> [u64; 5] {
         let [source_high, source_low] = self.source.words();
         let [destination_high, destination_low] = self.destination.words();
-        let rest = self.source_port as u64
+        [source_high, source_low, destination_high, destination_low, self.rest()]
+    }
+
+    /// The whole key as two words, when it is IPv4.
+    #[inline]
+    pub(crate) const fn v4_words(&self) -> Option<[u64; 2]> {
+        if !(self.source.is_v4() && self.destination.is_v4()) {
+            return None;
+        }
+        let source = u32::from_ne_bytes(self.source.v4()) as u64;
+        let destination = u32::from_ne_bytes(self.destination.v4()) as u64;
+        Some([source | destination << 32, self.rest()])
+    }
+
+    /// What is not an address.
+    #[inline]
+    const fn rest(&self) -> u64 {
+        self.source_port as u64
             | (self.destination_port as u64) << 16
             | (self.protocol as u64) << 32
-            | (self.domain as u64) << 40;
-        [source_high, source_low, destination_high, destination_low, rest]
+            | (self.domain as u64) << 40
     }
 }
 

@@ -85,6 +85,8 @@ pub struct FlowTable {
     records: Vec<Option<Flow>>,
     /// Positions in `records` that were given up, the last one to be used first.
     vacant: Vec<u32>,
+    /// Positions of retired flows, not to be used before [`FlowTable::recycle`].
+    resting: Vec<u32>,
     capacity: usize,
     /// The position that the next [`FlowTable::scan`] begins with.
     hand: usize,
@@ -100,6 +102,7 @@ impl FlowTable {
             index: Index::with_capacity(capacity * 2),
             records: Vec::with_capacity(capacity),
             vacant: Vec::with_capacity(capacity),
+            resting: Vec::with_capacity(capacity),
             capacity,
             hand: 0,
         }
@@ -185,6 +188,9 @@ impl FlowTable {
             return Err(Refused::Duplicate);
         }
         let index = self.vacant.last().copied().unwrap_or(self.records.len() as u32);
+        if index as usize >= self.capacity {
+            return Err(Refused::Full); // all that is left is resting
+        }
         self.enter(index, client_hash, reply.map(|(_, hash)| hash))?;
         self.place(index, flow);
         Ok(FlowIndex(index))
@@ -213,13 +219,33 @@ impl FlowTable {
 
     /// Removes a flow and returns it; `None` when there is none at that position.
     pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
+        let flow = self.leave(index)?;
+        self.vacant.push(index.0);
+        Some(flow)
+    }
+
+    /// Removes a flow as [`FlowTable::remove`] does, but keeps its position empty until [`FlowTable::recycle`]: for whoever
+    /// may still hold the position and must not find another flow there.
+    pub fn retire(&mut self, index: FlowIndex) -> Option<Flow> {
+        let flow = self.leave(index)?;
+        self.resting.push(index.0);
+        Some(flow)
+    }
+
+    /// Gives the positions of retired flows back for use.
+    #[inline]
+    pub fn recycle(&mut self) {
+        self.vacant.append(&mut self.resting);
+    }
+
+    /// Takes a record out of the slab and of the index.
+    fn leave(&mut self, index: FlowIndex) -> Option<Flow> {
         let flow = self.records.get_mut(index.0 as usize)?.take()?;
         let (client, reply) = flow.keys();
         self.index.leave(self.hash_key.hash(&client), index.0);
         if let Some(reply) = reply {
             self.index.leave(self.hash_key.hash(&reply), index.0 | REPLY);
         }
-        self.vacant.push(index.0);
         Some(flow)
     }
 
@@ -270,7 +296,7 @@ impl FlowTable {
     /// How many flows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len() - self.vacant.len()
+        self.records.len() - self.vacant.len() - self.resting.len()
     }
 
     /// Whether there is no flow.
@@ -292,5 +318,265 @@ impl fmt::Debug for FlowTable {
             .field("len", &self.len())
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use model::Mode;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::record::tests::flow;
+
+    fn table(capacity: usize) -> FlowTable {
+        FlowTable::with_capacity(capacity, HashKey::from_seed([7; 16], 0))
+    }
+
+    fn find(table: &FlowTable, key: &FlowKey) -> Option<Found> {
+        table.find(key, table.hash(key))
+    }
+
+    #[test]
+    fn a_flow_is_found_by_both_of_its_keys() {
+        let mut table = table(8);
+        let flow = flow(1, Mode::Nat);
+        let index = table.insert(flow).unwrap();
+        assert_eq!(find(&table, &flow.client), Some(Found { index, side: Side::Client }));
+        assert_eq!(find(&table, &flow.reply), Some(Found { index, side: Side::Backend }));
+        assert_eq!(find(&table, &flow.client.reversed()), None);
+        assert_eq!(table.flow(index).unwrap().backend, flow.backend);
+    }
+
+    #[test]
+    fn a_flow_in_dsr_has_no_replies_to_be_found() {
+        let mut table = table(8);
+        let flow = flow(1, Mode::Dsr);
+        table.insert(flow).unwrap();
+        assert!(find(&table, &flow.client).is_some());
+        assert_eq!(find(&table, &flow.reply), None);
+    }
+
+    #[test]
+    fn a_removed_flow_is_not_found_and_cannot_be_removed_again() {
+        let mut table = table(8);
+        let flow = flow(1, Mode::FullNat);
+        let index = table.insert(flow).unwrap();
+        assert_eq!(table.remove(index).unwrap().client, flow.client);
+        assert_eq!((find(&table, &flow.client), find(&table, &flow.reply)), (None, None));
+        assert!(table.remove(index).is_none() && table.flow(index).is_none() && table.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_known_is_refused_on_either_side() {
+        let mut table = table(8);
+        let first = flow(1, Mode::Nat);
+        table.insert(first).unwrap();
+        let same_client = Flow { reply: flow(2, Mode::Nat).reply, ..first };
+        let same_reply = Flow { client: flow(2, Mode::Nat).client, ..first };
+        let crossed = Flow { client: first.reply, ..flow(2, Mode::Nat) };
+        let its_own_reply = Flow { reply: flow(2, Mode::Nat).client, ..flow(2, Mode::Nat) };
+        for refused in [first, same_client, same_reply, crossed, its_own_reply] {
+            assert_eq!(table.insert(refused), Err(Refused::Duplicate));
+        }
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn each_capacity_is_honoured_exactly() {
+        for capacity in (0..70).chain([1000, 4096, 5000]) {
+            let mut table = table(capacity);
+            for number in 0..capacity as u32 {
+                table.insert(flow(number, Mode::Nat)).unwrap();
+            }
+            assert_eq!(table.insert(flow(u32::MAX, Mode::Nat)), Err(Refused::Full));
+            assert_eq!((table.len(), table.capacity()), (capacity, capacity));
+            if capacity > 0 {
+                table.remove(FlowIndex(capacity as u32 / 2)).unwrap();
+                assert_eq!(table.insert(flow(u32::MAX, Mode::Nat)), Ok(FlowIndex(capacity as u32 / 2)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_table_finds_all_flows_at_once_and_nobody_elses() {
+        let mut table = table(10_000);
+        let flows: Vec<Flow> = (0..10_000).map(|number| flow(number, Mode::Nat)).collect();
+        flows.iter().for_each(|&flow| assert!(table.insert(flow).is_ok()));
+        let known = flows.iter().flat_map(|flow| [flow.client, flow.reply]);
+        let keys: Vec<FlowKey> = known.chain(flows.iter().map(|flow| flow.client.reversed())).collect();
+        let (mut hashes, mut found) = (vec![0; keys.len()], vec![None; keys.len()]);
+        table.hash_all(&keys, &mut hashes);
+        table.find_all(&keys, &hashes, &mut found);
+        for (position, (key, found)) in keys.iter().zip(found).enumerate() {
+            assert_eq!(found, find(&table, key));
+            assert_eq!(found.is_some(), position < 20_000);
+        }
+    }
+
+    #[test]
+    fn a_scan_goes_round_within_its_budget_and_visits_each_flow_once_a_round() {
+        let mut table = table(100);
+        (0..100).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
+        table.remove(FlowIndex(40)).unwrap();
+        let mut visits = [0; 100];
+        for _ in 0..20 {
+            let mut visited = 0;
+            table.scan(10, |index, flow| {
+                visited += 1;
+                visits[index.0 as usize] += 1;
+                flow.fins = 1;
+                Fate::Keep
+            });
+            assert!(visited <= 10);
+        }
+        assert!((0..100).all(|position| visits[position] == if position == 40 { 0 } else { 2 }));
+        table.scan(1000, |index, _| {
+            visits[index.0 as usize] += 1;
+            Fate::Keep
+        });
+        assert_eq!(visits.iter().sum::<i32>(), 99 * 3);
+    }
+
+    #[test]
+    fn a_scan_removes_what_is_to_be_removed() {
+        let mut table = table(100);
+        (0..100).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
+        let odd = |_, flow: &mut Flow| if flow.backend.0 % 2 == 1 { Fate::Remove } else { Fate::Keep };
+        assert_eq!((table.scan(50, odd), table.scan(50, odd), table.scan(100, odd)), (25, 25, 0));
+        assert_eq!(table.len(), 50);
+        assert!(table.list(0..table.positions()).all(|(_, flow)| flow.backend.0 % 2 == 0));
+        assert_eq!(find(&table, &flow(1, Mode::Nat).reply), None);
+    }
+
+    #[test]
+    fn scanning_and_listing_an_empty_table_finds_nothing() {
+        let mut table = table(100);
+        assert_eq!(table.scan(10, |_, _| Fate::Remove), 0);
+        assert_eq!(table.list(0..u32::MAX).count(), 0);
+    }
+
+    #[test]
+    fn a_list_is_taken_in_parts() {
+        let mut table = table(100);
+        (0..30).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
+        table.remove(FlowIndex(12)).unwrap();
+        let parts = [0..10, 10..20, 20..u32::MAX].map(|part| table.list(part).count());
+        assert_eq!(parts, [10, 9, 10]);
+    }
+
+    /// The table and what it should contain.
+    struct Pair {
+        table: FlowTable,
+        oracle: HashMap<FlowKey, Found>,
+        flows: usize,
+    }
+
+    impl Pair {
+        fn new(capacity: usize) -> Self {
+            Self { table: table(capacity), oracle: HashMap::new(), flows: 0 }
+        }
+
+        /// Does one thing to both: what, decided by `choice`; to which flow, by `number`.
+        fn apply(&mut self, choice: u8, number: u32) {
+            let flow = flow(number, [Mode::Nat, Mode::FullNat, Mode::Dsr][number as usize % 3]);
+            let known = self.oracle.get(&flow.client).copied();
+            assert_eq!(find(&self.table, &flow.client), known);
+            match (choice % 3, known) {
+                (0, Some(found)) => {
+                    assert_eq!(self.table.remove(found.index).unwrap().client, flow.client);
+                    self.forget(&flow);
+                }
+                (1, _) => self.expire(number % 32),
+                _ => self.insert(flow, known),
+            }
+            assert_eq!(self.table.len(), self.flows);
+        }
+
+        fn insert(&mut self, flow: Flow, known: Option<Found>) {
+            let full = self.flows == self.table.capacity();
+            match self.table.insert(flow) {
+                Ok(index) => {
+                    assert!(!full && known.is_none());
+                    self.oracle.insert(flow.client, Found { index, side: Side::Client });
+                    if flow.mode != Mode::Dsr {
+                        self.oracle.insert(flow.reply, Found { index, side: Side::Backend });
+                    }
+                    self.flows += 1;
+                }
+                Err(Refused::Full) => assert!(full),
+                Err(Refused::Duplicate) => assert!(known.is_some()),
+            }
+        }
+
+        fn expire(&mut self, every: u32) {
+            let mut removed = Vec::new();
+            let count = self.table.scan(16, |_, flow| {
+                if flow.backend.0 % 32 == every {
+                    removed.push(*flow);
+                    return Fate::Remove;
+                }
+                Fate::Keep
+            });
+            assert_eq!(count, removed.len());
+            removed.iter().for_each(|flow| self.forget(flow));
+        }
+
+        fn forget(&mut self, flow: &Flow) {
+            self.oracle.remove(&flow.client);
+            self.oracle.remove(&flow.reply);
+            self.flows -= 1;
+        }
+
+        /// Looks everything up at once, and what is not there as well.
+        fn check(&self) {
+            let mut keys: Vec<FlowKey> = self.oracle.keys().copied().collect();
+            keys.extend((0..self.flows as u32).map(|number| flow(number, Mode::Nat).client));
+            let (mut hashes, mut found) = (vec![0; keys.len()], vec![None; keys.len()]);
+            self.table.hash_all(&keys, &mut hashes);
+            self.table.find_all(&keys, &hashes, &mut found);
+            assert!(keys.iter().zip(&found).all(|(key, found)| self.oracle.get(key) == found.as_ref()));
+            assert_eq!(self.table.list(0..self.table.positions()).count(), self.flows);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_table_agrees_with_a_map(
+            capacity in 1_usize..200,
+            operations in vec((any::<u8>(), 0_u32..400), 1..2000),
+        ) {
+            let mut pair = Pair::new(capacity);
+            operations.iter().for_each(|&(choice, number)| pair.apply(choice, number));
+            pair.check();
+        }
+    }
+
+    #[test]
+    fn a_table_agrees_with_a_map_over_a_million_operations() {
+        let mut pair = Pair::new(6000);
+        let mut random = 1_u64;
+        for step in 0..1_000_000 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            // Mostly filling for a while, then mostly emptying.
+            let choice = if step % 200_000 < 120_000 { 2 } else { (random >> 60) as u8 };
+            pair.apply(choice, (random >> 32) as u32 % 9000);
+        }
+        pair.check();
+    }
+
+    #[test]
+    fn a_retired_position_is_not_used_before_it_is_recycled() {
+        let mut table = FlowTable::with_capacity(2, HashKey::from_seed([7; 16], 0));
+        let first = table.insert(flow(1, Mode::Dsr)).unwrap();
+        table.insert(flow(2, Mode::Dsr)).unwrap();
+        assert!(table.retire(first).is_some());
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.insert(flow(3, Mode::Dsr)), Err(Refused::Full));
+        table.recycle();
+        assert_eq!(table.insert(flow(3, Mode::Dsr)), Ok(first));
     }
 }

@@ -20,7 +20,12 @@ pub(crate) struct Held<F> {
 
 impl<F> Neighbours<F> {
     /// Makes a frame, which is to leave by `port`, wait for its hop; gives it back with the reason when there is no room.
-    pub(crate) fn hold(&mut self, hop: NeighbourIndex, frame: F, port: PortId) -> Result<(), (F, DropReason)> {
+    pub(crate) fn hold(
+        &mut self,
+        hop: NeighbourIndex,
+        frame: F,
+        port: PortId,
+    ) -> Result<(), (F, DropReason)> {
         let entry = self.entries.get_mut(hop.position()).filter(|entry| entry.waiting < HELD_FOR_ONE);
         let Some(entry) = entry.filter(|_| !self.held.is_full()) else {
             return Err((frame, DropReason::NeighbourQueueFull));

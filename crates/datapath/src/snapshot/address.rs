@@ -101,7 +101,10 @@ pub fn is_martian_destination(address: Address) -> bool {
 
 /// `::`, `::1`, and IPv4 addresses in IPv6 form (RFC 4291, 2.5.2, 2.5.3, 2.5.5), none of which is seen on a link.
 fn is_martian_v6(octets: [u8; 16]) -> bool {
-    matches!(octets, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    matches!(
+        octets,
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..]
+    )
 }
 
 #[cfg(test)]
@@ -116,7 +119,9 @@ mod tests {
 
     #[test]
     fn sources_that_can_be_nobodys_are_martians() {
-        for text in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+        for text in
+            ["0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"]
+        {
             assert!(is_martian_source(address(text)), "{text}");
         }
         for text in ["::", "::1", "ff02::1", "::192.0.2.1"] {

@@ -63,7 +63,10 @@ impl Routes {
     /// The best route to `destination`; `None` when nothing leads there.
     #[must_use]
     pub fn best(&self, destination: Address) -> Option<RouteIndex> {
-        self.0.iter().position(|route| route.to.contains(destination)).map(|position| RouteIndex(position as u32))
+        self.0
+            .iter()
+            .position(|route| route.to.contains(destination))
+            .map(|position| RouteIndex(position as u32))
     }
 
     /// The route at a position.
@@ -89,8 +92,10 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_wins() {
-        let routes = Routes::new(vec![route("0.0.0.0", 0, 0), route("10.0.0.0", 8, 1), route("10.1.0.0", 16, 2)]);
-        let port = |text| routes.best(address(text)).and_then(|index| routes.route(index)).map(|route| route.port);
+        let routes =
+            Routes::new(vec![route("0.0.0.0", 0, 0), route("10.0.0.0", 8, 1), route("10.1.0.0", 16, 2)]);
+        let port =
+            |text| routes.best(address(text)).and_then(|index| routes.route(index)).map(|route| route.port);
         assert_eq!(port("10.1.2.3"), Some(PortId(2)));
         assert_eq!(port("10.2.2.3"), Some(PortId(1)));
         assert_eq!(port("192.0.2.1"), Some(PortId(0)));

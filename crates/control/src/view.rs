@@ -1,0 +1,249 @@
+//! The rows of the API. The command line reads them with the same types.
+//!
+//! Counts are since the start of the gateway, or since the thing was configured; `in` is from clients, `out` to them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use datapath::inspect::FlowStage;
+use model::{AdminState, Mode, Protocol};
+use serde::{Deserialize, Serialize};
+
+pub use crate::health::Condition;
+
+/// What went through a virtual server or to a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Flows that are open.
+    pub flows: u64,
+    /// Flows that were opened.
+    pub flows_opened: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients, IP headers included.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes to clients, IP headers included.
+    pub bytes_out: u64,
+}
+
+/// A row of `/v1/virtual-servers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualServer {
+    /// Its name.
+    pub name: String,
+    /// The address clients send to.
+    pub address: IpAddr,
+    /// The port clients send to.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How packets reach a backend.
+    pub mode: Mode,
+    /// The name of its pool.
+    pub pool: String,
+    /// Whether any backend takes new flows.
+    pub available: bool,
+    /// What went through it.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// A row of `/v1/pools`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// How a backend is chosen.
+    pub method: String,
+    /// How many backends it has.
+    pub backends: u64,
+    /// How many of them are up.
+    pub up: u64,
+    /// Whether any of them takes new flows.
+    pub available: bool,
+    /// Flows that are open.
+    pub flows: u64,
+}
+
+/// A row of `/v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The name of its pool.
+    pub pool: String,
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// Its share of new flows relative to the others of its pool.
+    pub weight: u16,
+    /// What the operator wants of it.
+    pub state: AdminState,
+    /// What its monitors say.
+    pub health: Condition,
+    /// Why it is down.
+    pub cause: Option<String>,
+    /// What went to it and came from it.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// A row of `/v1/workers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its number.
+    pub worker: u8,
+    /// The core that it runs on.
+    pub lcore: u32,
+    /// The snapshot that it runs with.
+    pub generation: u64,
+    /// The share of its time since the start in which it had something to do, 0 to 100.
+    pub busy_percent: f64,
+    /// Turns.
+    pub polls: u64,
+    /// Turns that found nothing to do.
+    pub idle_polls: u64,
+    /// Ticks spent in turns that found something to do.
+    pub busy_cycles: u64,
+    /// Ticks spent in turns that found nothing to do.
+    pub idle_cycles: u64,
+    /// Entries in its flow table.
+    pub flows: u64,
+    /// Entries that its flow table has room for.
+    pub flows_capacity: u64,
+    /// Flows removed because they were silent too long.
+    pub flows_expired: u64,
+    /// Frames that came from other workers.
+    pub handed_in: u64,
+    /// Frames that went to the workers that own their flows.
+    pub handed_out: u64,
+    /// Frames made here.
+    pub originated: u64,
+    /// Frames that were for the gateway itself.
+    pub absorbed: u64,
+    /// Frames that wait for a next hop.
+    pub held: u64,
+    /// L4 checksums completed on behalf of a sender on this host.
+    pub completed_checksums: u64,
+    /// Packets forwarded by hash because the flow table was full.
+    pub untracked_packets: u64,
+    /// Microseconds from receipt to transmission that half of the bursts did not exceed.
+    pub residence_p50_us: f64,
+    /// Microseconds from receipt to transmission that 99 of 100 bursts did not exceed.
+    pub residence_p99_us: f64,
+}
+
+/// A row of `/v1/ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its device.
+    pub device: String,
+    /// Its Ethernet address.
+    pub mac: String,
+    /// Bytes of the largest IP packet that leaves.
+    pub mtu: u16,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames that went to the host twin.
+    pub to_host_frames: u64,
+    /// Frames that the host twin sent.
+    pub from_host_frames: u64,
+}
+
+/// A row of `/v1/drops`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// The reason's name.
+    pub reason: String,
+    /// Packets dropped for it.
+    pub packets: u64,
+    /// What it means.
+    pub description: String,
+}
+
+/// A row of `/v1/flows`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The worker that owns it.
+    pub worker: u8,
+    /// `tcp`, `udp`, or the number of another protocol.
+    pub protocol: String,
+    /// The client.
+    pub client: SocketAddr,
+    /// What the client sends to.
+    pub service: SocketAddr,
+    /// What the backend sees as the source.
+    pub source: SocketAddr,
+    /// The backend; `None` when it was removed.
+    pub backend: Option<SocketAddr>,
+    /// The backend's pool; `None` when the backend was removed.
+    pub pool: Option<String>,
+    /// The virtual server; `None` when it was removed.
+    pub virtual_server: Option<String>,
+    /// How its packets reach the backend.
+    pub mode: Mode,
+    /// How far it has come.
+    pub state: FlowStage,
+    /// Milliseconds since its last packet.
+    pub idle_ms: u32,
+    /// Milliseconds since its first packet.
+    pub age_ms: u32,
+}
+
+/// `/v1/generation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The snapshot that was published last.
+    pub generation: u64,
+    /// The snapshot that all workers have reached.
+    pub acknowledged: u64,
+    /// Milliseconds since the publication.
+    pub age_ms: u64,
+}
+
+/// `/v1/balance`: whether every packet is accounted for. Exact while no packet is in a worker's hands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// The sum over all workers.
+    #[serde(flatten)]
+    pub total: Account,
+    /// One by one.
+    pub workers: Vec<Account>,
+}
+
+/// Both sides of the conservation identity: `entered == left + held`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Frames received, sent by the host, made here, or handed in.
+    pub entered: u64,
+    /// Frames transmitted, given to the host, dropped, absorbed, or handed out.
+    pub left: u64,
+    /// Frames that wait.
+    pub held: u64,
+    /// Whether they agree.
+    pub holds: bool,
+}
+
+/// The answer to `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The snapshot that is in force.
+    pub generation: u64,
+    /// Whether all workers run with it.
+    pub acknowledged: bool,
+    /// What changed, a line each; none when the file says what was in force already.
+    pub changes: Vec<String>,
+}
+
+/// The body of every answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong, for a person; several lines when it is the configuration.
+    pub error: String,
+}

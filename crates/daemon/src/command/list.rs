@@ -1,0 +1,192 @@
+//! `tidegate virtual-server|pool|backend|flow|worker|drop list`
+//!
+//! JSON and YAML are what the gateway answered, whole; a table shows what fits and what a person asks first.
+
+use control::view;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::print;
+use crate::{
+    arguments::{Format, List},
+    client,
+    failure::Failure,
+    table::{Align::{Left, Right}, Table, bytes, count, duration},
+};
+
+/// Lists the virtual servers.
+pub(crate) fn virtual_servers(list: &List) -> Result<(), Failure> {
+    let columns = [
+        ("VIRTUAL SERVER", Left), ("ADDRESS", Left), ("PROTO", Left), ("MODE", Left), ("POOL", Left),
+        ("STATE", Left), ("FLOWS", Right), ("OPENED", Right), ("IN", Right), ("OUT", Right),
+    ];
+    show(list, "/v1/virtual-servers", "no virtual servers", &columns, |server: &view::VirtualServer| {
+        let traffic = &server.traffic;
+        vec![
+            server.name.clone(),
+            std::net::SocketAddr::new(server.address, server.port).to_string(),
+            word(&server.protocol),
+            word(&server.mode),
+            server.pool.clone(),
+            available(server.available),
+            count(traffic.flows),
+            count(traffic.flows_opened),
+            bytes(traffic.bytes_in),
+            bytes(traffic.bytes_out),
+        ]
+    })
+}
+
+/// Lists the pools.
+pub(crate) fn pools(list: &List) -> Result<(), Failure> {
+    let columns = [("POOL", Left), ("METHOD", Left), ("STATE", Left), ("UP", Right), ("FLOWS", Right)];
+    show(list, "/v1/pools", "no pools", &columns, |pool: &view::Pool| {
+        vec![
+            pool.name.clone(),
+            pool.method.clone(),
+            available(pool.available),
+            format!("{} of {}", pool.up, pool.backends),
+            count(pool.flows),
+        ]
+    })
+}
+
+/// Lists the backends.
+pub(crate) fn backends(list: &List) -> Result<(), Failure> {
+    let columns = [
+        ("POOL", Left), ("BACKEND", Left), ("WEIGHT", Right), ("STATE", Left), ("HEALTH", Left), ("FLOWS", Right),
+        ("OPENED", Right), ("IN", Right), ("OUT", Right), ("CAUSE", Left),
+    ];
+    show(list, "/v1/backends", "no backends", &columns, |backend: &view::Backend| {
+        let traffic = &backend.traffic;
+        vec![
+            backend.pool.clone(),
+            backend.address.to_string(),
+            backend.weight.to_string(),
+            word(&backend.state),
+            word(&backend.health),
+            count(traffic.flows),
+            count(traffic.flows_opened),
+            bytes(traffic.bytes_in),
+            bytes(traffic.bytes_out),
+            backend.cause.clone().unwrap_or_default(),
+        ]
+    })
+}
+
+/// Lists the flows that are tracked.
+pub(crate) fn flows(list: &List) -> Result<(), Failure> {
+    let columns = [
+        ("PROTO", Left), ("CLIENT", Left), ("SERVICE", Left), ("BACKEND", Left), ("MODE", Left), ("STATE", Left),
+        ("AGE", Right), ("IDLE", Right), ("W", Right),
+    ];
+    show(list, "/v1/flows", "no flows", &columns, |flow: &view::Flow| {
+        vec![
+            flow.protocol.clone(),
+            flow.client.to_string(),
+            flow.service.to_string(),
+            flow.backend.map_or_else(|| "(removed)".to_owned(), |backend| backend.to_string()),
+            word(&flow.mode),
+            word(&flow.state),
+            duration(flow.age_ms.into()),
+            duration(flow.idle_ms.into()),
+            flow.worker.to_string(),
+        ]
+    })
+}
+
+/// Lists the workers.
+pub(crate) fn workers(list: &List) -> Result<(), Failure> {
+    let columns = [
+        ("WORKER", Right), ("LCORE", Right), ("BUSY", Right), ("FLOWS", Right), ("ROOM", Right), ("EXPIRED", Right),
+        ("GIVEN", Right), ("TAKEN", Right), ("P50", Right), ("P99", Right), ("GENERATION", Right),
+    ];
+    show(list, "/v1/workers", "no workers", &columns, |worker: &view::Worker| {
+        vec![
+            worker.worker.to_string(),
+            worker.lcore.to_string(),
+            format!("{:.1}%", worker.busy_percent),
+            count(worker.flows),
+            count(worker.flows_capacity),
+            count(worker.flows_expired),
+            count(worker.handed_out),
+            count(worker.handed_in),
+            format!("{:.1} µs", worker.residence_p50_us),
+            format!("{:.1} µs", worker.residence_p99_us),
+            worker.generation.to_string(),
+        ]
+    })
+}
+
+/// Lists what was dropped and why. A table leaves out what never happened.
+pub(crate) fn drops(list: &List) -> Result<(), Failure> {
+    let columns = [("REASON", Left), ("PACKETS", Right), ("MEANING", Left)];
+    let answer = client::get(&list.socket, "/v1/drops")?;
+    if list.output != Format::Table {
+        return whole(list, &answer);
+    }
+    let mut rows: Vec<view::Drop> = parse(list, &answer)?;
+    rows.retain(|drop| drop.packets > 0);
+    rows.sort_by_key(|drop| std::cmp::Reverse(drop.packets));
+    let cells = |drop: &view::Drop| vec![drop.reason.clone(), count(drop.packets), drop.description.clone()];
+    tabulate(&columns, &rows, "nothing was dropped", cells)
+}
+
+fn show<T: DeserializeOwned>(
+    list: &List,
+    path: &str,
+    none: &str,
+    columns: &[(&'static str, crate::table::Align)],
+    cells: impl Fn(&T) -> Vec<String>,
+) -> Result<(), Failure> {
+    let answer = client::get(&list.socket, path)?;
+    match list.output {
+        Format::Table => tabulate(columns, &parse::<T>(list, &answer)?, none, cells),
+        Format::Json | Format::Yaml => whole(list, &answer),
+    }
+}
+
+fn tabulate<T>(
+    columns: &[(&'static str, crate::table::Align)],
+    rows: &[T],
+    none: &str,
+    cells: impl Fn(&T) -> Vec<String>,
+) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return print(&format!("{none}\n"));
+    }
+    let mut table = Table::new(columns);
+    rows.iter().for_each(|row| table.push(cells(row)));
+    print(&table.render())
+}
+
+/// The answer as it is, indented.
+fn whole(list: &List, answer: &[u8]) -> Result<(), Failure> {
+    let value: Value = serde_json::from_slice(answer).map_err(|error| foreign(list, &error))?;
+    let text = match list.output {
+        Format::Yaml => serde_yaml::to_string(&value).map_err(Failure::unprintable)?,
+        Format::Json | Format::Table => serde_json::to_string_pretty(&value).map_err(Failure::unprintable)?,
+    };
+    print(&format!("{}\n", text.trim_end()))
+}
+
+fn parse<T: DeserializeOwned>(list: &List, answer: &[u8]) -> Result<Vec<T>, Failure> {
+    serde_json::from_slice(answer).map_err(|error| foreign(list, &error))
+}
+
+fn foreign(list: &List, error: &serde_json::Error) -> Failure {
+    let what = format_args!("what the gateway at {} answered is not understood: {error}", list.socket.display());
+    Failure::unreachable(what).remedy("use the `tidegate` of the same version as the one that runs")
+}
+
+/// A word of the API, as it stands in JSON.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn available(available: bool) -> String {
+    if available { "available" } else { "unavailable" }.to_owned()
+}

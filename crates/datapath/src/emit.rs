@@ -1,0 +1,122 @@
+//! Last pass: every frame goes where its verdict says, in the order of arrival, and is counted there.
+//!
+//! Frames for a port are counted when the transmit queue has taken them, which is the worker's to know.
+
+use model::{MacAddress, PortId, WorkerId};
+use nic::{Burst, Frame};
+
+use crate::{
+    Arrival, DropReason, Outputs, Verdict, WorkerMeters, WorkerState, neighbour::NeighbourIndex,
+    packet::Step, resolve,
+};
+
+/// Moves all frames of a burst out. What waited for a hop that is known by now leaves before them.
+pub(crate) fn emit_all<F: Frame>(
+    state: &mut WorkerState<F>,
+    arrival: Arrival,
+    burst: &mut Burst<F>,
+    outputs: &mut Outputs<F>,
+) {
+    release_held(state, outputs);
+    for (position, frame) in burst.drain(..).enumerate() {
+        let step = state.packets.steps.get(position).copied();
+        match step {
+            Some(Step::Done(verdict)) => emit(&state.meters, outputs, arrival, verdict, frame),
+            Some(Step::Wait(port, neighbour)) => wait(state, outputs, (port, neighbour), frame),
+            // No pass leaves a packet in any other step; if one did, it would be counted all the same.
+            _ => drop(&state.meters, outputs, DropReason::NoFlow, frame),
+        }
+    }
+    state.meters.held_frames.set(state.neighbours.held() as u64);
+}
+
+fn emit<F: Frame>(
+    meters: &WorkerMeters,
+    outputs: &mut Outputs<F>,
+    arrival: Arrival,
+    verdict: Verdict,
+    frame: F,
+) {
+    match verdict {
+        Verdict::Transmit(port) => transmit(meters, outputs, port, frame),
+        Verdict::ToHost(port) => to_host(meters, outputs, port, frame),
+        Verdict::Drop(reason) => drop(meters, outputs, reason, frame),
+        Verdict::HandOver(worker) => hand_over(meters, outputs, arrival.port, worker, frame),
+        Verdict::Absorbed => {
+            meters.absorbed_frames.add(1);
+            outputs.free(frame);
+        }
+        // Packets that wait are in `Step::Wait` until they do.
+        Verdict::Held => drop(meters, outputs, DropReason::NeighbourQueueFull, frame),
+    }
+}
+
+/// Puts a frame among those that leave by a port.
+pub(crate) fn transmit<F: Frame>(meters: &WorkerMeters, outputs: &mut Outputs<F>, port: PortId, frame: F) {
+    match outputs.port(port).map(|lane| lane.push(frame)) {
+        Some(Ok(())) => {}
+        Some(Err(frame)) => drop(meters, outputs, DropReason::TransmitQueueFull, frame),
+        None => meters.drop_packets(DropReason::TransmitQueueFull, 1),
+    }
+}
+
+fn to_host<F: Frame>(meters: &WorkerMeters, outputs: &mut Outputs<F>, port: PortId, frame: F) {
+    match outputs.host(port).map(|lane| lane.push(frame)) {
+        Some(Ok(())) => {}
+        Some(Err(frame)) => drop(meters, outputs, DropReason::HostQueueFull, frame),
+        None => meters.drop_packets(DropReason::HostQueueFull, 1),
+    }
+}
+
+fn hand_over<F: Frame>(
+    meters: &WorkerMeters,
+    outputs: &mut Outputs<F>,
+    port: PortId,
+    worker: WorkerId,
+    frame: F,
+) {
+    match outputs.worker(worker).map(|burst| burst.try_push((port, frame))) {
+        Some(Ok(())) => {}
+        Some(Err(full)) => drop(meters, outputs, DropReason::HandOverFull, full.element().1),
+        None => meters.drop_packets(DropReason::HandOverFull, 1),
+    }
+}
+
+pub(crate) fn drop<F: Frame>(meters: &WorkerMeters, outputs: &mut Outputs<F>, reason: DropReason, frame: F) {
+    meters.drop_packets(reason, 1);
+    outputs.free(frame);
+}
+
+/// Makes a frame wait for its hop, unless it was learned in this very burst.
+fn wait<F: Frame>(
+    state: &mut WorkerState<F>,
+    outputs: &mut Outputs<F>,
+    (port, hop): (PortId, NeighbourIndex),
+    mut frame: F,
+) {
+    if let Some(mac) = state.neighbours.mac(hop) {
+        write_destination(&mut frame, mac);
+        return transmit(&state.meters, outputs, port, frame);
+    }
+    if let Err((frame, reason)) = state.neighbours.hold(hop, frame, port) {
+        drop(&state.meters, outputs, reason, frame);
+    }
+}
+
+/// Sends what waited for hops that are known by now.
+pub(crate) fn release_held<F: Frame>(state: &mut WorkerState<F>, outputs: &mut Outputs<F>) {
+    if state.neighbours.held() == 0 {
+        return;
+    }
+    let WorkerState { neighbours, meters, .. } = state;
+    neighbours.release(|mut frame, port, mac| {
+        write_destination(&mut frame, mac);
+        transmit(meters, outputs, port, frame);
+    });
+    meters.held_frames.set(neighbours.held() as u64);
+}
+
+fn write_destination<F: Frame>(frame: &mut F, mac: MacAddress) {
+    let from = resolve::source_mac(frame);
+    resolve::address_frame(frame, mac, from);
+}

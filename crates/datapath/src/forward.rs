@@ -1,0 +1,78 @@
+//! The way of a burst through the passes.
+
+use model::{Millis, PortId};
+use nic::{Burst, Frame, FrameSource};
+
+use crate::{
+    Outputs, Snapshot, Verdict, WorkerState,
+    admit::{self, Admission},
+    complete, emit,
+    packet::Step,
+    parse, resolve, rewrite, solicit, track,
+};
+
+/// Where a burst came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The port that its frames were received by.
+    pub port: PortId,
+    /// Whether another worker received them and handed them over to the owner of their flows.
+    pub is_handed_over: bool,
+}
+
+/// Handles a burst: all its frames leave it for `outputs`, wait for a neighbour, or are freed.
+///
+/// The snapshot is the same from the first pass to the last. Counts everything but what the queues behind `outputs` do.
+pub fn forward<F, S>(
+    state: &mut WorkerState<F>,
+    snapshot: &Snapshot,
+    arrival: Arrival,
+    now: Millis,
+    burst: &mut Burst<F>,
+    outputs: &mut Outputs<F>,
+    source: &mut S,
+) where
+    F: Frame,
+    S: FrameSource<Frame = F>,
+{
+    let Some(port) = snapshot.port(arrival.port) else {
+        state.meters.drop_packets(crate::DropReason::NoRoute, burst.len() as u64);
+        return F::free(burst);
+    };
+    parse::parse_all(port, snapshot, burst, &mut state.packets);
+    if port.device.partial_checksums && !arrival.is_handed_over {
+        complete::complete_all(burst, &state.packets, &state.meters);
+    }
+    find_all(state);
+    track::track_all(state, snapshot, now);
+    admit::admit_all(state, &Admission { snapshot, arrival, now }, burst);
+    rewrite::rewrite_all(state, snapshot, burst, now);
+    resolve::resolve_all(state, snapshot, burst);
+    emit::emit_all(state, arrival, burst, outputs);
+    solicit::send_all(state, snapshot, outputs, source);
+    state.flows.recycle();
+    F::free(&mut outputs.dropped);
+}
+
+/// Second pass: hashes all keys, then looks all of them up, so that the cache misses of a burst overlap.
+fn find_all<F: Frame>(state: &mut WorkerState<F>) {
+    let count = state.packets.keys.len();
+    let packets = &mut state.packets;
+    let (Some(hashes), Some(found)) = (packets.hashes.get_mut(..count), packets.found.get_mut(..count))
+    else {
+        return;
+    };
+    state.flows.hash_all(&packets.keys, hashes);
+    state.flows.find_all(&packets.keys, hashes, found);
+}
+
+impl<F: Frame> WorkerState<F> {
+    /// What became of each packet of the last burst, in the order of arrival. A packet that waits, or that waited until
+    /// the end of the burst, is [`Verdict::Held`].
+    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        self.packets.steps.iter().map(|step| match *step {
+            Step::Done(verdict) => verdict,
+            _ => Verdict::Held,
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! Third pass: packets that belong to a flow move it on.
+//!
+//! The flow's clock is set back, its TCP state follows the flags, and the packet is counted. A flow whose backend is gone
+//! ends here; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its
+//! packet goes on to be admitted like the first of any flow.
+
+use flow::{Flow, FlowIndex, FlowState, Found, Side};
+use model::Millis;
+use nic::Frame;
+use wire::{protocol, tcp::flags};
+
+use crate::{
+    DropReason, Snapshot, Verdict, WorkerState,
+    meters::WorkerMeters,
+    packet::{Packet, Step},
+};
+
+/// Milliseconds that a flow may be silent until its handshake is complete.
+pub(crate) const HANDSHAKE_TIMEOUT: u32 = 5_000;
+/// Milliseconds that a flow may be silent when it is over.
+const CLOSE_TIMEOUT: u32 = 5_000;
+/// [`Flow::fins`]: the client has sent a FIN.
+const CLIENT_FIN: u8 = 1;
+/// [`Flow::fins`]: the backend has sent a FIN.
+const BACKEND_FIN: u8 = 2;
+
+/// Moves on the flows of a burst.
+pub(crate) fn track_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
+    for position in 0..state.packets.packets.len() {
+        let packets = &state.packets;
+        let (Some(&Some(found)), Some(&packet), Some(Step::Parsed)) =
+            (packets.found.get(position), packets.packets.get(position), packets.steps.get(position))
+        else {
+            continue;
+        };
+        let next = track(state, snapshot, found, &packet, now);
+        if let Some(step) = state.packets.steps.get_mut(position) {
+            *step = next;
+        }
+    }
+}
+
+/// Moves one flow on. [`Step::Parsed`] sends the packet on to be admitted.
+pub(crate) fn track<F: Frame>(
+    state: &mut WorkerState<F>,
+    snapshot: &Snapshot,
+    found: Found,
+    packet: &Packet,
+    now: Millis,
+) -> Step {
+    let Some(flow) = state.flows.flow_mut(found.index) else { return Step::Parsed };
+    let Some(backend) =
+        snapshot.backend(flow.backend).filter(|backend| backend.incarnation == flow.incarnation)
+    else {
+        state.end_flow(found.index);
+        return Step::Done(Verdict::Drop(DropReason::BackendRemoved));
+    };
+    if begins_anew(flow, found.side, packet, backend.up) {
+        state.end_flow(found.index);
+        return Step::Parsed;
+    }
+    flow.last_seen = now.0 as u32;
+    if flow.client.protocol == protocol::TCP {
+        follow_tcp(flow, found.side, packet.flags, snapshot);
+    }
+    count(&state.meters, flow, found.side, packet.length);
+    step(found.index, found.side)
+}
+
+pub(crate) const fn step(index: FlowIndex, side: Side) -> Step {
+    match side {
+        Side::Client => Step::ToBackend(index),
+        Side::Backend => Step::ToClient(index),
+    }
+}
+
+/// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.
+fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bool {
+    if side == Side::Backend {
+        return false;
+    }
+    if flow.client.protocol != protocol::TCP {
+        return !backend_up; // collectors never fall silent
+    }
+    let is_syn = packet.flags & (flags::SYN | flags::ACK) == flags::SYN;
+    is_syn && (flow.state == FlowState::Closing || flow.state == FlowState::Handshake && !backend_up)
+}
+
+/// RFC 9293, 3.3.2, as far as an observer in the middle can tell.
+fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
+    if bits & flags::RST != 0 {
+        flow.state = FlowState::Closing;
+        flow.lifetime = CLOSE_TIMEOUT;
+        return;
+    }
+    if bits & flags::FIN != 0 {
+        flow.fins |= if side == Side::Client { CLIENT_FIN } else { BACKEND_FIN };
+        if flow.fins == CLIENT_FIN | BACKEND_FIN {
+            flow.state = FlowState::Closing;
+            flow.lifetime = CLOSE_TIMEOUT;
+        }
+        return;
+    }
+    // The client's first segment that is no SYN completes the handshake.
+    if flow.state == FlowState::Handshake && side == Side::Client && bits & flags::SYN == 0 {
+        flow.state = FlowState::Established;
+        let server = snapshot.virtual_server(flow.virtual_server);
+        flow.lifetime = server.map_or(flow.lifetime, |server| server.idle_timeout);
+    }
+}
+
+/// Counts a packet for its virtual server and its backend.
+pub(crate) fn count(meters: &WorkerMeters, flow: &Flow, side: Side, length: u16) {
+    let bytes = u64::from(length);
+    for meters in
+        [meters.backend(flow.backend), meters.virtual_server(flow.virtual_server)].into_iter().flatten()
+    {
+        match side {
+            Side::Client => {
+                meters.packets_in.add(1);
+                meters.bytes_in.add(bytes);
+            }
+            Side::Backend => {
+                meters.packets_out.add(1);
+                meters.bytes_out.add(bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Frames: allocated, changed, sent, received, handed over; and the pool's in-use count returns to its baseline after
+//! each scenario.
+
+mod environment;
+
+use dpdk::{Mbuf, MbufSource, Mempool, PoolOptions, PortOptions};
+use environment::{capture, numbered, open, open_and_start, places, pool, pool_of, receive_all, start};
+use nic::{Burst, Frame, FrameSource, MAX_BURST, ReceivedChecksum, RxQueue, TxQueue};
+
+fn frame(source: &mut MbufSource, length: usize) -> Mbuf {
+    source.allocate(length).unwrap()
+}
+
+/// Bytes that tell their place.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|place| u8::try_from(place % 251).unwrap()).collect()
+}
+
+fn all_bytes(frame: &Mbuf) -> Vec<u8> {
+    (0..).map_while(|index| frame.segment(index)).flatten().copied().collect()
+}
+
+#[test]
+fn a_new_frame_is_zeros_even_where_an_old_one_was() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, 2176);
+    let mut source = pool.source();
+    for _ in 0..200 {
+        let mut frame = frame(&mut source, 1500);
+        assert_eq!(frame.length(), 1500);
+        assert!(frame.head().iter().all(|byte| *byte == 0));
+        assert_eq!(frame.checksum(), ReceivedChecksum::Unknown);
+        frame.head_mut().fill(0xFF);
+    }
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_frame_that_does_not_fit_is_not_made() {
+    let eal = start();
+    let pool = pool(&eal);
+    assert_eq!(pool.frame_room(), 2048);
+    assert!(pool.source().allocate(2048).is_some());
+    assert!(pool.source().allocate(2049).is_none());
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn an_exhausted_pool_gives_nothing_until_something_comes_back() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, 2176);
+    let mut source = pool.source();
+    let mut all: Vec<Mbuf> = std::iter::from_fn(|| source.allocate(60)).collect();
+    assert_eq!((all.len(), pool.in_use()), (63, 63));
+    assert!(source.allocate(60).is_none());
+    all.pop();
+    assert!(source.allocate(60).is_some());
+    drop(all);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_jumbo_pool_carries_frames_of_almost_64_kib() {
+    let eal = start();
+    let pool = pool_of(&eal, 127, 65_535);
+    assert_eq!(pool.frame_room(), 65_407);
+    let mut frame = frame(&mut pool.source(), 65_407);
+    frame.head_mut()[65_406] = 7;
+    assert_eq!(frame.head()[65_406], 7);
+    assert!(!frame.resize(65_408) && frame.length() == 65_407);
+    drop(frame);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_resized_frame_loses_its_tail_or_gets_zeros() {
+    let eal = start();
+    let pool = pool(&eal);
+    let mut frame = frame(&mut pool.source(), 100);
+    frame.head_mut().fill(1);
+    assert!(frame.resize(60));
+    assert_eq!((frame.length(), frame.head().len()), (60, 60));
+    assert!(frame.resize(100));
+    assert_eq!(frame.head(), [[1; 60].as_slice(), [0; 40].as_slice()].concat());
+    assert!(frame.resize(0) && frame.head().is_empty());
+    assert!(!frame.resize(2049) && !frame.resize(1 << 40) && frame.length() == 0);
+}
+
+#[test]
+fn a_dropped_burst_and_a_freed_burst_go_back_to_the_pool() {
+    let eal = start();
+    let pool = pool(&eal);
+    let mut source = pool.source();
+    let burst = numbered(&mut source, 64);
+    assert_eq!(pool.in_use(), 64);
+    drop(burst);
+    assert_eq!(pool.in_use(), 0);
+    let mut burst = numbered(&mut source, 64);
+    Mbuf::free(&mut burst);
+    assert!(burst.is_empty());
+    assert_eq!(pool.in_use(), 0);
+    Mbuf::free(&mut burst);
+}
+
+#[test]
+fn frames_come_back_from_a_loop_in_order() {
+    let eal = start();
+    let pool = pool(&eal);
+    let (port, mut queues) = open_and_start(&eal, "net_ring0", &pool);
+    let mut burst = numbered(&mut pool.source(), 40);
+    queues.transmit[0].transmit(&mut burst);
+    assert!(burst.is_empty());
+    let mut burst = Burst::new();
+    queues.receive[0].receive(&mut burst, 10);
+    assert_eq!(places(&burst), (0..10).collect::<Vec<u8>>());
+    queues.receive[0].receive(&mut burst, 64);
+    assert_eq!(places(&burst), (0..40).collect::<Vec<u8>>());
+    queues.receive[0].receive(&mut burst, 64);
+    assert_eq!(burst.len(), 40);
+    let statistics = port.statistics();
+    assert_eq!((statistics.transmitted_frames, statistics.received_frames), (40, 40));
+    drop(burst);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_burst_is_never_filled_beyond_its_room() {
+    let eal = start();
+    let pool = pool(&eal);
+    let (_port, mut queues) = open_and_start(&eal, "net_null0,size=60", &pool);
+    let mut burst = numbered(&mut pool.source(), 50);
+    queues.receive[0].receive(&mut burst, 1000);
+    assert_eq!(burst.len(), MAX_BURST);
+    queues.receive[0].receive(&mut burst, 1000);
+    assert_eq!(burst.len(), MAX_BURST);
+    assert_eq!(&places(&burst)[..50], (0..50).collect::<Vec<u8>>());
+    queues.transmit[0].transmit(&mut burst);
+    assert!(burst.is_empty());
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_full_ring_takes_what_it_has_room_for_and_leaves_the_rest_in_order() {
+    const RING: u8 = 127;
+    let eal = start();
+    let pool = pool(&eal);
+    let mut source = pool.source();
+    let (_port, mut queues) = open_and_start(&eal, &format!("net_ring0,nodeaction=r0:0:CREATE"), &pool);
+    let transmit = &mut queues.transmit[0];
+    let mut sent = 0_usize;
+    let mut left = Burst::new();
+    for _ in 0..100 {
+        left = numbered(&mut source, 64);
+        transmit.transmit(&mut left);
+        sent += 64 - left.len();
+        if !left.is_empty() {
+            break;
+        }
+    }
+    let first = 64 - u8::try_from(left.len()).unwrap();
+    assert!(!left.is_empty() && sent > usize::from(RING));
+    assert_eq!(places(&left), (first..64).collect::<Vec<u8>>());
+    assert_eq!(pool.in_use() as usize, sent + left.len());
+    drop(left);
+    let mut received = 0;
+    while received < sent {
+        let mut burst = receive_all(&mut queues.receive[0], 1);
+        received += burst.len();
+        Mbuf::free(&mut burst);
+    }
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn frames_handed_to_another_thread_are_freed_there() {
+    let eal = environment::start_with_workers(1);
+    let pool = pool(&eal);
+    let burst = numbered(&mut pool.source(), 64);
+    let freed = std::thread::spawn(move || {
+        let places = places(&burst);
+        drop(burst);
+        places.len()
+    });
+    assert_eq!(freed.join().unwrap(), 64);
+    assert_eq!(pool.in_use(), 0);
+    let burst = numbered(&mut pool.source(), 64);
+    let worker = dpdk::lcore::launch(&eal, eal.workers()[0], move || drop(burst)).unwrap();
+    worker.join();
+    assert_eq!(pool.in_use(), 0);
+}
+
+/// A port that received one frame of `length` bytes into segments of 256 bytes, and the frame.
+fn in_segments(eal: &dpdk::Eal, pool: &Mempool, length: usize) -> Mbuf {
+    let directory = tempfile::tempdir().unwrap();
+    let file = capture(&directory, &[pattern(length)]);
+    let mut port = open(eal, &format!("net_pcap0,rx_pcap={}", file.display()));
+    let mut queues = port.start(&PortOptions::default(), pool).unwrap();
+    receive_all(&mut queues.receive[0], 1).pop().unwrap()
+}
+
+const SMALL_SEGMENT: u16 = 256 + 128;
+
+#[test]
+fn a_frame_in_several_segments_shows_them_all() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, SMALL_SEGMENT);
+    let frame = in_segments(&eal, &pool, 1000);
+    assert_eq!((frame.length(), frame.head().len()), (1000, 256));
+    assert_eq!(frame.segment(3).map(<[u8]>::len), Some(1000 - 3 * 256));
+    assert_eq!(frame.segment(4), None);
+    assert_eq!(all_bytes(&frame), pattern(1000));
+    assert_eq!(pool.in_use(), 4);
+    drop(frame);
+    assert_eq!(pool.in_use(), 0);
+}
+
+/// The first segment's description, which drivers write.
+#[allow(unsafe_code, reason = "plays the driver: no virtual device leaves room in a first segment")]
+fn description(frame: &mut Mbuf) -> &mut dpdk_sys::rte_mbuf {
+    let first = std::ptr::from_mut(frame).cast::<*mut dpdk_sys::rte_mbuf>();
+    // SAFETY: `Mbuf` is transparent over a pointer.
+    let first = unsafe { *first };
+    // SAFETY: the frame is borrowed for as long as its description.
+    unsafe { &mut *first }
+}
+
+#[test]
+fn pulling_moves_bytes_into_the_first_segment_and_frees_what_is_empty() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, SMALL_SEGMENT);
+    let mut frame = in_segments(&eal, &pool, 600);
+    assert!(frame.pull(256), "they are there already");
+    assert!(!frame.pull(257), "the first segment is full");
+    description(&mut frame).data_len = 14;
+    description(&mut frame).pkt_len = 14 + 344;
+    let expected = [&pattern(600)[..14], &pattern(600)[256..]].concat();
+    assert!(!frame.pull(359), "the frame is shorter");
+    assert!(frame.pull(54));
+    assert_eq!((frame.head(), frame.length(), pool.in_use()), (&expected[..54], 358, 3));
+    assert_eq!(all_bytes(&frame), expected);
+    description(&mut frame).data_off = 0;
+    assert!(!frame.pull(385), "more than a segment holds");
+    assert!(frame.pull(320));
+    assert_eq!((frame.head().len(), frame.segment(1).map(<[u8]>::len), pool.in_use()), (320, Some(38), 2));
+    assert!(frame.pull(358));
+    assert_eq!((description(&mut frame).nb_segs, frame.segment(1), pool.in_use()), (1, None, 1));
+    assert_eq!(frame.head()[54..], expected[54..]);
+    drop(frame);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn the_drivers_verdict_on_a_checksum_is_passed_on() {
+    let eal = start();
+    let pool = pool(&eal);
+    let mut frame = frame(&mut pool.source(), 60);
+    for (flags, verdict) in [
+        (0, ReceivedChecksum::Unknown),
+        (1 << 8, ReceivedChecksum::Good),
+        (1 << 3, ReceivedChecksum::Bad),
+        (1 << 8 | 1 << 3, ReceivedChecksum::Unknown),
+    ] {
+        description(&mut frame).ol_flags = flags | 1;
+        assert_eq!(frame.checksum(), verdict);
+    }
+}
+
+#[test]
+fn resizing_frees_the_segments_behind_the_new_end() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, SMALL_SEGMENT);
+    let mut frame = in_segments(&eal, &pool, 1000);
+    assert!(frame.resize(900));
+    assert_eq!((frame.length(), pool.in_use()), (900, 4));
+    assert!(frame.resize(512));
+    assert_eq!((frame.length(), pool.in_use()), (512, 2));
+    assert_eq!(all_bytes(&frame), pattern(512));
+    assert!(!frame.resize(513), "the last segment is full");
+    assert!(frame.resize(300) && frame.resize(310));
+    assert_eq!(all_bytes(&frame), [pattern(300), vec![0; 10]].concat());
+    assert!(frame.resize(10));
+    assert_eq!((all_bytes(&frame), pool.in_use()), (pattern(10), 1));
+    drop(frame);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_frame_in_several_segments_can_be_sent() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, SMALL_SEGMENT);
+    let frame = in_segments(&eal, &pool, 1000);
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out.pcap");
+    let (port, mut queues) = open_and_start(&eal, &format!("net_pcap1,tx_pcap={}", out.display()), &pool);
+    let mut burst = Burst::new();
+    burst.push(frame);
+    queues.transmit[0].transmit(&mut burst);
+    assert!(burst.is_empty());
+    assert_eq!(pool.in_use(), 0);
+    drop((queues, port));
+    let written = std::fs::read(out).unwrap();
+    assert_eq!(&written[24 + 16..], pattern(1000));
+}
+
+#[test]
+fn closing_a_port_gives_back_what_its_queues_held() {
+    let eal = start();
+    let pool = pool(&eal);
+    let directory = tempfile::tempdir().unwrap();
+    let file = capture(&directory, &vec![pattern(60); 100]);
+    let (port, mut queues) =
+        open_and_start(&eal, &format!("net_pcap0,rx_pcap={},infinite_rx=1", file.display()), &pool);
+    let held = pool.in_use();
+    assert!(held >= 100);
+    let burst = receive_all(&mut queues.receive[0], 64);
+    assert_eq!(burst[63].head(), pattern(60));
+    drop(burst);
+    assert_eq!(pool.in_use(), held);
+    drop((port, queues));
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn a_pool_that_goes_before_its_frames_keeps_their_memory() {
+    let eal = start();
+    let pool = pool(&eal);
+    let mut frame = frame(&mut pool.source(), 60);
+    drop(pool);
+    drop(eal);
+    frame.head_mut().fill(9);
+    assert_eq!(frame.head(), [9; 60]);
+}
+
+#[test]
+fn a_pool_may_be_as_big_as_it_said_it_needs() {
+    let options = PoolOptions { mbufs: 16_383, ..PoolOptions::default() };
+    let mebibytes = dpdk::bytes_needed(&options).div_ceil(1 << 20);
+    let memory_mib = u32::try_from(mebibytes).unwrap() + 8;
+    let eal = dpdk::Eal::start(&dpdk::EalOptions { memory_mib, ..environment::options() }).unwrap();
+    let pool = Mempool::try_new(&eal, &options).unwrap();
+    assert_eq!(pool.in_use(), 0);
+    let second = Mempool::try_new(&eal, &PoolOptions { name: "second".to_owned(), ..options });
+    assert!(matches!(second, Err(dpdk::PoolError::Refused { .. })), "{second:?}");
+}

@@ -1,0 +1,27 @@
+//! Hosts on one machine: network namespaces with real clients, real backends and the real gateway between them.
+//!
+//! Everything made here has a name of its own (`tidegate-test-PROCESS-NUMBER-ROLE`), so that tests do not meet, and
+//! disappears when its owner is dropped, processes included. Nothing outside the namespaces is touched. All of it
+//! needs root; the error says so.
+//!
+//! What it leaves to others: what a scenario proves (the tests), what a packet should look like ([`crate`]'s frames).
+
+mod child;
+mod failure;
+mod http;
+mod namespace;
+mod nginx;
+mod tidegate;
+mod topology;
+mod udp_echo;
+mod wait;
+
+pub use child::Child;
+pub use failure::{Failure, Result};
+pub use http::{Answer, get, put};
+pub use namespace::{Namespace, connect};
+pub use nginx::Nginx;
+pub use tidegate::{Tidegate, program};
+pub use topology::{Backend, Device, Plan, Topology};
+pub use udp_echo::{UdpEcho, echoes};
+pub use wait::wait_until;

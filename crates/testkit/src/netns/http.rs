@@ -1,0 +1,100 @@
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use super::{Failure, Namespace, Result};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The backend that gave it (the header `X-Backend`), or nothing.
+    pub backend: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Fetches `path` over a new connection from `namespace`.
+///
+/// # Errors
+/// When the connection fails, breaks off, or the server is silent for 30 s.
+pub fn get(namespace: &Namespace, server: SocketAddr, path: &str) -> Result<Answer> {
+    exchange(namespace, server, "GET", path, &[])
+}
+
+/// Stores `body` under `path` over a new connection from `namespace`.
+///
+/// # Errors
+/// As [`get`].
+pub fn put(namespace: &Namespace, server: SocketAddr, path: &str, body: &[u8]) -> Result<Answer> {
+    exchange(namespace, server, "PUT", path, body)
+}
+
+fn exchange(
+    namespace: &Namespace,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Result<Answer> {
+    let what = format!("{method} http://{server}{path}");
+    let mut stream = namespace
+        .enter(|| TcpStream::connect_timeout(&server, LIMIT))?
+        .map_err(Failure::of(format!("{what}: no connection")))?;
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let mut answer = Vec::new();
+    stream
+        .set_read_timeout(Some(LIMIT))
+        .and_then(|()| stream.write_all(head.as_bytes()))
+        .and_then(|()| stream.write_all(body))
+        .and_then(|()| stream.read_to_end(&mut answer))
+        .map_err(Failure::of(format!("{what}: broken off")))?;
+    parse(&answer).ok_or_else(|| Failure::new(format!("{what}: the answer is incomplete")))
+}
+
+/// `None` when the head does not end or the body is not as long as the head says.
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let (head, body) = answer.split_at_checked(end + 4)?;
+    let head = std::str::from_utf8(head).ok()?;
+    let header = |name: &str| {
+        head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name))
+    };
+    if let Some((_, length)) = header("Content-Length")
+        && length.parse() != Ok(body.len())
+    {
+        return None;
+    }
+    Some(Answer {
+        status: head.split(' ').nth(1)?.parse().ok()?,
+        backend: header("X-Backend").map_or_else(String::new, |(_, value)| value.to_owned()),
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nX-Backend: backend1\r\n\r\nhello";
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let answer = parse(ANSWER).unwrap();
+        assert_eq!(answer, Answer { status: 200, backend: "backend1".into(), body: b"hello".into() });
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_none() {
+        for length in 0..ANSWER.len() {
+            assert_eq!(parse(&ANSWER[..length]), None, "{length} bytes");
+        }
+    }
+}

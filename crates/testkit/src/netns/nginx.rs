@@ -1,0 +1,118 @@
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Child, Failure, Namespace, Result, wait_until};
+
+const CONFIGURATION: &str = "\
+daemon off;
+worker_processes 1;
+user root;
+pid @DIRECTORY@/pid;
+error_log @DIRECTORY@/error.log;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    client_body_temp_path @DIRECTORY@/body;
+    proxy_temp_path @DIRECTORY@/proxy;
+    fastcgi_temp_path @DIRECTORY@/fastcgi;
+    uwsgi_temp_path @DIRECTORY@/uwsgi;
+    scgi_temp_path @DIRECTORY@/scgi;
+    client_max_body_size 0;
+    server {
+        listen @PORT@ backlog=1024;
+        listen [::]:@PORT@ backlog=1024;
+        add_header X-Backend @NAME@ always;
+        root @DIRECTORY@/files;
+        location = / { return 200 @NAME@; }
+        location /upload/ { dav_methods PUT; create_full_put_path on; }
+    }
+}
+";
+
+/// Debian's nginx in a namespace. `/` answers with its name, files that it was given can be fetched, and what is PUT
+/// under `/upload/` is stored. Every answer has its name in the header `X-Backend`.
+pub struct Nginx {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Nginx {
+    /// Starts it on `port` of all addresses of `namespace` and returns when it listens. `directory`, which must not
+    /// exist yet, will hold its files.
+    ///
+    /// # Errors
+    /// When it does not listen within 30 s, with what it said.
+    pub fn start(namespace: &Namespace, name: &str, port: u16, directory: &Path) -> Result<Self> {
+        fs::create_dir_all(directory.join("files/upload")).map_err(Failure::of(directory.display()))?;
+        let file = directory.join("nginx.conf");
+        let configuration = CONFIGURATION
+            .replace("@DIRECTORY@", &directory.display().to_string())
+            .replace("@PORT@", &port.to_string())
+            .replace("@NAME@", name);
+        fs::write(&file, configuration).map_err(Failure::of(file.display()))?;
+        let words = format!("nginx -e {0}/error.log -c {0}/nginx.conf", directory.display());
+        let child = namespace.spawn(&words, &directory.join("log"))?;
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listens = || matches!(namespace.enter(|| TcpStream::connect(server)), Ok(Ok(_)));
+        wait_until(Duration::from_secs(30), "nginx listens", listens)
+            .map_err(|failure| Failure::new(format!("{failure}\n{}", child.log())))?;
+        Ok(Self { child, directory: directory.to_owned() })
+    }
+
+    /// Makes `content` available under `/NAME`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn offer(&self, name: &str, content: &[u8]) -> Result<()> {
+        let file = self.directory.join("files").join(name);
+        fs::write(&file, content).map_err(Failure::of(file.display()))
+    }
+
+    /// What was PUT to `/upload/NAME`.
+    ///
+    /// # Errors
+    /// When nothing was.
+    pub fn uploaded(&self, name: &str) -> Result<Vec<u8>> {
+        let file = self.directory.join("files/upload").join(name);
+        fs::read(&file).map_err(Failure::of(file.display()))
+    }
+
+    /// Kills it in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        self.child.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::{get, put};
+
+    #[test]
+    fn nginx_tells_its_name_gives_files_and_takes_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let namespace = Namespace::create("nginx").unwrap();
+        let nginx = Nginx::start(&namespace, "backend7", 8080, &directory.path().join("nginx")).unwrap();
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        let answer = get(&namespace, server, "/").unwrap();
+        assert_eq!((answer.status, answer.backend.as_str(), &*answer.body), (200, "backend7", &b"backend7"[..]));
+        let object: Vec<u8> = (0..1 << 20).map(|number: u32| number.to_le_bytes()[1]).collect();
+        nginx.offer("object", &object).unwrap();
+        assert_eq!(get(&namespace, server, "/object").unwrap().body, object);
+        assert_eq!(put(&namespace, server, "/upload/new", &object).unwrap().status, 201);
+        assert_eq!(nginx.uploaded("new").unwrap(), object);
+    }
+
+    #[test]
+    fn a_killed_nginx_answers_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let namespace = Namespace::create("nginx").unwrap();
+        let mut nginx = Nginx::start(&namespace, "backend7", 8080, &directory.path().join("nginx")).unwrap();
+        nginx.kill();
+        assert!(get(&namespace, SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), "/").is_err());
+    }
+}
