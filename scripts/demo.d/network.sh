@@ -6,7 +6,7 @@
 #   fd00:10:1::100   10.10.1.1  └─────────┘  10.10.2.1                └── backend3
 #                    fd00:10:1::1            fd00:10:2::1      10.10.2.11-13, fd00:10:2::11-13
 #
-# Tidegate owns the interfaces `clients` and `backends`; the kernel of the gateway's namespace must not touch them.
+# Tidegate takes the interfaces `clients` and `backends`; the kernel of the gateway's namespace has no address there.
 # Every other interface has its link-local address, as on a real host: neighbour discovery needs it.
 # With --mode dsr there is one more leg, client ── switch, on which the backends answer past the gateway.
 
@@ -56,18 +56,23 @@ add_addresses() { # NAMESPACE INTERFACE ADDRESS...
     done
 }
 
-# The host twins carry the gateway's addresses in the same namespace. Without this the kernel would also take what
-# arrives on the cables for its own, and reset the connections that it does not know.
+# Tidegate refuses an interface that has addresses; a link-local one would come by itself.
+remove_ipv6() { # INTERFACE
+    in_namespace gateway sysctl -qw "net.ipv6.conf.$1.disable_ipv6=1"
+}
+
+# The host twins carry the gateway's addresses in the same namespace: the kernel would take what arrives on another
+# interface for its own, and reset the connections that it does not know. On interfaces that exist before it starts
+# Tidegate sees to that itself.
 keep_the_kernel_off() { # INTERFACE
-    in_namespace gateway sysctl -qw "net.ipv6.conf.$1.disable_ipv6=1" \
-        "net.ipv4.conf.$1.rp_filter=1" "net.ipv4.conf.$1.arp_ignore=8"
-    in_namespace gateway ethtool -K "$1" gro off
+    remove_ipv6 "$1"
+    in_namespace gateway sysctl -qw "net.ipv4.conf.$1.rp_filter=1" "net.ipv4.conf.$1.arp_ignore=8"
 }
 
 make_client() {
     make_cable client eth0 gateway clients
     cut_frames_to_the_mtu client eth0
-    keep_the_kernel_off clients
+    remove_ipv6 clients
     add_addresses client eth0 10.10.1.100/24 fd00:10:1::100/64
     ip -n "$prefix-client" route add 198.51.100.0/24 via 10.10.1.1
     ip -n "$prefix-client" route add 2001:db8:100::/64 via fd00:10:1::1
@@ -116,7 +121,7 @@ make_network() { # MODE
     make_switch switch bridge
     make_cable gateway backends switch gateway
     ip -n "$prefix-switch" link set gateway master bridge
-    keep_the_kernel_off backends
+    remove_ipv6 backends
     make_client
     for number in "${backends[@]}"; do
         make_namespace "backend$number"

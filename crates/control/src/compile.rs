@@ -12,23 +12,23 @@
 
 mod address;
 mod ids;
+mod names;
 mod registry;
 mod route;
 mod table;
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use datapath::{
     HashKey,
     snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, VirtualServer},
 };
-use model::{AdminState, BackendId, Gateway, Generation, MacAddress, PoolId, Protocol, VirtualServerId};
+use model::{AdminState, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
 
-pub use self::registry::{BackendKey, Registry};
+pub use self::{
+    names::Names,
+    registry::{BackendKey, Registry},
+};
 use crate::health::{Condition, Health};
 
 /// What is known about the machine, and not from the configuration.
@@ -208,46 +208,225 @@ fn port(port: &model::Port, facts: PortFacts) -> Port {
     }
 }
 
-/// The names behind the ids of a snapshot, for people.
-#[derive(Debug, Default)]
-pub struct Names {
-    virtual_servers: HashMap<VirtualServerId, String>,
-    backends: HashMap<BackendId, (String, SocketAddr)>,
-}
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, sync::Arc};
 
-impl Names {
-    /// The names behind the ids that `gateway` has in `registry`.
-    #[must_use]
-    pub fn of(gateway: &Gateway, registry: &Registry) -> Self {
-        let servers = gateway.virtual_servers.iter();
-        let backends = gateway.pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b.address)));
-        Self {
-            virtual_servers: servers
-                .filter_map(|server| Some((registry.virtual_server(&server.name)?, server.name.clone())))
-                .collect(),
-            backends: backends
-                .filter_map(|(pool, address)| {
-                    Some((registry.backend(&pool.name, address)?.0, (pool.name.clone(), address)))
-                })
-                .collect(),
-        }
+    use datapath::snapshot::{Owned, SnatRange};
+    use model::{Address, BackendId, Mode, PortId, Route, SNAT_PORTS_BESIDE_HOST, Snat};
+
+    use super::*;
+    use crate::{
+        fixture,
+        health::{Cause, Check, Diagnosis},
+    };
+
+    /// Compiles with everything up that was never checked.
+    fn compiled(gateway: &Gateway, registry: &mut Registry) -> Snapshot {
+        compile(gateway, registry, &Health::optimistic(), &fixture::facts())
     }
 
-    /// The name of a virtual server; `None` when it is no longer configured.
-    #[must_use]
-    pub fn virtual_server(&self, id: VirtualServerId) -> Option<&str> {
-        self.virtual_servers.get(&id).map(String::as_str)
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
     }
 
-    /// Pool and address of a backend; `None` when it is no longer configured.
-    #[must_use]
-    pub fn backend(&self, id: BackendId) -> Option<(&str, SocketAddr)> {
-        self.backends.get(&id).map(|(pool, address)| (pool.as_str(), *address))
+    fn id(registry: &Registry, pool: &str, address: &str) -> BackendId {
+        registry.backend(pool, address.parse().unwrap()).unwrap().0
     }
-}
 
-/// The pool that a virtual server sends to.
-#[must_use]
-pub(crate) fn pool_of(gateway: &Gateway, id: PoolId) -> Option<&model::Pool> {
-    gateway.pools.get(id.index())
+    /// The backends that new flows of a pool go to.
+    fn chosen(snapshot: &Snapshot, pool: usize) -> Vec<BackendId> {
+        let pool = &snapshot.pools[pool];
+        let mut chosen: Vec<_> = (0..pool.slots.len() as u64).filter_map(|hash| pool.choose(hash)).collect();
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen
+    }
+
+    #[test]
+    fn ids_keep_their_meaning_over_a_reload() {
+        let mut registry = Registry::default();
+        compiled(&fixture::gateway([fixture::pool("a", 2), fixture::pool("b", 2)]), &mut registry);
+        let (backend, server) = (id(&registry, "b", "10.0.0.2:80"), registry.virtual_server("b").unwrap());
+
+        let snapshot =
+            compiled(&fixture::gateway([fixture::pool("c", 3), fixture::pool("b", 5)]), &mut registry);
+        assert_eq!(id(&registry, "b", "10.0.0.2:80"), backend);
+        assert_eq!(registry.virtual_server("b"), Some(server));
+        assert_eq!(snapshot.backend(backend).unwrap().address, address("10.0.0.2"));
+        assert_eq!(snapshot.virtual_server(server).unwrap().service.port, 81);
+        assert_eq!(registry.backend("a", "10.0.0.1:80".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn the_id_of_a_removed_backend_leads_nowhere() {
+        let mut registry = Registry::default();
+        compiled(&fixture::gateway([fixture::pool("a", 3)]), &mut registry);
+        let removed = id(&registry, "a", "10.0.0.3:80");
+        let snapshot = compiled(&fixture::gateway([fixture::pool("a", 2)]), &mut registry);
+        assert!(snapshot.backend(removed).is_none());
+        assert!(!chosen(&snapshot, 0).contains(&removed));
+    }
+
+    #[test]
+    fn only_the_pool_whose_health_changed_is_assigned_anew() {
+        let gateway = fixture::gateway([fixture::monitored_pool("a", 3), fixture::pool("b", 3)]);
+        let mut registry = Registry::default();
+        let before = compiled(&gateway, &mut registry);
+        let mut health = Health::optimistic();
+        let pool = &gateway.pools[0];
+        health.record(Check::of(&pool.backends[1], &pool.monitors[0]), Diagnosis::down(Cause::Refused));
+
+        let after = compile(&gateway, &mut registry, &health, &fixture::facts());
+        assert!(!Arc::ptr_eq(&before.pools[0], &after.pools[0]));
+        assert!(Arc::ptr_eq(&before.pools[1], &after.pools[1]));
+        let dead = id(&registry, "a", "10.0.0.2:80");
+        assert!(!chosen(&after, 0).contains(&dead) && !after.backend(dead).unwrap().up);
+        let moved = before.pools[0].slots.iter().zip(&after.pools[0].slots).filter(|(b, a)| b != a);
+        assert!(moved.into_iter().all(|(before, _)| *before == 1), "nobody else's slots moved");
+
+        let back = compiled(&gateway, &mut registry);
+        assert_eq!(back.pools[0].slots, before.pools[0].slots, "and they come back exactly");
+    }
+
+    #[test]
+    fn a_pool_that_did_not_change_is_shared_over_a_reload() {
+        let mut registry = Registry::default();
+        let before =
+            compiled(&fixture::gateway([fixture::pool("a", 2), fixture::pool("b", 2)]), &mut registry);
+        let after =
+            compiled(&fixture::gateway([fixture::pool("b", 2), fixture::pool("a", 3)]), &mut registry);
+        assert!(Arc::ptr_eq(&before.pools[1], &after.pools[0]));
+        assert_eq!(after.pools[1].members.len(), 3);
+    }
+
+    #[test]
+    fn a_draining_backend_keeps_its_flows_and_a_disabled_one_loses_them() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 4)]);
+        let backends = &mut gateway.pools[0].backends;
+        (backends[0].state, backends[1].state) = (AdminState::Drain, AdminState::Disabled);
+        backends[2].weight = 0;
+        let mut registry = Registry::default();
+        let snapshot = compiled(&gateway, &mut registry);
+        let [drain, disabled, weightless, ordinary] =
+            [1, 2, 3, 4].map(|n| id(&registry, "a", &format!("10.0.0.{n}:80")));
+        assert!(snapshot.backend(drain).unwrap().up);
+        assert!(snapshot.backend(disabled).is_none());
+        assert!(snapshot.backend(weightless).unwrap().up);
+        assert_eq!(chosen(&snapshot, 0), [ordinary]);
+    }
+
+    #[test]
+    fn what_was_never_checked_takes_no_flows_and_its_address_is_not_available() {
+        let gateway = fixture::gateway([fixture::monitored_pool("a", 2)]);
+        let snapshot = compile(&gateway, &mut Registry::default(), &Health::default(), &fixture::facts());
+        assert!(!snapshot.pools[0].is_available());
+        let owner = snapshot.addresses.owner(address("192.0.2.1"));
+        assert_eq!(owner, Some(Owned::Virtual { available: false }));
+    }
+
+    #[test]
+    fn destinations_are_reached_by_network_route_and_gateway() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
+        let via = vec!["10.0.0.9".parse().unwrap()];
+        gateway.ports[0].routes.push(Route { to: "10.1.0.0/16".parse().unwrap(), via });
+        let distant: SocketAddr = "10.1.2.3:80".parse().unwrap();
+        gateway.pools[0].backends.push(fixture::backend(&distant.to_string()));
+        let mut registry = Registry::default();
+        let snapshot = compiled(&gateway, &mut registry);
+        let via = |destination: &str| {
+            let index = snapshot.routes.best(address(destination)).unwrap();
+            snapshot.routes.route(index).unwrap().via.clone()
+        };
+        assert_eq!(via("10.0.0.77"), []);
+        assert_eq!(via("10.1.2.3"), [address("10.0.0.9")]);
+        assert_eq!(via("8.8.8.8"), [address("10.0.0.253")]);
+        assert_eq!(via("2001:db8:1::1"), [address("2001:db8::fd")]);
+        let backend = snapshot.backend(id(&registry, "a", "10.1.2.3:80")).unwrap();
+        assert_eq!(backend.route, snapshot.routes.best(address("10.1.2.3")));
+    }
+
+    #[test]
+    fn nat_expects_its_backends_and_has_no_sources() {
+        let snapshot = compiled(&fixture::gateway([fixture::pool("a", 1)]), &mut Registry::default());
+        assert!(snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(snapshot.virtual_servers.iter().flatten().all(|server| server.snat.is_empty()));
+        let Some(Owned::Port { snat_first, snat_last, .. }) = snapshot.addresses.owner(address("10.0.0.254"))
+        else {
+            panic!("a port's own address")
+        };
+        assert!(snat_first > snat_last, "no SNAT ports on it");
+    }
+
+    #[test]
+    fn full_nat_takes_the_self_addresses_of_its_family_beside_the_host() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
+        gateway.virtual_servers[0].mode = Mode::FullNat;
+        gateway.ports[0].host = true;
+        let snapshot = compiled(&gateway, &mut Registry::default());
+        assert!(!snapshot.is_nat_backend(address("10.0.0.1")));
+        let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
+        let [SnatRange { port: Some(PortId(0)), address: source, first, last }] = ranges[..] else {
+            panic!("one source: {ranges:?}")
+        };
+        assert_eq!((source, first..=last), (address("10.0.0.254"), SNAT_PORTS_BESIDE_HOST));
+        let owner = snapshot.addresses.owner(source).unwrap();
+        assert!(owner.is_snat_port(1_024) && !owner.is_snat_port(32_768));
+        let other_family = snapshot.addresses.owner(address("2001:db8::fe")).unwrap();
+        assert!(!other_family.is_snat_port(1_024));
+    }
+
+    #[test]
+    fn full_nat_takes_the_addresses_that_it_is_given() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
+        let server = &mut gateway.virtual_servers[0];
+        server.mode = Mode::FullNat;
+        server.snat = Snat::Addresses(vec!["10.0.0.100".parse().unwrap()]);
+        let snapshot = compiled(&gateway, &mut Registry::default());
+        assert_eq!(snapshot.addresses.owner(address("10.0.0.100")), Some(Owned::Snat));
+        let server = snapshot.virtual_servers[0].as_ref().unwrap();
+        assert_eq!(server.snat.len(), 1);
+        assert_eq!((server.snat[0].port, server.snat[0].last), (None, 65_535));
+        assert!(!snapshot.addresses.owner(address("10.0.0.254")).unwrap().is_snat_port(2_000));
+    }
+
+    #[test]
+    fn dsr_needs_no_addresses_but_the_virtual_one() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
+        gateway.virtual_servers[0].mode = Mode::Dsr;
+        let snapshot = compiled(&gateway, &mut Registry::default());
+        assert!(!snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(snapshot.virtual_servers[0].as_ref().unwrap().snat.is_empty());
+        let owner = snapshot.addresses.owner(address("192.0.2.1"));
+        assert_eq!(owner, Some(Owned::Virtual { available: true }));
+    }
+
+    #[test]
+    fn a_silent_flow_lives_by_its_profile_or_its_protocol() {
+        let mut gateway =
+            fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1), fixture::pool("c", 1)]);
+        gateway.virtual_servers[1].protocol = Protocol::Udp;
+        gateway.virtual_servers[2].profile.idle_timeout = Some(Duration::from_millis(1_500));
+        let snapshot = compiled(&gateway, &mut Registry::default());
+        let timeouts: Vec<_> = snapshot.virtual_servers.iter().flatten().map(|s| s.idle_timeout).collect();
+        assert_eq!(timeouts, [300_000, 60_000, 1_500]);
+    }
+
+    #[test]
+    fn the_first_address_of_each_family_speaks_for_a_port() {
+        let mut gateway = fixture::gateway([]);
+        let more = ["10.0.0.200/24", "2001:db8::c8/64"].map(|net| net.parse::<ipnet::IpNet>().unwrap());
+        gateway.ports[0].addresses.extend(more);
+        let senders = compiled(&gateway, &mut Registry::default()).ports[0].senders;
+        assert_eq!(senders.v4, Some([10, 0, 0, 254]));
+        assert_eq!(senders.v6.map(Address::from_v6), Some(address("2001:db8::fe")));
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_tables() {
+        let gateway = fixture::gateway([fixture::pool("a", 7)]);
+        let [one, other] = [(); 2].map(|()| compiled(&gateway, &mut Registry::default()));
+        assert_eq!(one.pools[0].slots, other.pools[0].slots);
+        assert_eq!(one.pools[0].members, other.pools[0].members);
+    }
 }

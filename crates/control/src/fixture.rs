@@ -78,8 +78,9 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
 pub(crate) fn gateway(pools: impl IntoIterator<Item = Pool>) -> Gateway {
     let pools: Vec<_> = pools.into_iter().collect();
     let numbered = (0u16..).zip(&pools);
-    let virtual_servers =
-        numbered.map(|(n, pool)| VirtualServer { port: 80 + n, ..virtual_server(&pool.name, n.into()) }).collect();
+    let virtual_servers = numbered
+        .map(|(n, pool)| VirtualServer { port: 80 + n, ..virtual_server(&pool.name, n.into()) })
+        .collect();
     Gateway { ports: vec![port("uplink")], pools, virtual_servers }
 }
 

@@ -1,2 +1,37 @@
+//! From meaning and health to published snapshots; monitors, API, metrics.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `compile` | configuration + health → [`datapath::snapshot::Snapshot`] |
+//! | `plane` | owns configuration, health and the published snapshot; changes them as transactions |
+//! | `monitor`, `health` | which backends are up |
+//! | `state`, `view`, `traffic` | what there is to see, in rows |
+//! | `api`, `metrics` | HTTP over a unix socket |
+//! | `runtime`, `supervise` | all of it together, and again when it panics |
+//!
+//! What must stay true: it never sees a packet, never links DPDK, and no worker ever waits for it.
+//!
+//! What it leaves to others: reading files (`config`), rings to the workers and signals (the program).
 #![forbid(unsafe_code)]
-//! Placeholder.
+
+mod api;
+mod compile;
+#[cfg(test)]
+mod fixture;
+mod health;
+mod metrics;
+mod monitor;
+mod plane;
+mod runtime;
+mod state;
+mod supervise;
+mod traffic;
+pub mod view;
+
+pub use api::{BindError, Socket, Workers};
+pub use compile::{BackendKey, Facts, Names, PortFacts, Registry, compile};
+pub use health::{Cause, Check, Condition, Diagnosis, Health};
+pub use monitor::SourceFor;
+pub use plane::{ApplyError, Plane, ReloadError};
+pub use runtime::{Order, Runtime, run};
+pub use traffic::{Fleet, Member};

@@ -38,7 +38,8 @@ const SPREAD: Duration = Duration::from_millis(250);
 
 /// Runs the checks of whatever configuration `plane` has. Never returns.
 pub(crate) async fn run(plane: Arc<Plane>, source: SourceFor) {
-    let mut tasks = Tasks { plane, source, permits: Arc::new(Semaphore::new(CONCURRENT)), running: HashMap::new() };
+    let mut tasks =
+        Tasks { plane, source, permits: Arc::new(Semaphore::new(CONCURRENT)), running: HashMap::new() };
     let mut changes = tasks.plane.changes();
     loop {
         tasks.reconcile();
@@ -71,9 +72,8 @@ impl Tasks {
             self.running.entry(check).or_insert_with(|| {
                 let (plane, source, permits) =
                     (Arc::clone(&self.plane), Arc::clone(&self.source), Arc::clone(&self.permits));
-                let again = move || {
-                    watch(check, Arc::clone(&plane), Arc::clone(&source), Arc::clone(&permits))
-                };
+                let again =
+                    move || watch(check, Arc::clone(&plane), Arc::clone(&source), Arc::clone(&permits));
                 tokio::spawn(supervise("monitor", again)).abort_handle()
             });
         }

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Instant};
 
 use config::Configuration;
 use datapath::snapshot::Snapshot;
-use model::Generation;
+use model::{Backend, Gateway, Generation, Pool};
 use parking_lot::{Mutex, MutexGuard};
 use publish::{Publisher, Reader};
 use tokio::sync::{Notify, watch};
@@ -60,7 +60,7 @@ impl Plane {
     /// Compiles `configuration` as the first generation. The readers are the workers', one for each member of `fleet`.
     #[must_use]
     pub fn new(configuration: Configuration, facts: Facts, fleet: Fleet) -> (Self, Vec<Reader<Snapshot>>) {
-        let health = Health::default().carried_over(&model::Gateway::default(), &configuration.gateway);
+        let health = Health::default().carried_over(&Gateway::default(), &configuration.gateway);
         let facts = Facts { generation: FIRST, ..facts };
         let mut registry = Registry::default();
         let first = compile(&configuration.gateway, &mut registry, &health, &facts);
@@ -107,9 +107,13 @@ impl Plane {
         if !state.health.watches(&check) {
             return; // the configuration let go of it meanwhile
         }
-        let before = state.health.clone();
+        let configuration = Arc::clone(&state.configuration);
+        let concerned: Vec<_> = concerned(&configuration.gateway, &check).collect();
+        let before: Vec<_> = concerned.iter().map(|(pool, b)| state.health.of(pool, b).condition).collect();
         if state.health.record(check, diagnosis) {
-            log_transitions(&state, &before, &check);
+            for ((pool, backend), was) in concerned.into_iter().zip(before) {
+                log_transition(pool, backend, was, state.health.of(pool, backend));
+            }
             self.health_changed.notify_one();
         }
     }
@@ -133,7 +137,8 @@ impl State {
         let facts = Facts { generation, ..self.facts.clone() };
         let snapshot = compile(&configuration.gateway, &mut registry, &health, &facts);
         self.publisher.publish(snapshot);
-        (self.configuration, self.health, self.registry, self.facts) = (configuration, health, registry, facts);
+        (self.configuration, self.health, self.registry, self.facts) =
+            (configuration, health, registry, facts);
         self.published = Instant::now();
         self.renew_baselines(fleet);
         generation
@@ -164,19 +169,19 @@ impl State {
     }
 }
 
-/// One line for each backend that `check` has brought up or down.
-fn log_transitions(state: &State, before: &Health, check: &Check) {
-    for pool in &state.configuration.gateway.pools {
-        for backend in pool.backends.iter().filter(|backend| backend.address.ip() == check.target.ip()) {
-            let (was, is) = (before.of(pool, backend), state.health.of(pool, backend));
-            if was.condition == is.condition {
-                continue;
-            }
-            let (pool, address, was) = (&pool.name, backend.address, was.condition);
-            match is.cause {
-                Some(cause) => tracing::warn!(pool, %address, %was, %cause, "backend is down"),
-                None => tracing::info!(pool, %address, %was, "backend is {}", is.condition),
-            }
-        }
+/// The backends that a check speaks of.
+fn concerned<'a>(gateway: &'a Gateway, check: &'a Check) -> impl Iterator<Item = (&'a Pool, &'a Backend)> {
+    let backends = gateway.pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b)));
+    backends
+        .filter(|(pool, backend)| pool.monitors.iter().any(|monitor| Check::of(backend, monitor) == *check))
+}
+
+/// One line for a backend that has come up or gone down.
+fn log_transition(pool: &Pool, backend: &Backend, was: Condition, is: Diagnosis) {
+    let (pool, address) = (&pool.name, backend.address);
+    match is.cause {
+        _ if was == is.condition => {}
+        Some(cause) => tracing::warn!(pool, %address, %was, %cause, "backend is down"),
+        None => tracing::info!(pool, %address, %was, "backend is {}", is.condition),
     }
 }

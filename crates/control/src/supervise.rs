@@ -10,13 +10,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Runs `task`, and runs it again should it panic. Workers are not concerned: they go on with the last snapshot.
 ///
 /// Dropping (or aborting) this drops the task.
-pub(crate) async fn supervise<F: Future<Output = ()> + Send + 'static>(name: &'static str, task: impl Fn() -> F) {
+pub(crate) async fn supervise<F: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    task: impl Fn() -> F,
+) {
     loop {
         let mut running = Running(tokio::spawn(task()));
         match (&mut running.0).await {
             Ok(()) => return,
             Err(error) if error.is_panic() => {
-                tracing::error!(task = name, "a control task panicked and begins again; traffic is not concerned");
+                tracing::error!(
+                    task = name,
+                    "a control task panicked and begins again; traffic is not concerned"
+                );
             }
             Err(_) => return,
         }

@@ -50,7 +50,7 @@ impl Fleet {
             Subject::VirtualServer(id) => member.meters.virtual_server(id),
             Subject::Backend(id) => member.meters.backend(id),
         });
-        meters.fold(Traffic::default(), |sum, meters| add(sum, meters))
+        meters.fold(Traffic::default(), add)
     }
 
     /// The lowest generation that a worker says it runs with; 0 before all have begun.
@@ -59,13 +59,12 @@ impl Fleet {
     }
 }
 
-/// Closed is read before opened, so that `flows` is never less than none. A flow may be closed by another worker's
-/// meters than opened it, which is why `flows` wraps here and comes right in the sum.
+/// What closed is read before what opened, so that flows that come and go meanwhile make `flows` no less than it is.
 fn add(sum: Traffic, meters: &TrafficMeters) -> Traffic {
     let closed = meters.flows_closed.read();
     let opened = meters.flows_opened.read();
     Traffic {
-        flows: sum.flows.wrapping_add(opened).wrapping_sub(closed),
+        flows: sum.flows + opened.saturating_sub(closed),
         flows_opened: sum.flows_opened + opened,
         packets_in: sum.packets_in + meters.packets_in.read(),
         bytes_in: sum.bytes_in + meters.bytes_in.read(),

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use datapath::inspect::FlowStage;
+use datapath::FlowStage;
 use model::{AdminState, Mode, Protocol};
 use serde::{Deserialize, Serialize};
 

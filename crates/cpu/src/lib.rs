@@ -10,7 +10,10 @@
 compile_error!("Tidegate runs on x86-64; another processor needs its own `cpu::prefetch` and `cpu::tsc`");
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _rdtsc};
+use std::arch::x86_64::{
+    _MM_HINT_T0, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_prefetch,
+    _mm_set_epi32, _mm_set1_epi32, _mm_setzero_si128, _rdtsc,
+};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -28,6 +31,30 @@ pub fn prefetch<T>(value: &T) {
         // SAFETY: the processor must have SSE, which holds because every x86-64 processor has; the address may be any.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
     }
+}
+
+/// Which of eight numbers are equal to `value`: bit i stands for the i-th.
+///
+/// Compilers make a dozen comparisons of the loop that says the same.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[must_use]
+pub fn equal_lanes(lanes: &[u32; 8], value: u32) -> u32 {
+    // SAFETY: the processor must have SSE2, which holds because every x86-64 processor has.
+    unsafe { equal_lanes_sse2(lanes, value) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse2")]
+#[inline]
+fn equal_lanes_sse2(lanes: &[u32; 8], value: u32) -> u32 {
+    let [a, b, c, d, e, f, g, h] = lanes.map(u32::cast_signed);
+    let value = _mm_set1_epi32(value.cast_signed());
+    let low = _mm_cmpeq_epi32(_mm_set_epi32(d, c, b, a), value);
+    let high = _mm_cmpeq_epi32(_mm_set_epi32(h, g, f, e), value);
+    // All ones or all zeros in 32 bits each; packed to 16, then to 8, then to one.
+    let bytes = _mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128());
+    _mm_movemask_epi8(bytes).cast_unsigned()
 }
 
 /// The processor's time stamp counter, in ticks since it started.
@@ -52,6 +79,14 @@ mod tests {
         prefetch(&value);
         prefetch(&());
         assert_eq!(value, [7; 16]);
+    }
+
+    #[test]
+    fn equal_lanes_are_named_by_their_bits() {
+        let lanes = [7, 0, u32::MAX, 7, 1 << 31, 1, 0, 7];
+        let named = [7, 0, u32::MAX, 1 << 31, 1, 9].map(|value| equal_lanes(&lanes, value));
+        assert_eq!(named, [0b1000_1001, 0b0100_0010, 0b100, 0b1_0000, 0b10_0000, 0]);
+        assert_eq!(equal_lanes(&[5; 8], 5), 0xff);
     }
 
     #[test]

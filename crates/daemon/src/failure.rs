@@ -33,7 +33,12 @@ impl Failure {
         Self::new(Exit::NotSo, format_args!("the result could not be printed: {error}"))
     }
 
-    /// The configuration is invalid, or cannot be read.
+    /// The configuration has mistakes; `rendered` tells them with their remedies, or is empty when that was done.
+    pub(crate) const fn mistakes(rendered: String) -> Self {
+        Self { exit: Exit::Configuration, what: rendered, remedy: None }
+    }
+
+    /// The configuration does not suit this program.
     pub(crate) fn configuration(what: impl fmt::Display) -> Self {
         Self::new(Exit::Configuration, what)
     }
@@ -49,7 +54,7 @@ impl Failure {
     }
 
     fn new(exit: Exit, what: impl fmt::Display) -> Self {
-        Self { exit, what: what.to_string(), remedy: None }
+        Self { exit, what: format!("tidegate: {what}"), remedy: None }
     }
 
     /// With what to do about it.
@@ -61,14 +66,17 @@ impl Failure {
     /// Says it on standard error; the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         // There is nobody left to tell when standard error is closed.
-        let _ = writeln!(io::stderr(), "{self}");
+        let text = self.to_string();
+        if !text.is_empty() {
+            let _ = writeln!(io::stderr(), "{}", text.trim_end());
+        }
         ExitCode::from(self.exit as u8)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tidegate: {}", self.what)?;
+        f.write_str(&self.what)?;
         self.remedy.as_ref().map_or(Ok(()), |remedy| write!(f, "\n  remedy: {}", remedy.replace('\n', "\n          ")))
     }
 }

@@ -14,9 +14,9 @@ mod setting;
 mod taken;
 
 pub(crate) use self::{
-    address::{add as add_address, list as addresses},
+    address::{add as add_address, holders, list as addresses},
     link::{Change, Link},
     policy::{Hop, Policy, RoutePlan},
-    setting::{Setting, local_ports},
+    setting::local_ports,
     taken::Taken,
 };

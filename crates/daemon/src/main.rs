@@ -14,6 +14,7 @@ mod command;
 mod failure;
 mod gateway;
 mod kernel;
+mod log;
 mod table;
 
 use std::process::ExitCode;

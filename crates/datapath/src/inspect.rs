@@ -1,7 +1,7 @@
 //! What the outside may see of a worker's flows.
 
 use model::{Address, BackendId, Mode, VirtualServerId, WorkerId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One flow, as listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct FlowRow {
 }
 
 /// How far a flow has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlowStage {
     /// Only its first packet was seen.

@@ -39,6 +39,7 @@ mod track;
 mod verdict;
 
 pub use drop_reason::DropReason;
+pub use flow::HashKey;
 pub use forward::{Arrival, forward};
 pub use housekeeping::{housekeeping, stop};
 pub use inspect::{Answer, FlowRow, FlowStage, Request};

@@ -140,9 +140,8 @@ impl Pool {
     /// The backend for a new flow with this hash; `None` when no backend is usable.
     #[must_use]
     pub fn choose(&self, hash: u64) -> Option<BackendId> {
-        let mask = self.slots.len().checked_sub(1)?;
-        let slot = *self.slots.get(hash as usize & mask)?;
-        if slot == UNASSIGNED { None } else { self.members.get(slot as usize).copied() }
+        let member = balance::choose(&self.slots, hash)?;
+        self.members.get(member as usize).copied()
     }
 
     /// Whether any backend takes new flows.

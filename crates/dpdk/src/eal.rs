@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, process};
@@ -155,6 +155,7 @@ impl Eal {
             remove(directory.as_deref());
             return Err(EalError::Refused(failure));
         }
+        let directory = directory.filter(|directory| !removed_empty(directory));
         let running = Running { directory, census: Mutex::default() };
         let workers = (1..).zip(&options.workers).map(|(id, cpu)| Lcore::new(id, *cpu)).collect();
         Ok(Self { running: Arc::new(running), hugepages, workers })
@@ -172,9 +173,9 @@ impl Eal {
         self.hugepages
     }
 
-    /// The directory with the telemetry socket, when telemetry was asked for.
+    /// The directory with the telemetry socket; `None` when there is no telemetry.
     #[must_use]
-    pub fn runtime_directory(&self) -> Option<&std::path::Path> {
+    pub fn runtime_directory(&self) -> Option<&Path> {
         self.running.directory.as_deref()
     }
 
@@ -251,8 +252,13 @@ fn runtime_directory(prefix: &str) -> Option<PathBuf> {
     directory.ends_with(prefix).then_some(directory)
 }
 
+/// Removes EAL's directory if there is nothing in it: then nobody needs it, and not even a crash leaves it behind.
+fn removed_empty(directory: &Path) -> bool {
+    fs::remove_dir(directory).is_ok()
+}
+
 /// EAL leaves its directory behind.
-fn remove(directory: Option<&std::path::Path>) {
+fn remove(directory: Option<&Path>) {
     if let Some(directory) = directory {
         let _ = fs::remove_dir_all(directory);
     }

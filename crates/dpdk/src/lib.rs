@@ -65,7 +65,7 @@ pub use link::LinkState;
 pub use log::LogLevel;
 pub use mbuf::Mbuf;
 pub use memory::{Hugepages, free_hugepages_mib};
-pub use mempool::{MbufSource, Mempool, PoolError, PoolOptions, bytes_needed};
+pub use mempool::{MbufSource, Mempool, PoolError, PoolOptions, bytes_needed, bytes_needed_in_hugepages};
 pub use port::{Port, PortError, PortFacts, PortOptions, Queues};
 pub use queue::{RxQueue, TxQueue};
 pub use rss::{HashFields, Rss};

@@ -68,15 +68,30 @@ unsafe impl Send for Pool {}
 // SAFETY: as above; counting, taking and giving back are thread-safe.
 unsafe impl Sync for Pool {}
 
-/// The bytes of packet memory that a pool takes, rounded up generously.
+/// The bytes of packet memory that a pool takes in ordinary pages, rounded up generously.
 #[must_use]
 pub fn bytes_needed(options: &PoolOptions) -> u64 {
+    bytes_in_pages(options, 4 << 10)
+}
+
+/// The bytes of packet memory that a pool takes in huge pages, rounded up generously.
+#[must_use]
+pub fn bytes_needed_in_hugepages(options: &PoolOptions) -> u64 {
+    bytes_in_pages(options, 2 << 20)
+}
+
+/// DPDK lets no segment cross a page's end that could lie in the page before it.
+fn bytes_in_pages(options: &PoolOptions, page: u64) -> u64 {
     const DESCRIPTION: u64 = 64 + 128;
     const SPREAD_OVER_CHANNELS: u64 = 64;
     const CACHES_OF_ALL_LCORES: u64 = 4 << 20;
     let segment = (DESCRIPTION + u64::from(options.data_room)).next_multiple_of(64) + SPREAD_OVER_CHANNELS;
-    let ring = u64::from(options.mbufs + 1).next_power_of_two() * 8;
-    u64::from(options.mbufs) * segment + ring + CACHES_OF_ALL_LCORES
+    let segments = match page / segment {
+        0 => u64::from(options.mbufs) * segment.next_multiple_of(page),
+        in_a_page => u64::from(options.mbufs).div_ceil(in_a_page) * page,
+    };
+    let ring = (u64::from(options.mbufs) + 1).next_power_of_two() * 8;
+    segments + ring + CACHES_OF_ALL_LCORES
 }
 
 impl Mempool {

@@ -2,7 +2,9 @@
 
 use std::ptr;
 
-use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_ether_addr};
+use dpdk_sys::{
+    SHIM_TX_OFFLOAD_FAST_FREE, SHIM_TX_OFFLOAD_MULTI_SEGMENT, rte_eth_conf, rte_eth_dev_info, rte_ether_addr,
+};
 
 use crate::port::OpenPort;
 use crate::{Failure, HashFields, Mempool, PortError, PortOptions, Rss, log, rss};
@@ -68,13 +70,13 @@ impl Setup<'_> {
         // Held until the device is configured, so that no second pool comes into being meanwhile.
         let mut census = self.open.running().census();
         let one_pool = census.pools == 1;
-        wanted.txmode.offloads = self.transmit_offloads(one_pool);
+        wanted.txmode.offloads = transmit_offloads(self.information.tx_offload_capa, one_pool);
         let (receive, transmit) = (self.options.receive_queues, self.options.transmit_queues);
         // SAFETY: the port is open and not started; `wanted` is read only.
         let result =
             unsafe { dpdk_sys::rte_eth_dev_configure(self.open.id(), receive, transmit, &raw const wanted) };
         self.check("its configuration", result)?;
-        census.one_pool |= wanted.txmode.offloads & dpdk_sys::SHIM_TX_OFFLOAD_FAST_FREE != 0;
+        census.one_pool |= wanted.txmode.offloads & SHIM_TX_OFFLOAD_FAST_FREE != 0;
         Ok(fields)
     }
 
@@ -97,12 +99,6 @@ impl Setup<'_> {
         let segments =
             if longest > pool.frame_room() { offered & dpdk_sys::SHIM_RX_OFFLOAD_SCATTER } else { 0 };
         checksums | segments
-    }
-
-    /// Fast free wants one pool and frames without a second owner; ours never have one.
-    fn transmit_offloads(&self, one_pool: bool) -> u64 {
-        let fast_free = if one_pool { dpdk_sys::SHIM_TX_OFFLOAD_FAST_FREE } else { 0 };
-        self.information.tx_offload_capa & (dpdk_sys::SHIM_TX_OFFLOAD_MULTI_SEGMENT | fast_free)
     }
 
     fn make_queues(&self, pool: &Mempool) -> Result<(), PortError> {
@@ -174,5 +170,24 @@ impl Setup<'_> {
         // SAFETY: the port is started.
         let result = unsafe { dpdk_sys::rte_eth_promiscuous_enable(self.open.id()) };
         self.check_optional("promiscuous mode", result)
+    }
+}
+
+/// What to ask for of what is offered. Fast free wants one pool and frames without a second owner; ours never have one.
+fn transmit_offloads(offered: u64, one_pool: bool) -> u64 {
+    let fast_free = if one_pool { SHIM_TX_OFFLOAD_FAST_FREE } else { 0 };
+    offered & (SHIM_TX_OFFLOAD_MULTI_SEGMENT | fast_free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_free_is_asked_for_while_there_is_one_pool() {
+        let both = SHIM_TX_OFFLOAD_MULTI_SEGMENT | SHIM_TX_OFFLOAD_FAST_FREE;
+        assert_eq!(transmit_offloads(u64::MAX, true), both);
+        assert_eq!(transmit_offloads(u64::MAX, false), SHIM_TX_OFFLOAD_MULTI_SEGMENT);
+        assert_eq!(transmit_offloads(SHIM_TX_OFFLOAD_MULTI_SEGMENT, true), SHIM_TX_OFFLOAD_MULTI_SEGMENT);
     }
 }

@@ -1,4 +1,10 @@
 //! Ports: what they are, how they start, how they refuse to; and workers that poll them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod environment;
 
@@ -8,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use dpdk::lcore::{LaunchError, launch};
-use dpdk::{Device, HashFields, Mempool, PoolError, PoolOptions, Port, PortError, PortOptions};
+use dpdk::{Device, HashFields, Port, PortError, PortOptions};
 use environment::{numbered, open, open_and_start, pool, receive_all, start, start_with_workers};
 use nic::{Burst, RxQueue, TxQueue};
 
@@ -122,19 +128,6 @@ fn queues_outlive_the_port_that_they_came_from() {
     let mut burst = receive_all(&mut queues.receive[0], 32);
     queues.transmit[0].transmit(&mut burst);
     assert_eq!(pool.in_use(), 0);
-}
-
-#[test]
-fn after_fast_free_was_promised_there_is_no_second_pool() {
-    let eal = start();
-    let pool = pool(&eal);
-    let second = PoolOptions { name: "second".to_owned(), mbufs: 63, cache: 0, ..PoolOptions::default() };
-    let before = Mempool::try_new(&eal, &second).unwrap();
-    let (_both, _queues) = open_and_start(&eal, "net_null0", &pool);
-    drop(before);
-    assert!(Mempool::try_new(&eal, &second).is_ok(), "nothing was promised while there were two");
-    let (_one, _queues) = open_and_start(&eal, "net_null1", &pool);
-    assert_eq!(Mempool::try_new(&eal, &second).unwrap_err(), PoolError::Late);
 }
 
 #[test]

@@ -29,11 +29,7 @@ impl Bucket {
     /// The slots with this fingerprint, one bit each.
     #[inline(always)]
     fn slots(&self, fingerprint: u32) -> u32 {
-        let mut slots = 0;
-        for (slot, &other) in self.fingerprints.iter().enumerate() {
-            slots |= u32::from(other == fingerprint) << slot;
-        }
-        slots
+        cpu::equal_lanes(&self.fingerprints, fingerprint)
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@
 //! What it leaves to others: what a scenario proves (the tests), what a packet should look like ([`crate`]'s frames).
 
 mod child;
+mod configuration;
 mod failure;
 mod http;
 mod namespace;

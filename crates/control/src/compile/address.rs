@@ -1,25 +1,20 @@
 //! Which addresses are ours, and which of them are sources of `full_nat`.
 
-use std::{
-    collections::HashSet,
-    net::IpAddr,
-    ops::RangeInclusive,
-    sync::Arc,
-};
+use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 use datapath::snapshot::{Addresses, Owned, Pool, SnatRange};
 use model::{Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
 
-/// A range with nothing in it.
-const NO_PORTS: RangeInclusive<u16> = 1..=0;
+/// First and last of a range with nothing in it.
+const NO_PORTS: (u16, u16) = (1, 0);
 
 /// The addresses that are answered for or expected, and why.
 pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
     let mut addresses = Addresses::default();
     for (id, port, address) in self_addresses(gateway) {
-        let ports = if is_snat_source(gateway, address) { snat_ports(port) } else { NO_PORTS };
-        let owned = Owned::Port { port: id, snat_first: *ports.start(), snat_last: *ports.end() };
-        addresses.own(address.into(), owned);
+        let (snat_first, snat_last) =
+            if is_snat_source(gateway, address) { snat_ports(port).into_inner() } else { NO_PORTS };
+        addresses.own(address.into(), Owned::Port { port: id, snat_first, snat_last });
     }
     for address in gateway.virtual_servers.iter().flat_map(explicit_sources) {
         addresses.own((*address).into(), Owned::Snat);
@@ -71,9 +66,11 @@ fn ports_of_source(gateway: &Gateway, source: IpAddr) -> RangeInclusive<u16> {
 
 /// Whether `full_nat` uses a port's own address as a source.
 fn is_snat_source(gateway: &Gateway, address: IpAddr) -> bool {
-    gateway.virtual_servers.iter().filter(|server| server.mode == Mode::FullNat).any(|server| match &server.snat {
-        Snat::Auto => server.address.is_ipv4() == address.is_ipv4(),
-        Snat::Addresses(given) => given.contains(&address),
+    gateway.virtual_servers.iter().filter(|server| server.mode == Mode::FullNat).any(|server| {
+        match &server.snat {
+            Snat::Auto => server.address.is_ipv4() == address.is_ipv4(),
+            Snat::Addresses(given) => given.contains(&address),
+        }
     })
 }
 
@@ -86,6 +83,6 @@ fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
 
 fn nat_backends(gateway: &Gateway) -> HashSet<IpAddr> {
     let servers = gateway.virtual_servers.iter().filter(|server| server.mode == Mode::Nat);
-    let pools = servers.filter_map(|server| super::pool_of(gateway, server.pool));
+    let pools = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
     pools.flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
 }

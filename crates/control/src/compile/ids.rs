@@ -32,7 +32,12 @@ impl<K: Clone + Eq + Hash> Ids<K> {
     pub(super) fn renew(&mut self, wanted: &[K]) {
         let keep: HashSet<&K> = wanted.iter().collect();
         let mut given_up: Vec<u32> = Vec::new();
-        self.by_key.retain(|key, id| keep.contains(key) || { given_up.push(*id); false });
+        self.by_key.retain(|key, id| {
+            keep.contains(key) || {
+                given_up.push(*id);
+                false
+            }
+        });
         given_up.sort_unstable();
         self.resting.extend(given_up);
         for key in wanted {

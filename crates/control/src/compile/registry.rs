@@ -65,9 +65,10 @@ impl Registry {
     pub(super) fn renew(&mut self, gateway: &Gateway) {
         let names: Vec<_> = gateway.virtual_servers.iter().map(|server| server.name.clone()).collect();
         self.virtual_servers.renew(&names);
-        let keys = gateway.pools.iter().flat_map(|pool| {
-            pool.backends.iter().map(|backend| (pool.name.clone(), backend.address))
-        });
+        let keys = gateway
+            .pools
+            .iter()
+            .flat_map(|pool| pool.backends.iter().map(|backend| (pool.name.clone(), backend.address)));
         self.backends.renew(&keys.collect::<Vec<_>>());
     }
 
@@ -76,7 +77,9 @@ impl Registry {
         let members: Vec<_> = pool
             .backends
             .iter()
-            .map(|backend| self.backend(&pool.name, backend.address).map_or(BackendId(u32::MAX), |(id, _)| id))
+            .map(|backend| {
+                self.backend(&pool.name, backend.address).map_or(BackendId(u32::MAX), |(id, _)| id)
+            })
             .collect();
         match self.tables.get_mut(&pool.name) {
             Some(table) if table.fits(pool, seed) => table.pool(members, usable),

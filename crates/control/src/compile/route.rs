@@ -11,7 +11,8 @@ use model::{Address, Gateway, PortId};
 pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     let ports = || (0..).map(PortId).zip(&gateway.ports);
     let connected = ports().flat_map(|(id, port)| port.addresses.iter().map(move |net| connected(id, net)));
-    let configured = ports().flat_map(|(id, port)| port.routes.iter().map(move |route| configured(id, route)));
+    let configured =
+        ports().flat_map(|(id, port)| port.routes.iter().map(move |route| configured(id, route)));
     let default = ports().flat_map(|(id, port)| {
         [IpAddr::is_ipv4, IpAddr::is_ipv6].into_iter().filter_map(move |family| default(id, port, family))
     });

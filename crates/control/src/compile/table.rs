@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use balance::Table;
+use balance::{Candidate, Maglev};
 use datapath::snapshot::Pool;
-use model::{Address, BackendId, MAGLEV_SLOTS};
-
-/// Address, port and weight of each of a pool's backends: what its table is made of.
-type Members = Vec<(Address, u16, u16)>;
+use model::{BackendId, MAGLEV_SLOTS};
 
 /// A pool's table and the last pool that was made of it.
 ///
@@ -15,21 +12,21 @@ type Members = Vec<(Address, u16, u16)>;
 #[derive(Clone)]
 pub(super) struct PoolTable {
     seed: [u8; 16],
-    members: Members,
-    table: Arc<Table>,
+    candidates: Vec<Candidate>,
+    table: Arc<Maglev>,
     latest: Option<(Vec<bool>, Arc<Pool>)>,
 }
 
 impl PoolTable {
     pub(super) fn build(pool: &model::Pool, seed: [u8; 16]) -> Self {
-        let members = members(pool);
-        let table = Arc::new(balance::Maglev::build(seed, &members, MAGLEV_SLOTS));
-        Self { seed, members, table, latest: None }
+        let candidates = candidates(pool);
+        let table = Arc::new(Maglev::build(seed, &candidates, MAGLEV_SLOTS));
+        Self { seed, candidates, table, latest: None }
     }
 
     /// Whether the table is still right for this pool.
     pub(super) fn fits(&self, pool: &model::Pool, seed: [u8; 16]) -> bool {
-        self.seed == seed && self.members == members(pool)
+        self.seed == seed && self.candidates == candidates(pool)
     }
 
     /// The pool in which the backends at the positions in `usable` take new flows.
@@ -46,6 +43,11 @@ impl PoolTable {
     }
 }
 
-fn members(pool: &model::Pool) -> Members {
-    pool.backends.iter().map(|b| (b.address.ip().into(), b.address.port(), b.weight)).collect()
+fn candidates(pool: &model::Pool) -> Vec<Candidate> {
+    let candidate = |backend: &model::Backend| Candidate {
+        address: backend.address.ip().into(),
+        port: backend.address.port(),
+        weight: backend.weight,
+    };
+    pool.backends.iter().map(candidate).collect()
 }

@@ -11,7 +11,11 @@ use tokio::{net::TcpSocket, time};
 use crate::health::Cause;
 
 /// Opens a connection to `target` and resets it.
-pub(super) async fn connect(target: SocketAddr, source: Option<IpAddr>, limit: Duration) -> Result<(), Cause> {
+pub(super) async fn connect(
+    target: SocketAddr,
+    source: Option<IpAddr>,
+    limit: Duration,
+) -> Result<(), Cause> {
     match time::timeout(limit, open(target, source)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Cause::from(&error)),

@@ -17,8 +17,11 @@ pub(super) fn needs_restart(before: &Configuration, after: &Configuration) -> Ve
         (before.workers != after.workers, "workers"),
         (before.control != after.control, "control"),
     ];
-    let mut different: Vec<_> =
-        sections.iter().filter(|(differs, _)| *differs).map(|(_, name)| format!("the section `{name}`")).collect();
+    let mut different: Vec<_> = sections
+        .iter()
+        .filter(|(differs, _)| *differs)
+        .map(|(_, name)| format!("the section `{name}`"))
+        .collect();
     different.extend(ports(&before.gateway, &after.gateway));
     different
 }
@@ -68,7 +71,9 @@ pub(super) fn changes(before: &Configuration, after: &Configuration) -> Vec<Stri
     let without_backends = |pool: &Pool| Pool { backends: Vec::new(), ..pool.clone() };
     let pools = |gateway: &Gateway| gateway.pools.iter().map(without_backends).collect::<Vec<_>>();
     lines.extend(named("pool", &pools(before), &pools(after), |pool| pool.name.clone()));
-    lines.extend(named("virtual server", &servers(before), &servers(after), |(_, server)| server.name.clone()));
+    lines.extend(named("virtual server", &servers(before), &servers(after), |(_, server)| {
+        server.name.clone()
+    }));
     if lines.is_empty() && before != after {
         lines.push("the order of the file changed".to_owned());
     }

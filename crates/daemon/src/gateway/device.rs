@@ -66,6 +66,11 @@ impl PortDevice {
         Ok(Self { device, kind, interface })
     }
 
+    /// The device of a host twin.
+    pub(crate) fn twin(device: Device, interface: &str) -> Self {
+        Self { device, kind: Kind::Tap, interface: Some(interface.to_owned()) }
+    }
+
     /// The kernel interface that the gateway takes from the kernel.
     pub(crate) fn taken_interface(&self) -> Option<&str> {
         match self.kind {

@@ -21,6 +21,15 @@ pub(crate) fn list(link: &Link) -> io::Result<Vec<IpNet>> {
     Ok(of_link.filter_map(|message| address(&message)).collect())
 }
 
+/// The addresses of all interfaces, with the interfaces' names.
+pub(crate) fn holders() -> io::Result<Vec<(String, IpNet)>> {
+    let mut holders = Vec::new();
+    for link in Link::all()? {
+        holders.extend(list(&link)?.into_iter().map(|network| (link.name.clone(), network)));
+    }
+    Ok(holders)
+}
+
 /// Gives an interface an address. IPv6 uses it at once, without asking whether somebody else has it (RFC 4862, 5.4):
 /// the gateway answers for it already.
 pub(crate) fn add(link: &Link, network: IpNet) -> io::Result<()> {

@@ -56,6 +56,12 @@ impl Link {
         }
     }
 
+    /// All interfaces of the network namespace.
+    pub(crate) fn all() -> io::Result<Vec<Self>> {
+        let answers = Netlink::route()?.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        Ok(answers.into_iter().filter_map(from_message).collect())
+    }
+
     /// Changes it.
     pub(crate) fn change(&self, change: Change) -> io::Result<()> {
         let mut message = LinkMessage::default();

@@ -4,7 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 /// A setting that was changed; dropping it restores what was there.
 #[derive(Debug)]
-pub(crate) struct Setting {
+pub(super) struct Setting {
     path: PathBuf,
     before: String,
 }
@@ -12,7 +12,7 @@ pub(crate) struct Setting {
 impl Setting {
     /// Changes a setting of an interface, `rp_filter` of `ipv4` for one. `None` when it has that value already, or the
     /// kernel has no such setting.
-    pub(crate) fn change(family: &str, interface: &str, name: &str, value: &str) -> io::Result<Option<Self>> {
+    pub(super) fn change(family: &str, interface: &str, name: &str, value: &str) -> io::Result<Option<Self>> {
         let path = PathBuf::from(format!("/proc/sys/net/{family}/conf/{interface}/{name}"));
         let before = match fs::read_to_string(&path) {
             Ok(text) => text.trim().to_owned(),
@@ -24,11 +24,6 @@ impl Setting {
         }
         fs::write(&path, value)?;
         Ok(Some(Self { path, before }))
-    }
-
-    /// Leaves the changed value: its interface is going to go.
-    pub(crate) fn keep(self) {
-        std::mem::forget(self);
     }
 }
 

@@ -4,7 +4,13 @@
 //! those frames are for, and would answer them a second time: reverse path filtering, a deaf ARP, no forwarding and no
 //! IPv6 keep it silent.
 
-use std::io;
+use std::{
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+};
 
 use model::MacAddress;
 
@@ -24,17 +30,21 @@ pub(crate) struct Taken {
     link: Link,
     joining: Vec<String>,
     _settings: Vec<Setting>,
+    _claim: UnixListener,
 }
 
 impl Taken {
     /// Makes the interface pass frames as they are, multicast included, and the kernel ignore them.
     ///
     /// # Errors
-    /// When the kernel refuses; what was changed until then is changed back.
+    /// [`io::ErrorKind::AddrInUse`] when another gateway has it; otherwise when the kernel refuses. What was changed
+    /// until then is changed back.
     pub(crate) fn take(link: Link) -> io::Result<Self> {
+        let claim = claim(&link.name)?;
         let settings = SILENCE.iter().map(|(family, name, value)| Setting::change(family, &link.name, name, value));
         let settings: Vec<Option<Setting>> = settings.collect::<io::Result<_>>()?;
-        let mut taken = Self { link, joining: Vec::new(), _settings: settings.into_iter().flatten().collect() };
+        let settings = settings.into_iter().flatten().collect();
+        let mut taken = Self { link, joining: Vec::new(), _settings: settings, _claim: claim };
         taken.joining = match offload::stop_joining(&taken.link.name) {
             // A driver without features joins nothing.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Vec::new(),
@@ -76,6 +86,13 @@ impl Taken {
             _ => Ok(()),
         }
     }
+}
+
+/// Marks an interface as taken, for all gateways of this network namespace. An abstract socket's name leaves no file,
+/// and the kernel forgets it with the process.
+fn claim(interface: &str) -> io::Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(format!("tidegate-interface-{interface}"))?;
+    UnixListener::bind_addr(&address)
 }
 
 fn unsupported_is_fine(error: io::Error) -> io::Result<()> {

@@ -47,8 +47,9 @@ fn exchange(
         .enter(|| TcpStream::connect_timeout(&server, LIMIT))?
         .map_err(Failure::of(format!("{what}: no connection")))?;
     let length = body.len();
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
     let mut answer = Vec::new();
     stream
         .set_read_timeout(Some(LIMIT))

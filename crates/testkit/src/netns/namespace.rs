@@ -29,7 +29,9 @@ impl Namespace {
     /// Without root, or when the kernel refuses.
     pub fn create(role: &str) -> Result<Self> {
         if !geteuid().is_root() {
-            return Err(Failure::new("network namespaces need root: run the tests as root, with scripts/test"));
+            return Err(Failure::new(
+                "network namespaces need root: run the tests as root, with scripts/test",
+            ));
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("tidegate-test-{}-{number}-{role}", process::id());

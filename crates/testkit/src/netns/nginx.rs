@@ -99,7 +99,10 @@ mod tests {
         let nginx = Nginx::start(&namespace, "backend7", 8080, &directory.path().join("nginx")).unwrap();
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         let answer = get(&namespace, server, "/").unwrap();
-        assert_eq!((answer.status, answer.backend.as_str(), &*answer.body), (200, "backend7", &b"backend7"[..]));
+        assert_eq!(
+            (answer.status, answer.backend.as_str(), &*answer.body),
+            (200, "backend7", &b"backend7"[..])
+        );
         let object: Vec<u8> = (0..1 << 20).map(|number: u32| number.to_le_bytes()[1]).collect();
         nginx.offer("object", &object).unwrap();
         assert_eq!(get(&namespace, server, "/object").unwrap().body, object);

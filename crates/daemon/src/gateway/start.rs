@@ -1,0 +1,171 @@
+//! The start, step by step. Each step's value undoes it when it is dropped, so a failure leaves nothing behind.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use config::Configuration;
+use control::{BindError, Facts, Fleet, Member, Plane, PortFacts, Runtime, Socket};
+use datapath::{HashKey, Snapshot, WorkerMeters};
+use dpdk::{Eal, Lcore, Mempool, TscClock};
+use model::{Generation, WorkerId};
+use nic::Clock;
+use worker::{
+    Parts, Worker,
+    desk::{WorkerDesk, desk},
+    mesh::{Seat, seats},
+};
+
+use super::{
+    control_thread::ControlThread,
+    crew::{Crew, RunningWorker},
+    flow_list::FlowList,
+    interfaces,
+    plan::Plan,
+    ports::{self, OpenPort, Share},
+    remedies,
+    running::{Devices, Gateway},
+    sources::source,
+};
+use crate::failure::Failure;
+
+impl Gateway {
+    /// Starts a gateway with a checked configuration, which is `file`'s. `arguments` are for EAL.
+    ///
+    /// # Errors
+    /// When a device, an interface, the control socket or EAL fails; what was done until then is undone.
+    pub(crate) fn start(configuration: Configuration, file: &Path, arguments: &[String]) -> Result<Self, Failure> {
+        let plan = Plan::of(&configuration, arguments)?;
+        let socket = bind(&configuration.control.socket)?;
+        let mut control = ControlThread::start(configuration.control.lcore).map_err(|error| no_thread(&error))?;
+        let (devices, shares) = open_devices(&configuration, &plan)?;
+        let fleet = fleet(&devices.eal);
+        let facts = facts(&configuration, &plan, &devices.ports)?;
+        let settings = Settings::of(&configuration, &plan);
+        let (plane, readers) = Plane::new(configuration, facts, fleet.clone());
+        let plane = Arc::new(plane);
+        let (control_desks, desks): (Vec<_>, Vec<_>) = shares.iter().map(|_| desk()).unzip();
+        let rings = seats(plan.queues() as u8).into_iter().zip(desks);
+        let mut crew = Crew::new();
+        for (((number, share), reader), rings) in (0..).zip(shares).zip(readers).zip(rings) {
+            let worker = make_worker(number, share, reader, rings, &fleet, &devices, &settings)?;
+            crew.launch(&devices.eal, worker)?;
+        }
+        control.begin(Runtime {
+            plane: Arc::clone(&plane),
+            workers: Arc::new(FlowList::new(control_desks)),
+            socket,
+            file: file.to_owned(),
+            source: monitor_source(&plane),
+        });
+        Ok(Self { crew, fleet, plane, control, devices })
+    }
+}
+
+fn bind(path: &Path) -> Result<Socket, Failure> {
+    Socket::bind(path).map_err(|error| {
+        let failure = Failure::device(format_args!("control socket {error}"));
+        match error {
+            BindError::AlreadyRunning { .. } => failure.remedy("one gateway has one socket"),
+            BindError::NotASocket { .. } => failure.remedy("nothing is overwritten that is not a socket"),
+            BindError::Refused { .. } => failure.remedy("run tidegate as root, or choose another path"),
+        }
+    })
+}
+
+fn no_thread(error: &io::Error) -> Failure {
+    Failure::device(format_args!("the control thread does not start: {error}")).remedy("see `ulimit -u`")
+}
+
+/// Takes the interfaces, starts EAL, makes the packet memory, opens the ports.
+fn open_devices(configuration: &Configuration, plan: &Plan) -> Result<(Devices, Vec<Share>), Failure> {
+    let gateway = &configuration.gateway;
+    let taken = interfaces::take(&gateway.ports, &plan.devices)?;
+    let eal = Eal::start(&plan.eal).map_err(|error| remedies::eal(&error))?;
+    if !eal.hugepages() {
+        tracing::info!(
+            "packet memory of {} MiB lies in ordinary pages; huge pages are faster: {} MiB of them are free",
+            plan.eal.memory_mib,
+            dpdk::free_hugepages_mib()
+        );
+    }
+    let pool = Mempool::try_new(&eal, &plan.pool).map_err(|error| remedies::pool(&error))?;
+    let (ports, shares) = ports::open(&eal, &pool, plan, &gateway.ports)?;
+    Ok((Devices { ports, pool, eal, _taken: taken }, shares))
+}
+
+fn fleet(eal: &Eal) -> Fleet {
+    let member = |lcore: &Lcore| Member { lcore: lcore.cpu(), meters: Arc::new(WorkerMeters::new()) };
+    Fleet { members: eal.workers().iter().map(member).collect(), cycles_per_second: TscClock::new(eal).hertz() }
+}
+
+fn facts(configuration: &Configuration, plan: &Plan, ports: &[OpenPort]) -> Result<Facts, Failure> {
+    let configured = configuration.gateway.ports.iter().zip(&plan.devices).zip(ports);
+    let ports = configured.map(|((port, device), open)| PortFacts {
+        mac: open.mac,
+        mtu: port.mtu,
+        device: device.traits(),
+    });
+    Ok(Facts {
+        generation: Generation(0),
+        workers: plan.queues() as u8,
+        seed: configuration.control.seed.map_or_else(random, Ok)?,
+        ports: ports.collect(),
+    })
+}
+
+/// Sixteen bytes that nobody can guess.
+fn random() -> Result<[u8; 16], Failure> {
+    let mut bytes = [0; 16];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| Failure::device(format_args!("/dev/urandom: {error}")).remedy("mount /dev"))?;
+    Ok(bytes)
+}
+
+/// What all workers are told.
+struct Settings {
+    flows: usize,
+    burst: usize,
+    idle: worker::Idle,
+}
+
+impl Settings {
+    fn of(configuration: &Configuration, plan: &Plan) -> Self {
+        let workers = &configuration.workers;
+        Self { flows: workers.flows as usize, burst: usize::from(workers.burst), idle: plan.idle }
+    }
+}
+
+fn make_worker(
+    number: u8,
+    ports: Share,
+    reader: publish::Reader<Snapshot>,
+    (seat, desk): (Seat<dpdk::Mbuf>, WorkerDesk),
+    fleet: &Fleet,
+    devices: &Devices,
+    settings: &Settings,
+) -> Result<RunningWorker, Failure> {
+    let member = fleet.members.get(usize::from(number));
+    Ok(Worker::new(Parts {
+        id: WorkerId(number),
+        ports,
+        reader,
+        meters: member.map(|member| Arc::clone(&member.meters)).unwrap_or_default(),
+        source: devices.pool.source(),
+        clock: TscClock::new(&devices.eal),
+        flows: settings.flows,
+        flow_key: HashKey::from_seed(random()?, u64::from(number)),
+        burst: settings.burst,
+        idle: settings.idle,
+        seat,
+        desk,
+    }))
+}
+
+fn monitor_source(plane: &Arc<Plane>) -> control::SourceFor {
+    let plane = Arc::clone(plane);
+    Arc::new(move |target| source(&plane.configuration().gateway, target))
+}

@@ -1,0 +1,219 @@
+//! How flows begin, end and begin again; and what two workers do with one flow.
+
+mod fixture;
+
+use std::net::SocketAddr;
+
+use datapath::{Arrival, DropReason, Verdict};
+use fixture::{
+    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig,
+    virtual_address,
+};
+use model::{Millis, Mode, WorkerId};
+use testkit::packets::{self, ACK, FIN, Flags, Link, RST, SYN, SYN_ACK, describe};
+
+const TO_GATEWAY: Link = (CLIENT_MAC, CLIENTS_MAC);
+const FROM_BACKEND: Link = (BACKEND_MAC, BACKENDS_MAC);
+
+fn client(port: u16) -> SocketAddr {
+    SocketAddr::new(CLIENT.parse().unwrap(), port)
+}
+
+fn server(mode: Mode) -> SocketAddr {
+    SocketAddr::new(virtual_address(mode, false).parse().unwrap(), 80)
+}
+
+fn backend() -> SocketAddr {
+    SocketAddr::new(BACKEND.parse().unwrap(), 8080)
+}
+
+fn segment(flags: Flags) -> Vec<u8> {
+    packets::tcp(TO_GATEWAY, client(1), server(Mode::Nat), flags, b"")
+}
+
+fn reply(flags: Flags) -> Vec<u8> {
+    packets::tcp(FROM_BACKEND, backend(), client(1), flags, b"")
+}
+
+fn established() -> Rig {
+    let mut rig = Rig::new();
+    rig.forwarded(CLIENTS, &segment(SYN), BACKENDS);
+    rig.forwarded(BACKENDS, &reply(SYN_ACK), CLIENTS);
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    rig
+}
+
+/// Lets time pass, with as much housekeeping as there is to do; whether the flow is still known.
+fn survives(rig: &mut Rig, millis: u64) -> bool {
+    rig.now = Millis(rig.now.0 + millis);
+    rig.keep_house();
+    rig.meters.flows.read() == 1
+}
+
+#[test]
+fn a_handshake_that_is_not_completed_is_soon_forgotten() {
+    let mut rig = Rig::new();
+    rig.forwarded(CLIENTS, &segment(SYN), BACKENDS);
+    rig.forwarded(BACKENDS, &reply(SYN_ACK), CLIENTS);
+    assert!(survives(&mut rig, 5_000));
+    assert!(!survives(&mut rig, 1));
+    assert_eq!(rig.meters.flows_expired.read(), 1);
+}
+
+#[test]
+fn an_established_flow_lives_for_its_idle_timeout() {
+    let mut rig = established();
+    assert!(survives(&mut rig, 300_000));
+    rig.forwarded(BACKENDS, &reply(ACK), CLIENTS);
+    assert!(survives(&mut rig, 300_000), "a packet of either side sets the clock back");
+    assert!(!survives(&mut rig, 1));
+    rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
+    rig.assert_conserved();
+}
+
+#[test]
+fn a_flow_is_over_when_both_sides_are_done_or_one_breaks_off() {
+    let mut rig = established();
+    rig.forwarded(CLIENTS, &segment(FIN), BACKENDS);
+    assert!(survives(&mut rig, 100_000), "half closed is not closed");
+    rig.forwarded(BACKENDS, &reply(FIN), CLIENTS);
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    assert!(!survives(&mut rig, 5_001));
+    let mut rig = established();
+    rig.forwarded(BACKENDS, &reply(RST), CLIENTS);
+    assert!(!survives(&mut rig, 5_001));
+}
+
+#[test]
+fn a_syn_over_a_closing_flow_opens_a_new_one() {
+    let mut rig = established();
+    rig.forwarded(CLIENTS, &segment(RST), BACKENDS);
+    rig.forwarded(CLIENTS, &segment(SYN), BACKENDS);
+    let backend = rig.meters.backend(model::BackendId(0)).unwrap();
+    assert_eq!((backend.flows_opened.read(), backend.flows_closed.read()), (2, 1));
+    assert!(survives(&mut rig, 5_000), "the handshake's time runs anew");
+}
+
+#[test]
+fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
+    let mut rig = established();
+    let datagram = packets::udp(TO_GATEWAY, client(1), server(Mode::Nat), b"");
+    rig.forwarded(CLIENTS, &datagram, BACKENDS);
+    for backend in rig.snapshot.backends.iter_mut().flatten() {
+        backend.up = false;
+    }
+    rig.snapshot.pools[0] = std::sync::Arc::new(datapath::snapshot::Pool {
+        slots: Box::new([balance::UNASSIGNED]),
+        members: vec![],
+    });
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    rig.dropped(CLIENTS, &datagram, DropReason::NoBackend);
+    rig.assert_conserved();
+}
+
+#[test]
+fn flows_of_a_removed_backend_end() {
+    let mut rig = established();
+    rig.snapshot.backends[0] = None;
+    rig.dropped(CLIENTS, &segment(ACK), DropReason::BackendRemoved);
+    rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
+    let mut rig = established();
+    rig.snapshot.backends[0].as_mut().unwrap().incarnation = 1;
+    rig.keep_house();
+    assert_eq!(rig.meters.flows.read(), 0, "an id that was reused is another backend");
+}
+
+#[test]
+fn a_full_table_refuses_new_flows_and_keeps_the_old_ones() {
+    let mut rig = Rig::new();
+    let open = |rig: &mut Rig, port, mode| {
+        rig.one(CLIENTS, &packets::tcp(TO_GATEWAY, client(port), server(mode), SYN, b"")).0
+    };
+    for port in 1..=1024 {
+        assert_eq!(open(&mut rig, port, Mode::Nat), Verdict::Transmit(BACKENDS));
+    }
+    assert_eq!(open(&mut rig, 2000, Mode::Nat), Verdict::Drop(DropReason::FlowTableFull));
+    assert_eq!(open(&mut rig, 2000, Mode::Dsr), Verdict::Transmit(BACKENDS), "by hash alone");
+    assert_eq!(rig.meters.untracked_packets.read(), 1);
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    rig.assert_conserved();
+}
+
+/// Two workers with one snapshot; what one of them hands over the other handles.
+struct Pair([Rig; 2]);
+
+impl Pair {
+    fn new() -> Self {
+        Self([0, 1].map(|id| Rig::with(fixture::snapshot(2), WorkerId(id))))
+    }
+
+    /// A frame arrives at `worker`; what leaves by any port of either, and whether it was handed over.
+    fn arrive(&mut self, worker: usize, port: model::PortId, frame: &[u8]) -> (Vec<u8>, bool) {
+        let (verdict, mut sent) = self.0[worker].one(port, frame);
+        let Verdict::HandOver(owner) = verdict else {
+            return (sent.remove(0).1, false);
+        };
+        assert_ne!(owner.index(), worker);
+        let other = &mut self.0[owner.index()];
+        let verdicts = other.arrive(Arrival { port, is_handed_over: true }, &[frame]);
+        assert!(matches!(verdicts[0], Verdict::Transmit(_)), "{verdicts:?}");
+        (other.sent().remove(0).1, true)
+    }
+}
+
+#[test]
+fn a_nat_flow_belongs_to_one_worker_wherever_its_packets_arrive() {
+    let mut pair = Pair::new();
+    let mut handed_over = 0;
+    for port in 1..=200 {
+        let syn = packets::tcp(TO_GATEWAY, client(port), server(Mode::Nat), SYN, b"");
+        let answer = packets::tcp(FROM_BACKEND, backend(), client(port), SYN_ACK, b"");
+        for worker in 0..2 {
+            handed_over += i32::from(pair.arrive(worker, CLIENTS, &syn).1);
+            let (back, crossed) = pair.arrive(worker, BACKENDS, &answer);
+            assert!(describe(&back).contains(&format!("> {} ttl 63", client(port))));
+            handed_over += i32::from(crossed);
+        }
+    }
+    assert_eq!(handed_over, 400, "every packet that arrives at the wrong one of two");
+    let flows: u64 = pair
+        .0
+        .iter_mut()
+        .map(|rig| {
+            rig.keep_house();
+            rig.meters.flows.read()
+        })
+        .sum();
+    assert_eq!(flows, 200);
+    pair.0.iter_mut().for_each(Rig::assert_conserved);
+}
+
+#[test]
+fn a_full_nat_reply_finds_the_worker_that_opened_the_flow() {
+    let mut pair = Pair::new();
+    for port in 1..=200 {
+        let opener = usize::from(port) % 2;
+        let syn = packets::tcp(TO_GATEWAY, client(port), server(Mode::FullNat), SYN, b"");
+        let (out, crossed) = pair.arrive(opener, CLIENTS, &syn);
+        assert!(!crossed, "whoever receives the first packet owns the flow");
+        let source: SocketAddr = describe(&out).split(' ').nth(1).unwrap().parse().unwrap();
+        let answer = packets::tcp(FROM_BACKEND, backend(), source, SYN_ACK, b"");
+        for worker in 0..2 {
+            let (back, crossed) = pair.arrive(worker, BACKENDS, &answer);
+            assert_eq!(crossed, worker != opener);
+            assert!(describe(&back).contains(&format!("> {} ttl 63", client(port))));
+        }
+    }
+    pair.0.iter_mut().for_each(Rig::assert_conserved);
+}
+
+#[test]
+fn a_packet_that_was_handed_over_is_not_handed_on() {
+    let mut pair = Pair::new();
+    for worker in &mut pair.0 {
+        let stray = packets::tcp(FROM_BACKEND, backend(), client(9), ACK, b"");
+        let verdicts = worker.arrive(Arrival { port: BACKENDS, is_handed_over: true }, &[&stray]);
+        assert_eq!(verdicts, [Verdict::Drop(DropReason::NoFlow)]);
+        worker.assert_conserved();
+    }
+}

@@ -1,0 +1,173 @@
+//! Frames in memory.
+
+use std::{cell::Cell, rc::Rc};
+
+use nic::{Frame, FrameSource, ReceivedChecksum};
+
+/// A frame in memory, in one or several segments. Counts its drop, so that a test sees that none was lost.
+#[derive(Debug)]
+pub struct MemoryFrame {
+    segments: Vec<Vec<u8>>,
+    /// Bytes that may be added behind the last segment.
+    tailroom: usize,
+    /// What the device says of the L4 checksum.
+    pub checksum: ReceivedChecksum,
+    alive: Option<Rc<Cell<isize>>>,
+}
+
+impl MemoryFrame {
+    /// A frame in one segment, with 128 bytes of room behind it.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self::scattered(&[bytes])
+    }
+
+    /// A frame in the given segments.
+    #[must_use]
+    pub fn scattered(segments: &[&[u8]]) -> Self {
+        Self {
+            segments: segments.iter().map(|bytes| bytes.to_vec()).collect(),
+            tailroom: 128,
+            checksum: ReceivedChecksum::Unknown,
+            alive: None,
+        }
+    }
+
+    /// The same frame, counted in `alive` for as long as it lives.
+    #[must_use]
+    pub fn counted(mut self, alive: &Rc<Cell<isize>>) -> Self {
+        alive.set(alive.get() + 1);
+        self.alive = Some(Rc::clone(alive));
+        self
+    }
+
+    /// All bytes, over all segments.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.segments.concat()
+    }
+}
+
+impl Drop for MemoryFrame {
+    fn drop(&mut self) {
+        if let Some(alive) = &self.alive {
+            alive.set(alive.get() - 1);
+        }
+    }
+}
+
+impl Frame for MemoryFrame {
+    fn head(&self) -> &[u8] {
+        self.segments.first().map_or(&[], Vec::as_slice)
+    }
+
+    fn head_mut(&mut self) -> &mut [u8] {
+        self.segments.first_mut().map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    fn length(&self) -> usize {
+        self.segments.iter().map(Vec::len).sum()
+    }
+
+    fn segment(&self, index: usize) -> Option<&[u8]> {
+        self.segments.get(index).map(Vec::as_slice)
+    }
+
+    fn pull(&mut self, length: usize) -> bool {
+        if length > self.length() {
+            return false;
+        }
+        while self.head().len() < length {
+            let missing = length - self.head().len();
+            let Some(next) = self.segments.get_mut(1) else { return false };
+            let moved: Vec<u8> = next.drain(..missing.min(next.len())).collect();
+            if next.is_empty() {
+                self.segments.remove(1);
+            }
+            if let Some(first) = self.segments.first_mut() {
+                first.extend(moved);
+            }
+        }
+        true
+    }
+
+    fn resize(&mut self, length: usize) -> bool {
+        let now = self.length();
+        if length > now + self.tailroom {
+            return false;
+        }
+        if let Some(last) = self.segments.last_mut().filter(|_| length > now) {
+            last.resize(last.len() + length - now, 0);
+            self.tailroom -= length - now;
+        }
+        let mut left = length;
+        for segment in &mut self.segments {
+            segment.truncate(left);
+            left -= segment.len();
+        }
+        true
+    }
+
+    fn checksum(&self) -> ReceivedChecksum {
+        self.checksum
+    }
+}
+
+/// A source of frames in memory, with a limit.
+#[derive(Debug)]
+pub struct MemorySource {
+    /// Frames that it has left to give.
+    pub left: usize,
+    alive: Option<Rc<Cell<isize>>>,
+}
+
+impl MemorySource {
+    /// A source of so many frames.
+    #[must_use]
+    pub const fn new(left: usize) -> Self {
+        Self { left, alive: None }
+    }
+
+    /// The same source, with its frames counted in `alive`.
+    #[must_use]
+    pub fn counted(mut self, alive: &Rc<Cell<isize>>) -> Self {
+        self.alive = Some(Rc::clone(alive));
+        self
+    }
+}
+
+impl FrameSource for MemorySource {
+    type Frame = MemoryFrame;
+
+    fn allocate(&mut self, length: usize) -> Option<MemoryFrame> {
+        self.left = self.left.checked_sub(1)?;
+        let frame = MemoryFrame::new(&vec![0; length]);
+        Some(match &self.alive {
+            Some(alive) => frame.counted(alive),
+            None => frame,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pulling_moves_bytes_to_the_first_segment() {
+        let mut frame = MemoryFrame::scattered(&[&[1, 2], &[3], &[4, 5, 6]]);
+        assert!(frame.pull(4));
+        assert_eq!((frame.head(), frame.segment(1)), (&[1, 2, 3, 4][..], Some(&[5, 6][..])));
+        assert!(!frame.pull(7));
+    }
+
+    #[test]
+    fn resizing_cuts_and_adds_at_the_end() {
+        let mut frame = MemoryFrame::scattered(&[&[1, 2], &[3]]);
+        assert!(frame.resize(5));
+        assert_eq!(frame.bytes(), [1, 2, 3, 0, 0]);
+        assert!(frame.resize(1));
+        assert_eq!(frame.bytes(), [1]);
+        assert!(!frame.resize(1000));
+    }
+}
