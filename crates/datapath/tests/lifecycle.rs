@@ -1,4 +1,5 @@
 //! How flows begin, end and begin again; and what two workers do with one flow.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 mod fixture;
 

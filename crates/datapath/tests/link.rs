@@ -1,4 +1,5 @@
 //! ARP, neighbour discovery and echo: what is answered, what is learned, what waits.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 mod fixture;
 

@@ -1,4 +1,5 @@
 //! The three modes, both families, both protocols, both ways: what comes out is right to the checksum.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 mod fixture;
 

@@ -1,4 +1,5 @@
 //! What is refused, and under which name; and that nothing that can be sent makes the datapath lose count.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 mod fixture;
 
