@@ -69,7 +69,7 @@ pub struct Parts<R: RxQueue, T, S, C> {
     /// Flows that it remembers at most.
     pub flows: usize,
     /// The secret of its flow table.
-    pub flow_key: flow::HashKey,
+    pub flow_key: datapath::HashKey,
     /// Frames that it takes from a queue at once, [`MAX_BURST`] at most.
     pub burst: usize,
     /// What it does when there is nothing to do.
