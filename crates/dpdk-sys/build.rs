@@ -17,7 +17,7 @@ const FUNCTIONS: &[&str] = &[
     "shim_.*",
     "rte_version",
     "rte_strerror",
-    "rte_eal_(cleanup|remote_launch|wait_lcore|get_lcore_state|get_runtime_dir|hotplug_add|hotplug_remove)",
+    "rte_eal_(init|cleanup|remote_launch|wait_lcore|get_lcore_state|get_runtime_dir|hotplug_add|hotplug_remove)",
     "rte_log_(set_global_level|set_level_pattern)",
     "rte_get_tsc_hz",
     "rte_socket_id_by_idx",

@@ -65,7 +65,7 @@ def mistake(mode: str, data: bytes) -> str | None:
         return "the source MAC address is not the port's"
     if data[:6] not in BACKENDS.values():
         return "the destination MAC address is no backend's"
-    if ip[8] != (64 if mode == "dsr" else 63) and ip[8] not in (63, 64):
+    if ip[8] not in (63, 64):
         return f"the TTL is {ip[8]}"
     if checksum(ip) != 0:
         return "the IPv4 checksum is wrong"

@@ -13,9 +13,23 @@ pub(crate) fn start() {
     let _ = lines.with_env_filter(filter).with_target(false).try_init();
 }
 
+/// What DPDK calls an error or a warning, and is none here.
+const HARMLESS: [&str; 6] = [
+    // Only rte_flow on taps needs this queueing discipline, and nothing here uses that.
+    "tap_nl_dump_ext_ack(): Specified qdisc kind is unknown",
+    "Could not add multiq qdisc",
+    "failed to create multiq qdisc",
+    "Disabling rte flow support",
+    // There are no secondary processes.
+    "tap_mp_req_on_rxtx(): Failed to send start req to secondary",
+    // Another size of huge pages is there, or packet memory lies in ordinary pages.
+    "hugepages reported on node",
+];
+
 /// Passes a line of DPDK's on.
 pub(crate) fn from_dpdk(level: LogLevel, line: &str) {
     match level {
+        _ if HARMLESS.iter().any(|harmless| line.contains(harmless)) => tracing::debug!("DPDK: {line}"),
         LogLevel::Error => tracing::error!("DPDK: {line}"),
         LogLevel::Warning => tracing::warn!("DPDK: {line}"),
         _ => tracing::debug!("DPDK: {line}"),

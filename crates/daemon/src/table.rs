@@ -3,11 +3,15 @@
 /// The widest line.
 pub(crate) const WIDTH: usize = 100;
 const GAP: usize = 2;
+/// A column of words is not shortened beyond this.
+const NARROWEST: usize = 8;
 
 /// Where a column's text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
-    /// Words.
+    /// Words, to be shortened where the table is too wide.
+    Name,
+    /// Words that are of no use when shortened, as far as that can be helped.
     Left,
     /// Figures.
     Right,
@@ -31,7 +35,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The table's lines. Where it is too wide, the widest columns of words give way.
+    /// The table's lines. Where it is too wide, names give way first, then other words.
     pub(crate) fn render(&self) -> String {
         let headings: Vec<String> = self.columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
         let widths = self.widths(&headings);
@@ -47,20 +51,31 @@ impl Table {
         let mut widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let gaps = GAP * self.columns.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > WIDTH {
-            let words = widths.iter_mut().zip(&self.columns).filter(|(_, (_, align))| *align == Align::Left);
-            match words.map(|(width, _)| width).max() {
-                Some(widest) if *widest > 1 => *widest -= 1,
-                _ => break,
+            let shrunk = self.shrink(&mut widths, Align::Name) || self.shrink(&mut widths, Align::Left);
+            if !shrunk {
+                break;
             }
         }
         widths
+    }
+
+    /// Takes a character from the widest column of a kind; false when it has none to give.
+    fn shrink(&self, widths: &mut [usize], kind: Align) -> bool {
+        let of_kind = widths.iter_mut().zip(&self.columns).filter(|(_, (_, align))| *align == kind);
+        match of_kind.map(|(width, _)| width).max() {
+            Some(widest) if *widest > NARROWEST => {
+                *widest -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn line(&self, row: &[String], widths: &[usize]) -> String {
         let cells = row.iter().zip(widths).zip(&self.columns).map(|((text, width), (_, align))| {
             let text = shorten(text, *width);
             match align {
-                Align::Left => format!("{text:<width$}"),
+                Align::Name | Align::Left => format!("{text:<width$}"),
                 Align::Right => format!("{text:>width$}"),
             }
         });
@@ -130,11 +145,12 @@ mod tests {
 
     #[test]
     fn a_table_that_is_too_wide_shortens_its_longest_words() {
-        let mut table = Table::new(&[("NAME", Align::Left), ("WHAT", Align::Left), ("PACKETS", Align::Right)]);
-        table.push(vec!["no_route".to_owned(), "x".repeat(300), "1".to_owned()]);
+        let mut table = Table::new(&[("ADDRESS", Align::Left), ("WHAT", Align::Name), ("PACKETS", Align::Right)]);
+        let address = "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".to_owned();
+        table.push(vec![address.clone(), "x".repeat(300), "1".to_owned()]);
         let text = table.render();
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        assert!(text.contains("x…") && text.contains("no_route"), "{text}");
+        assert!(text.contains("x…") && text.contains(&address), "{text}");
     }
 
     #[test]

@@ -20,6 +20,11 @@ struct rte_mbuf *shim_mbuf_allocate(struct rte_mempool *pool)
 
 static shim_log_line log_line;
 static FILE *log_stream;
+/* What libraries print to stderr, and what they print to stdout. */
+static FILE *output_stream;
+static FILE *nowhere;
+static FILE *saved_stdout;
+static FILE *saved_stderr;
 
 static ssize_t write_log(void *cookie, const char *text, size_t length)
 {
@@ -28,18 +33,11 @@ static ssize_t write_log(void *cookie, const char *text, size_t length)
 	return (ssize_t)length;
 }
 
-int shim_log_to(shim_log_line line)
+static ssize_t write_output(void *cookie, const char *text, size_t length)
 {
-	cookie_io_functions_t functions = { .write = write_log };
-
-	log_line = line;
-	if (log_stream == NULL)
-		log_stream = fopencookie(NULL, "w", functions);
-	if (log_stream == NULL)
-		return -1;
-	/* Line by line: DPDK flushes after each message, the C library's own messages are whole lines. */
-	setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
-	return rte_openlog_stream(log_stream);
+	(void)cookie;
+	log_line(RTE_LOG_INFO, text, length);
+	return (ssize_t)length;
 }
 
 static ssize_t discard(void *cookie, const char *text, size_t length)
@@ -49,26 +47,43 @@ static ssize_t discard(void *cookie, const char *text, size_t length)
 	return (ssize_t)length;
 }
 
-int shim_eal_init(int argc, char **argv)
+/* A stream that hands over line by line, made once and never closed. */
+static int make_stream(FILE **stream, cookie_write_function_t *write)
 {
-	cookie_io_functions_t functions = { .write = discard };
-	FILE *nowhere = fopencookie(NULL, "w", functions);
-	FILE *out = stdout;
-	FILE *err = stderr;
-	int result;
+	cookie_io_functions_t functions = { .write = write };
 
-	/* glibc lets a program assign these: the C library complains about options to stderr, EAL prints its usage to
-	 * stdout. Rust's own output does not go through them. */
-	if (log_stream != NULL)
-		stderr = log_stream;
+	if (*stream != NULL)
+		return 0;
+	*stream = fopencookie(NULL, "w", functions);
+	if (*stream == NULL)
+		return -1;
+	return setvbuf(*stream, NULL, _IOLBF, BUFSIZ);
+}
+
+int shim_log_to(shim_log_line line)
+{
+	log_line = line;
+	if (make_stream(&log_stream, write_log) != 0 || make_stream(&output_stream, write_output) != 0 ||
+	    make_stream(&nowhere, discard) != 0)
+		return -1;
+	return rte_openlog_stream(log_stream);
+}
+
+void shim_output_capture(void)
+{
+	saved_stdout = stdout;
+	saved_stderr = stderr;
+	/* glibc lets a program assign these. Rust's own output does not go through them. */
+	if (output_stream != NULL)
+		stderr = output_stream;
 	if (nowhere != NULL)
 		stdout = nowhere;
-	result = rte_eal_init(argc, argv);
-	stdout = out;
-	stderr = err;
-	if (log_stream != NULL)
-		fflush(log_stream);
-	if (nowhere != NULL)
-		fclose(nowhere);
-	return result;
+}
+
+void shim_output_release(void)
+{
+	stdout = saved_stdout;
+	stderr = saved_stderr;
+	if (output_stream != NULL)
+		fflush(output_stream);
 }

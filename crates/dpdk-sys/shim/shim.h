@@ -50,7 +50,9 @@ typedef void (*shim_log_line)(uint32_t level, const char *text, size_t length);
 /* Sends all that DPDK logs from now on to `line`. 0, or -1 with errno when there is no memory. */
 int shim_log_to(shim_log_line line);
 
-/* rte_eal_init; what the C library prints meanwhile (wrong options) goes to the log, EAL's usage text nowhere. */
-int shim_eal_init(int argc, char **argv);
+/* Until shim_output_release, what C libraries print to stderr (wrong options, libbpf's remarks) goes to the log, and what
+ * they print to stdout (EAL's usage text) nowhere. Not nested, one thread at a time. */
+void shim_output_capture(void);
+void shim_output_release(void);
 
 #endif

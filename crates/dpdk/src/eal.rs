@@ -234,8 +234,10 @@ fn initialise(arguments: Vec<CString>) -> Result<(), Failure> {
     let mut pointers: Vec<*mut c_char> = arguments.into_iter().map(CString::into_raw).collect();
     let count = i32::try_from(pointers.len()).unwrap_or(i32::MAX);
     pointers.push(std::ptr::null_mut());
+    let captured = log::capture_output();
     // SAFETY: `pointers` holds `count` NUL-terminated texts and a null pointer, and EAL was not initialised before.
-    let result = unsafe { dpdk_sys::shim_eal_init(count, pointers.as_mut_ptr()) };
+    let result = unsafe { dpdk_sys::rte_eal_init(count, pointers.as_mut_ptr()) };
+    drop(captured);
     if result < 0 { Err(Failure::from_errno(mark)) } else { Ok(()) }
 }
 

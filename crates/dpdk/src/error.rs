@@ -28,11 +28,14 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&describe(self.errno))?;
-        if self.messages.is_empty() {
-            return Ok(());
+        /// Drivers return -1 for failures of any kind, which is also the number of this error.
+        const NOT_PERMITTED: i32 = 1;
+        let messages = self.messages.join("; ");
+        match self.errno {
+            errno if messages.is_empty() => formatter.write_str(&describe(errno)),
+            NOT_PERMITTED => write!(formatter, "DPDK says: {messages}"),
+            errno => write!(formatter, "{} (DPDK says: {messages})", describe(errno)),
         }
-        write!(formatter, " (DPDK says: {})", self.messages.join("; "))
     }
 }
 

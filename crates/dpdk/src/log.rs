@@ -48,6 +48,29 @@ struct Lines {
 /// DPDK's log is one for the process, and so is this.
 static LINES: Mutex<Lines> = Mutex::new(Lines { kept: VecDeque::new(), seen: 0, listener: None });
 
+/// Held while one thread's output is captured.
+static OUTPUT: Mutex<()> = Mutex::new(());
+
+/// While it lives, what C libraries print goes to the log instead of the terminal.
+pub(crate) struct CapturedOutput {
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Captures what C libraries print, as drivers' libraries do when they attach a device.
+pub(crate) fn capture_output() -> CapturedOutput {
+    let alone = OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: `alone` sees to it that captures neither nest nor meet.
+    unsafe { dpdk_sys::shim_output_capture() };
+    CapturedOutput { _alone: alone }
+}
+
+impl Drop for CapturedOutput {
+    fn drop(&mut self) {
+        // SAFETY: it follows a capture, still alone.
+        unsafe { dpdk_sys::shim_output_release() };
+    }
+}
+
 /// A point in the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(u64);

@@ -1,15 +1,15 @@
 //! A port: a device, opened, then started with queues.
 
-use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dpdk_sys::rte_eth_dev_info;
 
 use crate::eal::Running;
-use crate::error::c_string;
 use crate::{
-    Device, Eal, Failure, HashFields, LinkState, Mempool, Rss, RxQueue, Statistics, TxQueue, log, setup,
+    Device, Eal, Failure, HashFields, LinkState, Mempool, PortFacts, Rss, RxQueue, Statistics, TxQueue, log,
+    plug, setup,
 };
 
 /// What to start a port with.
@@ -95,31 +95,6 @@ pub enum PortError {
     },
 }
 
-/// What a device is and can do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortFacts {
-    /// The driver: `net_af_packet`, `net_tap`, `net_af_xdp`, `net_pcap`, `net_ice`, ….
-    pub driver: String,
-    /// The NUMA node; `None` where there is none.
-    pub socket: Option<u32>,
-    /// The most receive queues.
-    pub max_receive_queues: u16,
-    /// The most transmit queues.
-    pub max_transmit_queues: u16,
-    /// The least MTU.
-    pub min_mtu: u16,
-    /// The greatest MTU.
-    pub max_mtu: u16,
-    /// Whether it checks IPv4, TCP and UDP checksums while receiving (it is then asked to).
-    pub receive_checksum: bool,
-    /// Whether it receives a frame into several segments when one is too small.
-    pub receive_segments: bool,
-    /// Whether it sends frames of several segments.
-    pub transmit_segments: bool,
-    /// Whether it spreads IP traffic over receive queues by a hash of its own.
-    pub hash: bool,
-}
-
 /// A device that was opened; its queues keep it open, too.
 #[derive(Debug)]
 pub struct Port(Arc<OpenPort>);
@@ -141,6 +116,8 @@ pub(crate) struct OpenPort {
     id: u16,
     device: Device,
     running: Arc<Running>,
+    /// Frames dropped because they had more segments than the device can send.
+    unsendable: AtomicU64,
     /// Also held during calls that drivers do not expect from two threads at once.
     state: Mutex<State>,
 }
@@ -160,16 +137,18 @@ impl Port {
     pub fn open(eal: &Eal, device: &Device) -> Result<Self, PortError> {
         let running = Arc::clone(eal.running());
         let mut census = running.census();
-        let mark = log::mark();
-        if !device.is_pci() {
-            attach(device, mark)?;
-        }
-        let id = find(device, mark)?;
+        let id = plug::plug(device)?;
         if !census.ports.insert(id) {
             return Err(PortError::AlreadyOpen(device.to_string()));
         }
         drop(census);
-        Ok(Self(Arc::new(OpenPort { id, device: device.clone(), running, state: Mutex::default() })))
+        Ok(Self(Arc::new(OpenPort {
+            id,
+            device: device.clone(),
+            running,
+            unsendable: AtomicU64::new(0),
+            state: Mutex::default(),
+        })))
     }
 
     /// Configures the device and starts it; received frames come from `pool`.
@@ -183,10 +162,14 @@ impl Port {
             return Err(PortError::AlreadyStarted(open.device.to_string()));
         }
         state.pools.push(pool.clone());
+        let captured = log::capture_output();
         let rss = setup::run(open, options, pool)?;
+        drop(captured);
         state.started = true;
         let receive = (0..options.receive_queues).map(|index| RxQueue::new(Arc::clone(open), index));
-        let transmit = (0..options.transmit_queues).map(|index| TxQueue::new(Arc::clone(open), index));
+        let segments = self.0.facts()?.transmit_segments;
+        let transmit =
+            (0..options.transmit_queues).map(|index| TxQueue::new(Arc::clone(open), index, segments));
         Ok(Queues { receive: receive.collect(), transmit: transmit.collect(), rss })
     }
 
@@ -196,7 +179,7 @@ impl Port {
     /// When the device does not answer.
     pub fn facts(&self) -> Result<PortFacts, PortError> {
         let _alone = self.0.state();
-        self.0.information().map(|raw| facts(&raw, self.0.socket()))
+        self.0.facts()
     }
 
     /// The device that was opened.
@@ -242,7 +225,7 @@ impl Port {
         let mut raw = dpdk_sys::rte_eth_stats::default();
         // SAFETY: the port is open and `raw` is writable.
         let _ = unsafe { dpdk_sys::rte_eth_stats_get(self.0.id, &raw mut raw) };
-        Statistics::from_raw(&raw)
+        Statistics::from_raw(&raw, self.0.unsendable.load(Ordering::Relaxed))
     }
 }
 
@@ -257,6 +240,11 @@ impl OpenPort {
 
     pub(crate) const fn running(&self) -> &Arc<Running> {
         &self.running
+    }
+
+    /// Counts a frame that cannot be sent.
+    pub(crate) fn count_unsendable(&self) {
+        self.unsendable.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The NUMA node; `None` where there is none.
@@ -283,6 +271,10 @@ impl OpenPort {
         Ok(unsafe { raw.assume_init() })
     }
 
+    fn facts(&self) -> Result<PortFacts, PortError> {
+        self.information().map(|raw| PortFacts::from_raw(&raw, self.socket()))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,66 +283,12 @@ impl OpenPort {
 impl Drop for OpenPort {
     fn drop(&mut self) {
         let mut census = self.running.census();
+        let _captured = log::capture_output();
         // SAFETY: no queue is left that could be polled.
         let _ = unsafe { dpdk_sys::rte_eth_dev_stop(self.id) };
         // SAFETY: the port is stopped, and nobody uses it after this.
         let _ = unsafe { dpdk_sys::rte_eth_dev_close(self.id) };
-        if !self.device.is_pci() {
-            detach(&self.device);
-        }
+        plug::unplug(&self.device);
         census.ports.remove(&self.id);
     }
-}
-
-/// Attaches a virtual device; one that is there already (from EAL's own arguments) is fine.
-fn attach(device: &Device, mark: log::Mark) -> Result<(), PortError> {
-    let failed = |failure| PortError::Attach { device: device.to_string(), failure };
-    let invalid = |_| failed(Failure { errno: 22, messages: Vec::new() });
-    let name = c_string(device.name()).map_err(invalid)?;
-    let arguments = c_string(device.arguments()).map_err(invalid)?;
-    // SAFETY: EAL is running; the three texts are NUL-terminated and copied.
-    let result =
-        unsafe { dpdk_sys::rte_eal_hotplug_add(c"vdev".as_ptr(), name.as_ptr(), arguments.as_ptr()) };
-    const EXISTS: i32 = -17;
-    if result == 0 || result == EXISTS { Ok(()) } else { Err(failed(Failure::from_result(result, mark))) }
-}
-
-fn detach(device: &Device) {
-    let Ok(name) = c_string(device.name()) else { return };
-    // SAFETY: EAL is running, the texts are NUL-terminated, and the device's port is closed.
-    let _ = unsafe { dpdk_sys::rte_eal_hotplug_remove(c"vdev".as_ptr(), name.as_ptr()) };
-}
-
-/// DPDK's number of the device's port.
-fn find(device: &Device, mark: log::Mark) -> Result<u16, PortError> {
-    let absent = |failure| PortError::Absent { device: device.to_string(), failure };
-    let name = c_string(device.name()).map_err(|_| absent(Failure { errno: 22, messages: Vec::new() }))?;
-    let mut id = 0;
-    // SAFETY: `name` is NUL-terminated and `id` is writable.
-    let result = unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut id) };
-    if result == 0 { Ok(id) } else { Err(absent(Failure::from_result(result, mark))) }
-}
-
-fn facts(raw: &rte_eth_dev_info, socket: Option<u32>) -> PortFacts {
-    let offers = |capabilities: u64, wanted: u64| capabilities & wanted == wanted;
-    PortFacts {
-        driver: driver(raw),
-        socket,
-        max_receive_queues: raw.max_rx_queues,
-        max_transmit_queues: raw.max_tx_queues,
-        min_mtu: raw.min_mtu,
-        max_mtu: raw.max_mtu,
-        receive_checksum: offers(raw.rx_offload_capa, dpdk_sys::SHIM_RX_OFFLOAD_CHECKSUM),
-        receive_segments: offers(raw.rx_offload_capa, dpdk_sys::SHIM_RX_OFFLOAD_SCATTER),
-        transmit_segments: offers(raw.tx_offload_capa, dpdk_sys::SHIM_TX_OFFLOAD_MULTI_SEGMENT),
-        hash: raw.flow_type_rss_offloads & dpdk_sys::SHIM_RSS_TCP_UDP != 0,
-    }
-}
-
-fn driver(raw: &rte_eth_dev_info) -> String {
-    if raw.driver_name.is_null() {
-        return String::new();
-    }
-    // SAFETY: a driver's name is a NUL-terminated text in static memory.
-    unsafe { CStr::from_ptr(raw.driver_name) }.to_string_lossy().into_owned()
 }

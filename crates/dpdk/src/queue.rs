@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use dpdk_sys::{rte_eth_fp_ops, rte_eth_rxtx_callback};
-use nic::Burst;
+use nic::{Burst, Frame};
 
 use crate::Mbuf;
 use crate::mbuf::as_pointers;
@@ -77,7 +77,11 @@ pub struct RxQueue(Queue);
 /// }
 /// ```
 #[derive(Debug)]
-pub struct TxQueue(Queue);
+pub struct TxQueue {
+    queue: Queue,
+    /// Whether the device sends frames of several segments.
+    segments: bool,
+}
 
 /// What both kinds have in common.
 #[derive(Debug)]
@@ -87,7 +91,7 @@ struct Queue {
     port: u16,
     index: u16,
     /// Keeps the port open and its pools mapped.
-    _open: Arc<OpenPort>,
+    open: Arc<OpenPort>,
 }
 
 // SAFETY: a queue may be polled by any one thread; `&mut self` sees to it that it is one at a time.
@@ -97,7 +101,7 @@ impl Queue {
     fn new(open: Arc<OpenPort>, index: u16) -> Self {
         let table = (&raw const dpdk_sys::rte_eth_fp_ops).cast::<rte_eth_fp_ops>();
         let table = table.wrapping_add(usize::from(open.id()));
-        Self { table, port: open.id(), index, _open: open }
+        Self { table, port: open.id(), index, open }
     }
 
     /// The port's functions and queues.
@@ -161,8 +165,22 @@ impl nic::RxQueue for RxQueue {
 }
 
 impl TxQueue {
-    pub(crate) fn new(open: Arc<OpenPort>, index: u16) -> Self {
-        Self(Queue::new(open, index))
+    pub(crate) fn new(open: Arc<OpenPort>, index: u16, segments: bool) -> Self {
+        Self { queue: Queue::new(open, index), segments }
+    }
+
+    /// Makes one segment of each frame; drops the frames that do not fit into one, since the driver would read beyond
+    /// their first.
+    #[cold]
+    fn join_segments(&self, burst: &mut Burst<Mbuf>) {
+        burst.retain(|frame| {
+            let length = frame.length();
+            let joined = frame.pull(length) && frame.raw().nb_segs == 1;
+            if !joined {
+                self.queue.open.count_unsendable();
+            }
+            joined
+        });
     }
 }
 
@@ -171,7 +189,10 @@ impl nic::TxQueue for TxQueue {
 
     #[inline]
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) {
-        let queue = &self.0;
+        if !self.segments && burst.iter().any(|frame| frame.raw().nb_segs != 1) {
+            self.join_segments(burst);
+        }
+        let queue = &self.queue;
         let table = queue.table();
         let Some(transmit) = table.tx_pkt_burst else { return };
         let present = burst.len();

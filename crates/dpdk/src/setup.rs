@@ -7,7 +7,7 @@ use dpdk_sys::{
 };
 
 use crate::port::OpenPort;
-use crate::{Failure, HashFields, Mempool, PortError, PortOptions, Rss, log, rss};
+use crate::{Failure, HashFields, Mempool, PortError, PortOptions, Rss, facts, log, rss};
 
 /// Descriptors in a queue where neither the options nor the driver say.
 const DESCRIPTORS: u16 = 1024;
@@ -65,7 +65,7 @@ impl Setup<'_> {
     fn configure(&self, pool: &Mempool) -> Result<Option<HashFields>, PortError> {
         let mut wanted = rte_eth_conf::default();
         let fields = self.ask_for_hash(&mut wanted);
-        wanted.rxmode.mtu = self.options.mtu.map_or(0, u32::from);
+        wanted.rxmode.mtu = self.mtu_to_tell().map_or(0, u32::from);
         wanted.rxmode.offloads = self.receive_offloads(pool);
         // Held until the device is configured, so that no second pool comes into being meanwhile.
         let mut census = self.open.running().census();
@@ -138,8 +138,12 @@ impl Setup<'_> {
         Ok((receive, transmit))
     }
 
+    fn mtu_to_tell(&self) -> Option<u16> {
+        facts::mtu_to_tell(self.information, self.options.mtu)
+    }
+
     fn set_mtu(&self) -> Result<(), PortError> {
-        let Some(mtu) = self.options.mtu else { return Ok(()) };
+        let Some(mtu) = self.mtu_to_tell() else { return Ok(()) };
         // SAFETY: the port is configured and not started.
         let result = unsafe { dpdk_sys::rte_eth_dev_set_mtu(self.open.id(), mtu) };
         self.check_optional("the MTU", result)

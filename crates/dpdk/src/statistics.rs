@@ -15,14 +15,14 @@ pub struct Statistics {
     pub missed_frames: u64,
     /// Frames received with errors.
     pub receive_errors: u64,
-    /// Frames that could not be sent.
+    /// Frames that could not be sent: the driver's count, and those of more segments than the device can send.
     pub transmit_errors: u64,
     /// Frames dropped because the pool was exhausted.
     pub pool_exhausted: u64,
 }
 
 impl Statistics {
-    pub(crate) const fn from_raw(raw: &dpdk_sys::rte_eth_stats) -> Self {
+    pub(crate) const fn from_raw(raw: &dpdk_sys::rte_eth_stats, unsendable: u64) -> Self {
         Self {
             received_frames: raw.ipackets,
             received_bytes: raw.ibytes,
@@ -30,7 +30,7 @@ impl Statistics {
             transmitted_bytes: raw.obytes,
             missed_frames: raw.imissed,
             receive_errors: raw.ierrors,
-            transmit_errors: raw.oerrors,
+            transmit_errors: raw.oerrors + unsendable,
             pool_exhausted: raw.rx_nombuf,
         }
     }

@@ -324,6 +324,25 @@ fn a_frame_in_several_segments_can_be_sent() {
 }
 
 #[test]
+fn a_device_that_sends_one_segment_gets_one_or_nothing() {
+    let eal = start();
+    let pool = pool_of(&eal, 63, SMALL_SEGMENT);
+    let long = in_segments(&eal, &pool, 900);
+    let mut short = in_segments(&eal, &pool, 900);
+    cut_segment(&mut short, 0, 14);
+    assert!(short.resize(100));
+    let (port, mut queues) = open_and_start(&eal, "net_null0", &pool);
+    assert!(!port.facts().unwrap().transmit_segments);
+    let mut burst = Burst::new();
+    burst.push(long);
+    burst.push(short);
+    queues.transmit[0].transmit(&mut burst);
+    let statistics = port.statistics();
+    assert_eq!((statistics.transmitted_frames, statistics.transmit_errors, burst.len()), (1, 1, 0));
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn closing_a_port_gives_back_what_its_queues_held() {
     let eal = start();
     let pool = pool(&eal);

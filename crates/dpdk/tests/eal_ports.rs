@@ -89,6 +89,14 @@ fn a_device_that_does_not_exist_is_refused_with_what_dpdk_said() {
 }
 
 #[test]
+fn a_refusal_without_an_error_number_does_not_invent_one() {
+    let eal = start();
+    let device = Device::parse("net_af_packet0,iface=no-such-one").unwrap();
+    let text = Port::open(&eal, &device).unwrap_err().to_string();
+    assert!(text.contains("DPDK says") && !text.contains("not permitted (DPDK"), "{text}");
+}
+
+#[test]
 fn a_device_is_opened_once_at_a_time() {
     let eal = start();
     let device = Device::parse("net_null0").unwrap();

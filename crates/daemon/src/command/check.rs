@@ -20,7 +20,8 @@ pub(crate) fn check(arguments: &Check) -> Result<(), Failure> {
         (Ok(_), CheckFormat::Json) => print("[]\n"),
         (Err(mistakes), CheckFormat::Table) => Err(invalid(&mistakes)),
         (Err(mistakes), CheckFormat::Json) => {
-            print(&format!("{}\n", mistakes.to_json()))?;
+            let list: Vec<_> = mistakes.iter().collect();
+            print(&format!("{}\n", serde_json::to_string_pretty(&list).map_err(Failure::unprintable)?))?;
             Err(Failure::mistakes(String::new()))
         }
     }

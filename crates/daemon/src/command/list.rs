@@ -11,21 +11,21 @@ use crate::{
     arguments::{Format, List},
     client,
     failure::Failure,
-    table::{Align::{Left, Right}, Table, bytes, count, duration},
+    table::{Align::{Left, Name, Right}, Table, bytes, count, duration},
 };
 
 /// Lists the virtual servers.
 pub(crate) fn virtual_servers(list: &List) -> Result<(), Failure> {
     let columns = [
-        ("VIRTUAL SERVER", Left), ("ADDRESS", Left), ("PROTO", Left), ("MODE", Left), ("POOL", Left),
-        ("STATE", Left), ("FLOWS", Right), ("OPENED", Right), ("IN", Right), ("OUT", Right),
+        ("NAME", Name), ("PROTO", Left), ("ADDRESS", Left), ("MODE", Left), ("POOL", Name), ("STATE", Left),
+        ("FLOWS", Right), ("OPENED", Right), ("IN", Right), ("OUT", Right),
     ];
     show(list, "/v1/virtual-servers", "no virtual servers", &columns, |server: &view::VirtualServer| {
         let traffic = &server.traffic;
         vec![
             server.name.clone(),
-            std::net::SocketAddr::new(server.address, server.port).to_string(),
             word(&server.protocol),
+            std::net::SocketAddr::new(server.address, server.port).to_string(),
             word(&server.mode),
             server.pool.clone(),
             available(server.available),
@@ -39,7 +39,7 @@ pub(crate) fn virtual_servers(list: &List) -> Result<(), Failure> {
 
 /// Lists the pools.
 pub(crate) fn pools(list: &List) -> Result<(), Failure> {
-    let columns = [("POOL", Left), ("METHOD", Left), ("STATE", Left), ("UP", Right), ("FLOWS", Right)];
+    let columns = [("POOL", Name), ("METHOD", Left), ("STATE", Left), ("UP", Right), ("FLOWS", Right)];
     show(list, "/v1/pools", "no pools", &columns, |pool: &view::Pool| {
         vec![
             pool.name.clone(),
@@ -54,8 +54,8 @@ pub(crate) fn pools(list: &List) -> Result<(), Failure> {
 /// Lists the backends.
 pub(crate) fn backends(list: &List) -> Result<(), Failure> {
     let columns = [
-        ("POOL", Left), ("BACKEND", Left), ("WEIGHT", Right), ("STATE", Left), ("HEALTH", Left), ("FLOWS", Right),
-        ("OPENED", Right), ("IN", Right), ("OUT", Right), ("CAUSE", Left),
+        ("POOL", Name), ("BACKEND", Left), ("WEIGHT", Right), ("STATE", Left), ("HEALTH", Left), ("FLOWS", Right),
+        ("OPENED", Right), ("IN", Right), ("OUT", Right), ("CAUSE", Name),
     ];
     show(list, "/v1/backends", "no backends", &columns, |backend: &view::Backend| {
         let traffic = &backend.traffic;
@@ -95,7 +95,7 @@ pub(crate) fn flows(list: &List) -> Result<(), Failure> {
     })
 }
 
-/// Lists the workers.
+/// Lists the workers. `GIVEN` and `TAKEN` are frames that changed hands between workers.
 pub(crate) fn workers(list: &List) -> Result<(), Failure> {
     let columns = [
         ("WORKER", Right), ("LCORE", Right), ("BUSY", Right), ("FLOWS", Right), ("ROOM", Right), ("EXPIRED", Right),
@@ -120,7 +120,7 @@ pub(crate) fn workers(list: &List) -> Result<(), Failure> {
 
 /// Lists what was dropped and why. A table leaves out what never happened.
 pub(crate) fn drops(list: &List) -> Result<(), Failure> {
-    let columns = [("REASON", Left), ("PACKETS", Right), ("MEANING", Left)];
+    let columns = [("REASON", Left), ("PACKETS", Right), ("MEANING", Name)];
     let answer = client::get(&list.socket, "/v1/drops")?;
     if list.output != Format::Table {
         return whole(list, &answer);
@@ -188,5 +188,5 @@ fn word(value: &impl Serialize) -> String {
 }
 
 fn available(available: bool) -> String {
-    if available { "available" } else { "unavailable" }.to_owned()
+    if available { "up" } else { "down" }.to_owned()
 }

@@ -5,5 +5,5 @@ use crate::failure::Failure;
 
 /// Prints the JSON Schema of the configuration.
 pub(crate) fn schema() -> Result<(), Failure> {
-    print(&config::schema())
+    print(&format!("{:#}\n", config::schema()))
 }

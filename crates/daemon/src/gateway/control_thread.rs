@@ -8,6 +8,10 @@ use std::{
 };
 
 use control::{Order, Runtime};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
 use tokio::sync::mpsc;
 
 /// Signals that wait for control; more of the same would say nothing new.
@@ -25,7 +29,7 @@ impl ControlThread {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(crate) fn start(cpu: Option<u32>) -> io::Result<Self> {
+    pub(crate) fn start(cpu: Option<usize>) -> io::Result<Self> {
         let (begin, what) = sync_channel(1);
         let (orders, carried_out) = mpsc::channel(ORDERS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,11 +73,13 @@ impl Drop for ControlThread {
     }
 }
 
-fn pin(cpu: Option<u32>) {
+fn pin(cpu: Option<usize>) {
     let Some(cpu) = cpu else { return };
-    let pinned = nix::sched::CpuSet::new();
-    let pinned = { let mut set = pinned; set.set(cpu as usize).map(|()| set) };
-    if let Err(error) = pinned.and_then(|set| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)) {
+    let mut alone = CpuSet::new();
+    let pinned = alone.set(cpu).and_then(|()| sched_setaffinity(THIS_THREAD, &alone));
+    if let Err(error) = pinned {
         tracing::warn!("control is not pinned to processor {cpu}: {error}");
     }
 }
+
+const THIS_THREAD: Pid = Pid::from_raw(0);

@@ -106,6 +106,11 @@ impl Kind {
         }
     }
 
+    /// Whether its driver gives back all segments when it is closed. af_xdp's keeps those of its rings.
+    pub(crate) const fn gives_back(self) -> bool {
+        !matches!(self, Self::AfXdp)
+    }
+
     /// Segments that the device may hold for each queue pair, besides those that a worker has in its hands.
     pub(crate) const fn segments_per_queue(self) -> u32 {
         match self {

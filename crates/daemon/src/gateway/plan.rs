@@ -36,7 +36,7 @@ impl Plan {
         let allowed = processors::allowed();
         let cards = ports.iter().any(|port| dpdk::Device::parse(&port.device).is_ok_and(|device| device.is_pci()));
         let workers = match &configuration.workers.lcores {
-            Some(lcores) => lcores.clone(),
+            Some(lcores) => lcores.iter().copied().map(u32::from).collect(),
             None => processors::choose(&allowed, cards),
         };
         processors::check(&workers, &allowed)?;
@@ -119,7 +119,7 @@ fn eal(
 ) -> EalOptions {
     EalOptions {
         workers: workers.to_vec(),
-        control: configuration.control.lcore,
+        control: configuration.control.lcore.map(u32::from),
         hugepages: match configuration.eal.hugepages {
             config::Hugepages::Auto => Hugepages::Auto,
             config::Hugepages::On => Hugepages::On,

@@ -22,12 +22,15 @@ pub(crate) fn pool(
     devices: &[(PortDevice, u16)],
     twins: usize,
     workers: usize,
-    mbufs: Option<u32>,
+    mbufs: Option<usize>,
 ) -> PoolOptions {
     let longest = devices.iter().map(|(device, mtu)| device.longest_frame(*mtu)).max().unwrap_or(0);
     let data_room = (longest.max(SMALLEST_SEGMENT) + HEADROOM).next_multiple_of(64);
     PoolOptions {
-        mbufs: mbufs.unwrap_or_else(|| needed(devices, twins, workers)),
+        mbufs: match mbufs {
+            Some(asked) => u32::try_from(asked).unwrap_or(u32::MAX),
+            None => needed(devices, twins, workers),
+        },
         data_room: u16::try_from(data_room).unwrap_or(u16::MAX),
         cache: CACHE,
         ..PoolOptions::default()

@@ -40,7 +40,7 @@ impl Gateway {
     pub(crate) fn start(configuration: Configuration, file: &Path, arguments: &[String]) -> Result<Self, Failure> {
         let plan = Plan::of(&configuration, arguments)?;
         let socket = bind(&configuration.control.socket)?;
-        let mut control = ControlThread::start(configuration.control.lcore).map_err(|error| no_thread(&error))?;
+        let mut control = ControlThread::start(configuration.control.lcore.map(usize::from)).map_err(|error| no_thread(&error))?;
         let (devices, shares) = open_devices(&configuration, &plan)?;
         let fleet = fleet(&devices.eal);
         let facts = facts(&configuration, &plan, &devices.ports)?;
@@ -94,7 +94,8 @@ fn open_devices(configuration: &Configuration, plan: &Plan) -> Result<(Devices, 
     }
     let pool = Mempool::try_new(&eal, &plan.pool).map_err(|error| remedies::pool(&error))?;
     let (ports, shares) = ports::open(&eal, &pool, plan, &gateway.ports)?;
-    Ok((Devices { ports, pool, eal, _taken: taken }, shares))
+    let give_back = plan.devices.iter().all(|device| device.kind.gives_back());
+    Ok((Devices { ports, pool, eal, give_back, _taken: taken }, shares))
 }
 
 fn fleet(eal: &Eal) -> Fleet {
@@ -135,7 +136,7 @@ struct Settings {
 impl Settings {
     fn of(configuration: &Configuration, plan: &Plan) -> Self {
         let workers = &configuration.workers;
-        Self { flows: workers.flows as usize, burst: usize::from(workers.burst), idle: plan.idle }
+        Self { flows: workers.flows, burst: workers.burst, idle: plan.idle }
     }
 }
 

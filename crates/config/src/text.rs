@@ -1,0 +1,332 @@
+//! The forms that text takes in a file: addresses, durations, names. Each says what it expects and what to write instead.
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time,
+};
+
+use ipnet::IpNet;
+use model::MacAddress;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use crate::mistake::quoted;
+
+/// Why text is not what it should be, and what to write instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+}
+
+impl Refusal {
+    fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// What the walk over the tree knows of a form.
+pub(crate) struct Form {
+    /// What is expected, with an example.
+    pub(crate) expected: &'static str,
+    /// Whether a text has this form.
+    pub(crate) check: fn(&str) -> Result<(), Refusal>,
+}
+
+/// The form with the name that it has in the schema.
+pub(crate) fn form(name: &str) -> Option<Form> {
+    FORMS.iter().find(|(known, ..)| *known == name).map(|&(_, expected, check)| Form { expected, check })
+}
+
+macro_rules! forms {
+    ($($(#[$doc:meta])* $name:ident($inner:ty) = $parse:path, $pattern:expr, $expected:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Deserialize)]
+            #[serde(try_from = "String")]
+            pub(crate) struct $name(pub(crate) $inner);
+
+            impl TryFrom<String> for $name {
+                type Error = String;
+
+                fn try_from(text: String) -> Result<Self, String> {
+                    $parse(&text).map(Self).map_err(|refusal| refusal.message)
+                }
+            }
+
+            impl JsonSchema for $name {
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($name).into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    let pattern: &str = $pattern;
+                    json_schema!({ "type": "string", "description": $expected, "pattern": pattern })
+                }
+            }
+        )*
+
+        const FORMS: &[(&str, &str, fn(&str) -> Result<(), Refusal>)] =
+            &[$((stringify!($name), $expected, |text| $parse(text).map(|_| ()))),*];
+    };
+}
+
+forms! {
+    /// A name of something in the file.
+    Name(String) = name, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "a name such as `uplink`";
+    /// A device for DPDK.
+    Device(String) = device, "^\\S+$", "a PCI address such as `0000:3b:02.0` or a DPDK vdev such as `net_af_packet0,iface=veth0`";
+    /// A time span.
+    Duration(time::Duration) = duration, "^[0-9]+(ms|s|m|h)$", "a duration such as `250ms`, `5s` or `1m`";
+    /// An IP address.
+    Address(IpAddr) = address, "^[0-9A-Fa-f.:]+$", "an IP address such as `192.0.2.1` or `2001:db8::1`";
+    /// An IP address and the length of its network.
+    Network(IpNet) = network, "^[0-9A-Fa-f.:]+/[0-9]+$", "an address and the length of its network, such as `192.0.2.2/24`";
+    /// An IP address and a port.
+    Endpoint(SocketAddr) = endpoint, "^[0-9A-Fa-f.:\\[\\]]+:[0-9]+$", "an address and a port, such as `10.1.0.11:9000` or `[2001:db8::11]:9000`";
+    /// An Ethernet address.
+    Mac(MacAddress) = mac, "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", "an Ethernet address such as `02:00:00:00:00:01`";
+    /// What tables are keyed with.
+    Seed([u8; 16]) = seed, "^[0-9A-Fa-f]{32}$", "32 hexadecimal digits";
+    /// The path of a unix socket.
+    SocketPath(String) = socket_path, "^.{1,107}$", "a path such as `/run/tidegate/tidegate.sock`";
+}
+
+fn name(text: &str) -> Result<String, Refusal> {
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if first && rest && text.len() <= 64 {
+        return Ok(text.to_owned());
+    }
+    let remedy =
+        "write 1 to 64 letters, digits, `.`, `_` or `-`, of which the first is a letter or a digit".to_owned();
+    Err(Refusal::new(format!("{} cannot be a name", quoted(text)), remedy))
+}
+
+fn device(text: &str) -> Result<String, Refusal> {
+    let (head, arguments) = text.split_once(',').map_or((text, None), |(head, rest)| (head, Some(rest)));
+    let vdev = head.strip_prefix("net_").or_else(|| head.strip_prefix("eth_"));
+    let is_vdev = vdev.is_some_and(|driver| {
+        !driver.is_empty() && driver.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    if !is_vdev && !is_pci(head) {
+        let message = format!("{} is neither a PCI address nor a DPDK vdev", quoted(head));
+        let remedy = "write a PCI address such as `0000:3b:02.0`; for a kernel interface `net_af_packet0,iface=NAME`";
+        return Err(Refusal::new(message, remedy));
+    }
+    for argument in arguments.into_iter().flat_map(|arguments| arguments.split(',')) {
+        let sound = argument
+            .split_once('=')
+            .is_some_and(|(key, _)| !key.is_empty() && !argument.contains(char::is_whitespace));
+        if !sound {
+            let message = format!("{} is not an argument for a device", quoted(argument));
+            return Err(Refusal::new(message, "write `key=value` after a comma, without spaces"));
+        }
+    }
+    let driver = vdev.map(|driver| driver.trim_end_matches(|c: char| c.is_ascii_digit()));
+    if matches!(driver, Some("af_packet" | "af_xdp")) && interface(text).is_none() {
+        let message = format!("{} names no kernel interface", quoted(text));
+        return Err(Refusal::new(message, format!("write `{head},iface=NAME`")));
+    }
+    Ok(text.to_owned())
+}
+
+/// The kernel interface that a device string names.
+pub(crate) fn interface(device: &str) -> Option<&str> {
+    let found = device.split(',').find_map(|argument| argument.strip_prefix("iface="));
+    found.filter(|name| !name.is_empty())
+}
+
+/// The device without its arguments, with the PCI domain written out.
+pub(crate) fn device_id(device: &str) -> String {
+    let head = device.split(',').next().unwrap_or_default();
+    let domain = if is_pci(head) && head.matches(':').count() == 1 { "0000:" } else { "" };
+    format!("{domain}{}", head.to_ascii_lowercase())
+}
+
+/// `[domain:]bus:device.function`
+fn is_pci(text: &str) -> bool {
+    let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let Some((slot, function)) = text.rsplit_once('.') else {
+        return false;
+    };
+    let function_fits = matches!(function.as_bytes(), [b'0'..=b'7']);
+    let parts: Vec<&str> = slot.split(':').collect();
+    let slot_fits = match parts[..] {
+        [domain, bus, device] => hex(domain, 4) && hex(bus, 2) && hex(device, 2),
+        [bus, device] => hex(bus, 2) && hex(device, 2),
+        _ => false,
+    };
+    function_fits && slot_fits
+}
+
+fn duration(text: &str) -> Result<time::Duration, Refusal> {
+    const LONGEST: u64 = 366 * 24 * 3_600_000;
+    let refuse = |message: String| Refusal::new(message, "write a number and `ms`, `s`, `m` or `h`, such as `250ms` or `5s`");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" if digits > 0 => return Err(refuse(format!("{} has no unit", quoted(text)))),
+        _ => return Err(refuse(format!("{} is not a duration", quoted(text)))),
+    };
+    if digits == 0 {
+        return Err(refuse(format!("{} is not a duration", quoted(text))));
+    }
+    let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).filter(|&all| all <= LONGEST);
+    total
+        .map(time::Duration::from_millis)
+        .ok_or_else(|| Refusal::new(format!("{} is longer than a year", quoted(text)), "write a shorter duration"))
+}
+
+fn address(text: &str) -> Result<IpAddr, Refusal> {
+    if let Ok(address) = text.parse() {
+        return unmapped(address, |v4| v4);
+    }
+    let message = format!("{} is not an IP address", quoted(text));
+    let bare = text.split_once('/').map(|(bare, _)| bare).filter(|bare| bare.parse::<IpAddr>().is_ok());
+    let remedy = match (bare, text.parse::<SocketAddr>()) {
+        (Some(bare), _) => format!("write it without the length: `{bare}`"),
+        (None, Ok(with_port)) => format!("write it without the port: `{}`", with_port.ip()),
+        (None, Err(_)) => "write an address such as `192.0.2.1` or `2001:db8::1`; names are not looked up".to_owned(),
+    };
+    Err(Refusal::new(message, remedy))
+}
+
+/// RFC 4291, 2.5.5.2: an IPv4-mapped address is no address of an IPv6 packet.
+fn unmapped(address: IpAddr, show: impl Fn(String) -> String) -> Result<IpAddr, Refusal> {
+    let IpAddr::V6(v6) = address else {
+        return Ok(address);
+    };
+    match Ipv6Addr::to_ipv4_mapped(&v6) {
+        None => Ok(address),
+        Some(v4) => {
+            let message = format!("`{v6}` is an IPv4 address in IPv6 form");
+            Err(Refusal::new(message, format!("write it as IPv4: `{}`", show(v4.to_string()))))
+        }
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, Refusal> {
+    if let Ok(network) = text.parse::<IpNet>() {
+        let length = network.prefix_len().saturating_sub(96);
+        return unmapped(network.addr(), |v4| format!("{v4}/{length}")).map(|_| network);
+    }
+    let message = format!("{} is not an address with the length of its network", quoted(text));
+    let remedy = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => format!("add the length, such as `{v4}/24`"),
+        Ok(IpAddr::V6(v6)) => format!("add the length, such as `{v6}/64`"),
+        Err(_) => "write it like `192.0.2.2/24` or `2001:db8::2/64`".to_owned(),
+    };
+    Err(Refusal::new(message, remedy))
+}
+
+fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
+    if let Ok(endpoint) = text.parse::<SocketAddr>() {
+        let port = endpoint.port();
+        if port == 0 {
+            return Err(Refusal::new(format!("{} has port 0", quoted(text)), "write a port from 1 to 65535"));
+        }
+        return unmapped(endpoint.ip(), |v4| format!("{v4}:{port}")).map(|_| endpoint);
+    }
+    let message = format!("{} is not an address with a port", quoted(text));
+    let remedy = match text.parse::<IpAddr>() {
+        Ok(address) => format!("add the port, such as `{}`", SocketAddr::new(address, 9000)),
+        Err(_) => "write it like `10.1.0.11:9000` or `[2001:db8::11]:9000`; names are not looked up".to_owned(),
+    };
+    Err(Refusal::new(message, remedy))
+}
+
+fn mac(text: &str) -> Result<MacAddress, Refusal> {
+    text.parse().map_err(|_| {
+        let message = format!("{} is not an Ethernet address", quoted(text));
+        Refusal::new(message, "write six pairs of hexadecimal digits, such as `02:00:00:00:00:01`")
+    })
+}
+
+fn seed(text: &str) -> Result<[u8; 16], Refusal> {
+    let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+    number.map(u128::to_be_bytes).ok_or_else(|| {
+        let message = format!("{} is not a seed of 32 hexadecimal digits", quoted(text));
+        Refusal::new(message, "write what `openssl rand -hex 16` prints, in quotes, or `auto`")
+    })
+}
+
+fn socket_path(text: &str) -> Result<String, Refusal> {
+    // sun_path of unix(7) has 108 bytes, the last of which is 0.
+    const LONGEST: usize = 107;
+    match text.len() {
+        _ if text.contains('\0') => Err(Refusal::new("the path contains a zero byte", "remove it")),
+        0 => Err(Refusal::new("the path is empty", "write a path such as `/run/tidegate/tidegate.sock`")),
+        1..=LONGEST => Ok(text.to_owned()),
+        length => {
+            let message = format!("the path has {length} bytes; a unix socket's path has at most {LONGEST}");
+            Err(Refusal::new(message, "write a shorter path such as `/run/tidegate/tidegate.sock`"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_read_in_each_unit() {
+        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("1m", 60_000), ("2h", 7_200_000), ("0s", 0)] {
+            assert_eq!(duration(text).unwrap(), time::Duration::from_millis(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_none_is_refused() {
+        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "1_000ms", "99999999999999999999s", "9000h", "５s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_a_pci_address_or_a_vdev() {
+        for text in [
+            "0000:3b:02.0",
+            "3b:02.7",
+            "0000:3b:02.0,arg=1",
+            "net_af_packet0,iface=veth0",
+            "net_tap0",
+            "net_null0,size=64,copy=1",
+            "net_pcap0,rx_pcap=/tmp/a.pcap,infinite_rx=1",
+        ] {
+            assert_eq!(device(text).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_none_is_refused() {
+        for text in ["", "eth0", "3b:02.8", "3b:2.0", "net_", "net_tap0,", "net_tap0,iface", "net_af_xdp0", "net_af_packet0,iface="] {
+            assert!(device(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pci_address_is_the_same_with_and_without_its_domain() {
+        assert_eq!(device_id("3B:02.0,x=1"), device_id("0000:3b:02.0"));
+        assert_ne!(device_id("net_tap0,iface=a"), device_id("net_tap1,iface=a"));
+    }
+
+    #[test]
+    fn a_mapped_address_is_refused_in_every_form() {
+        assert!(address("::ffff:192.0.2.1").unwrap_err().remedy.contains("`192.0.2.1`"));
+        assert!(network("::ffff:192.0.2.1/120").unwrap_err().remedy.contains("`192.0.2.1/24`"));
+        assert!(endpoint("[::ffff:192.0.2.1]:80").unwrap_err().remedy.contains("`192.0.2.1:80`"));
+    }
+
+    #[test]
+    fn a_seed_is_read_in_the_order_of_its_digits() {
+        assert_eq!(seed("000102030405060708090a0b0c0d0e0f").unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        assert!(seed("+0102030405060708090a0b0c0d0e0f0").is_err());
+    }
+}
