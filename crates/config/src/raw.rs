@@ -3,10 +3,13 @@
 //! Doc comments here are what an operator reads in `docs/configuration.md`. Every value is [`Given`]: it knows where it
 //! stands, and may be absent or mistaken. Keys without `#[serde(default)]` are required. Defaults stand in [`default`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
 
 use crate::{
     mistake::Place,
@@ -89,22 +92,39 @@ impl<T> List<T> {
     }
 }
 
-/// As `structure` writes it: `[place, value]`, or `false` for what is mistaken.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written<T> {
-    At(u32, T),
-    Mistaken(IgnoredAny),
-}
-
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // An Option, since a missing field is deserialised as one.
-        Ok(match Option::<Written<T>>::deserialize(deserializer)? {
-            None => Self::Absent,
-            Some(Written::At(place, value)) => Self::At(Place(place), value),
-            Some(Written::Mistaken(_)) => Self::Mistaken,
-        })
+        deserializer.deserialize_option(Written(PhantomData))
+    }
+}
+
+/// A value as `structure` writes it: `[place, value]`, or `false` for what is mistaken.
+struct Written<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Written<T> {
+    type Value = Given<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a place and a value")
+    }
+
+    fn visit_none<E>(self) -> Result<Given<T>, E> {
+        Ok(Given::Absent)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Given<T>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Given<T>, E> {
+        Ok(Given::Mistaken)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Given<T>, A::Error> {
+        let place = pair.next_element()?.ok_or_else(|| Error::invalid_length(0, &self))?;
+        let value = pair.next_element()?.ok_or_else(|| Error::invalid_length(1, &self))?;
+        Ok(Given::At(Place(place), value))
     }
 }
 

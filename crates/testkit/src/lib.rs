@@ -11,6 +11,7 @@
 )]
 
 pub mod frame;
+pub mod gateway;
 pub mod netns;
 pub mod packets;
 pub mod queue;

@@ -112,8 +112,6 @@ impl Gateway {
         crew.stop();
         drop((control, plane));
         account(&fleet);
-        drop(control);
-        account(&fleet);
         devices.close();
         tracing::info!("ended");
     }

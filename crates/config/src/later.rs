@@ -1,0 +1,75 @@
+//! What the configuration format has and this version has not: known by name, so that the message can say so.
+
+/// Keys.
+const KEYS: &[&str] = &[
+    "bandwidth",
+    "close_timeout",
+    "df",
+    "generate_isn",
+    "handshake_timeout",
+    "idle_action_on_full",
+    "keep_alive",
+    "limits",
+    "loose_close",
+    "max_connections",
+    "min_active",
+    "mss_clamp",
+    "mss_override",
+    "new_per_second",
+    "on_backend_down",
+    "path",
+    "persistence",
+    "priority",
+    "reassemble_fragments",
+    "reset_on_timeout",
+    "route_domain",
+    "route_domains",
+    "rtt_from_client",
+    "rtt_from_server",
+    "slow_ramp",
+    "sources",
+    "strip_sack",
+    "syn_allowlist",
+    "syn_cookie_mss",
+    "syn_cookies",
+    "time_wait",
+    "timestamps",
+    "tos_to_client",
+    "tos_to_server",
+    "ttl",
+    "vlans",
+    "window_scale",
+];
+
+/// Values, each with its key.
+const VALUES: &[(&str, &[&str])] = &[
+    (
+        "method",
+        &[
+            "rendezvous",
+            "round_robin",
+            "weighted_round_robin",
+            "least_connections",
+            "weighted_least_connections",
+            "fastest",
+            "source_hash",
+            "adaptive",
+        ],
+    ),
+    ("mode", &["ipip", "gue"]),
+    ("protocol", &["any"]),
+    (
+        "type",
+        &["tcp_half_open", "udp", "icmp", "http", "https", "s3", "grpc", "external", "inband", "min_of"],
+    ),
+];
+
+/// Whether a later version has this key.
+pub(crate) fn key(key: &str) -> bool {
+    KEYS.contains(&key)
+}
+
+/// Whether a later version takes this value for this key.
+pub(crate) fn value(key: &str, value: &str) -> bool {
+    VALUES.iter().any(|(known, values)| *known == key && values.contains(&value))
+}

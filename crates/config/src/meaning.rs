@@ -1,0 +1,185 @@
+//! From checked raw values to a [`Configuration`]. What a mistake left out is left out here too: with a mistake there is no
+//! configuration, so nobody sees what is made here then.
+
+use std::{collections::HashMap, path::PathBuf, time};
+
+use model::{Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour, VirtualServer};
+
+use crate::{
+    Configuration, Control, Eal, Hugepages, Idle, Shutdown, Workers,
+    raw::{self, Auto, Given, default},
+};
+
+/// What `file` means.
+pub(crate) fn of(file: &raw::File) -> Configuration {
+    Configuration {
+        eal: file.eal.value().map(eal).unwrap_or_default(),
+        workers: workers(file.workers.value()),
+        control: control(file.control.value()),
+        shutdown: shutdown(file.shutdown.value()),
+        gateway: gateway(file),
+    }
+}
+
+fn eal(raw: &raw::Eal) -> Eal {
+    Eal {
+        hugepages: match raw.hugepages.value() {
+            None | Some(raw::Hugepages::Auto) => Hugepages::Auto,
+            Some(raw::Hugepages::On) => Hugepages::On,
+            Some(raw::Hugepages::Off) => Hugepages::Off,
+        },
+        telemetry: flag(&raw.telemetry),
+        args: raw.args.items().map(|(_, arg)| arg.clone()).collect(),
+    }
+}
+
+fn workers(raw: Option<&raw::Workers>) -> Workers {
+    let lcores = raw.and_then(|raw| chosen(&raw.lcores));
+    Workers {
+        lcores: lcores.map(|list| list.iter().filter_map(Given::value).map(|lcore| lcore.0).collect()),
+        burst: raw.and_then(|raw| raw.burst.value()).copied().unwrap_or(default::BURST),
+        idle: match raw.and_then(|raw| raw.idle.value()) {
+            None | Some(raw::Idle::Auto) => Idle::Auto,
+            Some(raw::Idle::Busy) => Idle::Busy,
+            Some(raw::Idle::Adaptive) => Idle::Adaptive,
+        },
+        flows: raw.and_then(|raw| raw.flows.value()).copied().unwrap_or(default::FLOWS),
+        mbufs: raw.and_then(|raw| chosen(&raw.mbufs)).map(|mbufs| mbufs.0),
+    }
+}
+
+fn control(raw: Option<&raw::Control>) -> Control {
+    let socket = raw.and_then(|raw| raw.socket.value());
+    Control {
+        lcore: raw.and_then(|raw| chosen(&raw.lcore)).map(|lcore| lcore.0),
+        socket: PathBuf::from(socket.map_or(default::SOCKET, |path| path.0.as_str())),
+        seed: raw.and_then(|raw| chosen(&raw.seed)).map(|seed| seed.0),
+    }
+}
+
+fn shutdown(raw: Option<&raw::Shutdown>) -> Shutdown {
+    let drain = raw.and_then(|raw| raw.drain.value());
+    Shutdown { drain: drain.map_or(time::Duration::ZERO, |drain| drain.0) }
+}
+
+fn gateway(file: &raw::File) -> Gateway {
+    let pools: Vec<Pool> = file.pools.items().filter_map(|(_, raw)| pool(raw)).collect();
+    let ids: HashMap<&str, PoolId> =
+        pools.iter().zip(0..).map(|(pool, id)| (pool.name.as_str(), PoolId(id))).collect();
+    let profiles: HashMap<String, Profile> =
+        file.profiles.items().filter_map(|(_, raw)| profile(raw)).map(|p| (p.name.clone(), p)).collect();
+    let servers = file.virtual_servers.items();
+    let virtual_servers = servers.filter_map(|(_, raw)| virtual_server(raw, &ids, &profiles)).collect();
+    Gateway { ports: file.ports.items().filter_map(|(_, raw)| port(raw)).collect(), virtual_servers, pools }
+}
+
+fn port(raw: &raw::Port) -> Option<Port> {
+    Some(Port {
+        name: raw.name.value()?.0.clone(),
+        device: raw.device.value()?.0.clone(),
+        addresses: raw.addresses.items().map(|(_, network)| network.0).collect(),
+        gateways: raw.gateway.items().map(|(_, address)| address.0).collect(),
+        routes: raw.routes.items().filter_map(|(_, raw)| route(raw)).collect(),
+        last_hop: !matches!(raw.last_hop.value(), Some(raw::LastHop::Off)),
+        mac: chosen(&raw.mac).map(|mac| mac.0),
+        queues: chosen(&raw.queues).map(|queues| queues.0),
+        facing: match raw.facing.value() {
+            Some(raw::Facing::Clients) => model::Facing::Clients,
+            Some(raw::Facing::Backends) => model::Facing::Backends,
+            None | Some(raw::Facing::Both) => model::Facing::Both,
+        },
+        host: flag(&raw.host),
+        neighbours: raw.neighbours.items().filter_map(|(_, raw)| neighbour(raw)).collect(),
+        mtu: raw.mtu.value().copied().unwrap_or(default::MTU),
+    })
+}
+
+fn route(raw: &raw::Route) -> Option<Route> {
+    let via = raw.via.items().map(|(_, address)| address.0).collect();
+    Some(Route { to: raw.to.value()?.0, via })
+}
+
+fn neighbour(raw: &raw::Neighbour) -> Option<StaticNeighbour> {
+    Some(StaticNeighbour { address: raw.address.value()?.0, mac: raw.mac.value()?.0 })
+}
+
+fn profile(raw: &raw::Profile) -> Option<Profile> {
+    Some(Profile {
+        name: raw.name.value()?.0.clone(),
+        idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
+        loose_initiation: flag(&raw.loose_initiation),
+    })
+}
+
+fn pool(raw: &raw::Pool) -> Option<Pool> {
+    Some(Pool {
+        name: raw.name.value()?.0.clone(),
+        backends: raw.backends.items().filter_map(|(_, raw)| backend(raw)).collect(),
+        monitors: raw.monitors.items().map(|(_, raw)| monitor(raw)).collect(),
+    })
+}
+
+fn backend(raw: &raw::Backend) -> Option<Backend> {
+    Some(Backend {
+        address: raw.address.value()?.0,
+        weight: raw.weight.value().copied().unwrap_or(default::WEIGHT),
+        state: match raw.state.value() {
+            None | Some(raw::State::Enabled) => model::AdminState::Enabled,
+            Some(raw::State::Drain) => model::AdminState::Drain,
+            Some(raw::State::Disabled) => model::AdminState::Disabled,
+        },
+    })
+}
+
+fn monitor(raw: &raw::Monitor) -> Monitor {
+    let millis = |given: &Given<crate::text::Duration>, default| {
+        given.value().map_or(time::Duration::from_millis(default), |duration| duration.0)
+    };
+    Monitor {
+        interval: millis(&raw.interval, default::INTERVAL_MILLIS),
+        timeout: millis(&raw.timeout, default::TIMEOUT_MILLIS),
+        fall: raw.fall.value().copied().unwrap_or(default::FALL),
+        rise: raw.rise.value().copied().unwrap_or(default::RISE),
+        port: raw.port.value().copied(),
+    }
+}
+
+fn virtual_server(
+    raw: &raw::VirtualServer,
+    pools: &HashMap<&str, PoolId>,
+    profiles: &HashMap<String, Profile>,
+) -> Option<VirtualServer> {
+    let profile = raw.profile.value().map_or("default", |name| name.0.as_str());
+    Some(VirtualServer {
+        name: raw.name.value()?.0.clone(),
+        address: raw.address.value()?.0,
+        port: *raw.port.value()?,
+        protocol: match raw.protocol.value()? {
+            raw::Protocol::Tcp => model::Protocol::Tcp,
+            raw::Protocol::Udp => model::Protocol::Udp,
+        },
+        mode: match raw.mode.value()? {
+            raw::Mode::Nat => model::Mode::Nat,
+            raw::Mode::FullNat => model::Mode::FullNat,
+            raw::Mode::Dsr => model::Mode::Dsr,
+        },
+        snat: match chosen(&raw.snat) {
+            None => model::Snat::Auto,
+            Some(list) => {
+                model::Snat::Addresses(list.iter().filter_map(Given::value).map(|address| address.0).collect())
+            }
+        },
+        profile: profiles.get(profile).cloned().unwrap_or_default(),
+        pool: *pools.get(raw.pool.value()?.0.as_str())?,
+    })
+}
+
+/// A flag that is off unless the file says otherwise.
+fn flag(given: &Given<bool>) -> bool {
+    given.value().copied().unwrap_or_default()
+}
+
+/// What the file gives instead of `auto`.
+fn chosen<T>(given: &Given<Auto<T>>) -> Option<&T> {
+    given.value().and_then(Auto::value)
+}
