@@ -1,155 +1,121 @@
-//! Mistakes: collected while reading, told all at once.
+//! Mistakes: found in any order, shown in the order of the file.
 
-use std::fmt;
+use std::{fmt, io, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use crate::tree::Span;
 
-/// Mistakes that are rendered at most; the rest is counted.
-const SHOWN: usize = 100;
-/// Bytes of the longest line that is shown.
-const LONGEST_LINE: usize = 2000;
+/// Mistakes that are kept; beyond that they are only counted.
+const MAX_KEPT: usize = 100;
+/// Bytes of a line that is shown.
+const MAX_LINE: usize = 4_096;
 
-/// One thing that is wrong.
+/// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
-    /// The line, from 1; 0 when the file could not be read.
+    /// The line, from 1; 0 when it is about the file as a whole.
     pub line: usize,
-    /// The character in the line, from 1; 0 when the file could not be read.
+    /// The column in characters, from 1; 0 when it is about the file as a whole.
     pub column: usize,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// The bytes of the file that it is about.
     #[serde(skip)]
-    span: Span,
+    bytes: Range<usize>,
 }
 
-/// Everything that is wrong with a file, in the order of its lines.
-#[derive(Clone, Debug)]
+/// All that is wrong with a file, in the order of its lines; never empty.
+#[derive(Clone, Debug, Serialize)]
 pub struct Mistakes {
-    name: String,
+    file: String,
+    mistakes: Vec<Mistake>,
+    /// Mistakes beyond those kept.
+    more: usize,
+    #[serde(skip)]
     text: String,
-    all: Vec<Mistake>,
-}
-
-/// Mistakes while they are being found, in any order.
-#[derive(Debug, Default)]
-pub(crate) struct Found(Vec<(Span, String, String)>);
-
-impl Found {
-    /// Adds one.
-    pub(crate) fn add(&mut self, span: Span, message: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push((span, message.into(), remedy.into()));
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All of them with their lines and columns. What is found twice, through an alias, is told once.
-    pub(crate) fn told(mut self, name: &str, text: &str) -> Mistakes {
-        self.0.sort_by_key(|(span, ..)| *span);
-        self.0.dedup();
-        let mut place = Place { line: 1, column: 1, offset: 0 };
-        let all = self.0.into_iter().map(|(span, message, remedy)| {
-            place.advance(text, span.start);
-            Mistake { line: place.line, column: place.column, message, remedy, span }
-        });
-        let all = all.collect();
-        Mistakes { name: name.to_owned(), text: text.to_owned(), all }
-    }
-}
-
-/// A place that moves forward through a text, so that all mistakes together cost one reading of it.
-struct Place {
-    line: usize,
-    column: usize,
-    offset: usize,
-}
-
-impl Place {
-    fn advance(&mut self, text: &str, to: usize) {
-        let passed = text.get(self.offset..to).unwrap_or_default();
-        for c in passed.chars() {
-            if c == '\n' {
-                self.line += 1;
-                self.column = 1;
-            } else {
-                self.column += 1;
-            }
-        }
-        self.offset = self.offset.max(to);
-    }
 }
 
 impl Mistakes {
-    /// A file that could not be read.
-    pub(crate) fn unreadable(name: &str, message: String, remedy: String) -> Self {
-        let span = Span::default();
-        let mistake = Mistake { line: 0, column: 0, message, remedy, span };
-        Self { name: name.to_owned(), text: String::new(), all: vec![mistake] }
+    pub(crate) fn unreadable(file: &str, error: &io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "check the path".to_owned(),
+            io::ErrorKind::PermissionDenied => format!("give this user permission to read it: chmod o+r {file}"),
+            io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+            _ => "check the path and the disk".to_owned(),
+        };
+        Self::whole_file(file, format!("cannot read {file}: {error}"), remedy)
     }
 
-    /// The mistakes in the order of their lines; at least one.
+    pub(crate) fn not_text(file: &str, bytes: &[u8], valid: usize) -> Self {
+        let before = bytes.get(..valid).unwrap_or_default();
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let message = format!("line {line} of {file} is not UTF-8 text");
+        Self::whole_file(file, message, "save the file as UTF-8".to_owned())
+    }
+
+    fn whole_file(file: &str, message: String, remedy: String) -> Self {
+        let mistake = Mistake { line: 0, column: 0, message, remedy, bytes: 0..0 };
+        Self { file: file.to_owned(), mistakes: vec![mistake], more: 0, text: String::new() }
+    }
+
+    /// The mistakes in the order of their lines. Of a file with very many only the first hundred found.
     pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
-        self.all.iter()
+        self.mistakes.iter()
     }
 
-    /// How many there are.
+    /// How many there are, also those not kept. Never 0.
+    #[expect(clippy::len_without_is_empty, reason = "there is always at least one")]
     #[must_use]
-    pub const fn count(&self) -> usize {
-        self.all.len()
+    pub fn len(&self) -> usize {
+        self.mistakes.len() + self.more
     }
 
-    /// A JSON array with `line`, `column`, `message` and `remedy` of each.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(&self.all).unwrap_or_default()
-    }
-
-    /// Each with the line it is in and its remedy, for a person; with colours for a terminal if asked.
+    /// For a person: each with its snippet and remedy, then their number. `color` adds ANSI sequences.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let mut text = String::new();
-        for mistake in self.all.iter().take(SHOWN) {
-            text.push_str(&self.report(mistake, &renderer));
-            text.push_str("\n\n");
+        let mut out = String::new();
+        for mistake in &self.mistakes {
+            out.push_str(&renderer.render(&[self.group(mistake)]));
+            out.push_str("\n\n");
         }
-        let hidden = self.all.len().saturating_sub(SHOWN);
-        if hidden > 0 {
-            text.push_str(&format!("and {hidden} more\n"));
+        let s = if self.len() == 1 { "" } else { "s" };
+        out.push_str(&format!("{}: {} mistake{s}", self.file, self.len()));
+        if self.more > 0 {
+            out.push_str(&format!(", {} of them not shown", self.more));
         }
-        match self.all.len() {
-            1 => text.push_str(&format!("{}: 1 mistake\n", self.name)),
-            count => text.push_str(&format!("{}: {count} mistakes\n", self.name)),
-        }
-        text
+        out
     }
 
-    fn report(&self, mistake: &Mistake, renderer: &Renderer) -> String {
-        let group = Level::ERROR.primary_title(mistake.message.as_str());
-        let remedy = Level::HELP.message(mistake.remedy.as_str());
-        if mistake.line == 0 {
-            return renderer.render(&[group.element(Origin::path(self.name.as_str())).element(remedy)]);
+    fn group<'a>(&'a self, mistake: &'a Mistake) -> Group<'a> {
+        let title = Group::with_title(Level::ERROR.primary_title(mistake.message.as_str()));
+        let help = Level::HELP.message(mistake.remedy.as_str());
+        let file = self.file.as_str();
+        match self.snippet(mistake) {
+            _ if mistake.line == 0 => title,
+            Some((line, span)) => {
+                let source = Snippet::source(line).line_start(mistake.line).path(file);
+                title.element(source.annotation(AnnotationKind::Primary.span(span)))
+            }
+            None => title.element(Origin::path(file).line(mistake.line).char_column(mistake.column)),
         }
-        let start = self.text.get(..mistake.span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-        if line.len() > LONGEST_LINE {
-            let place = Origin::path(self.name.as_str()).line(mistake.line).char_column(mistake.column);
-            return renderer.render(&[group.element(place).element(remedy)]);
-        }
-        let begin = mistake.span.start.saturating_sub(start).min(line.len());
-        let end = mistake.span.end.saturating_sub(start).min(line.len()).max(begin);
-        let marked = line.get(begin..end).map_or(begin..begin, |marked| begin..begin + marked.trim_end().len());
-        let snippet = Snippet::source(line)
-            .line_start(mistake.line)
-            .path(self.name.as_str())
-            .annotation(AnnotationKind::Primary.span(marked));
-        renderer.render(&[group.element(snippet).element(remedy)])
+        .element(help)
+    }
+
+    /// The line of a mistake and the bytes of it that are marked. `None` for a line that is no sight for a terminal.
+    fn snippet(&self, mistake: &Mistake) -> Option<(&str, Range<usize>)> {
+        let before = self.text.get(..mistake.bytes.start)?;
+        let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.text.get(begin..)?.lines().next().unwrap_or_default();
+        let start = (mistake.bytes.start - begin).min(line.len());
+        let end = mistake.bytes.end.saturating_sub(begin).clamp(start, line.len());
+        let end = if line.is_char_boundary(end) { end } else { line.len() };
+        let showable = line.len() <= MAX_LINE && !line.contains(|c: char| c.is_control() && c != '\t');
+        showable.then_some((line, start..end))
     }
 }
 
@@ -170,19 +136,79 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where a node of the tree was written; an index into [`Findings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(pub(crate) u32);
 
-    #[test]
-    fn columns_count_characters() {
-        let text = "a: ä\nbü: x\n";
-        let mut found = Found::default();
-        let x = text.find('x').unwrap();
-        found.add(Span { start: x, end: x + 1 }, "second", "-");
-        found.add(Span { start: 3, end: 5 }, "first", "-");
-        let told = found.told("f", text);
-        let places: Vec<_> = told.iter().map(|m| (m.line, m.column, m.message.as_str())).collect();
-        assert_eq!(places, [(1, 4, "first"), (2, 5, "second")]);
+/// The mistakes found so far, and the places to which later steps can point.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    mistakes: Vec<Mistake>,
+    more: usize,
+    places: Vec<Span>,
+}
+
+impl Findings {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mistakes.is_empty()
     }
+
+    /// Reports a mistake at a span.
+    pub(crate) fn add(&mut self, span: Span, message: impl Into<String>, remedy: impl Into<String>) {
+        if self.mistakes.len() == MAX_KEPT {
+            self.more += 1;
+            return;
+        }
+        self.mistakes.push(Mistake {
+            line: span.line as usize,
+            column: span.column as usize,
+            message: message.into(),
+            remedy: remedy.into(),
+            bytes: span.start as usize..span.end as usize,
+        });
+    }
+
+    /// Reports a mistake at a place.
+    pub(crate) fn add_at(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
+        self.add(self.span(place), message, remedy);
+    }
+
+    /// Remembers a span under a place.
+    pub(crate) fn place(&mut self, span: Span) -> Place {
+        // The tree has fewer nodes than a u32 can count.
+        let place = Place(self.places.len() as u32);
+        self.places.push(span);
+        place
+    }
+
+    /// The line of a place, from 1.
+    pub(crate) fn line(&self, place: Place) -> u32 {
+        self.span(place).line
+    }
+
+    fn span(&self, place: Place) -> Span {
+        self.places.get(place.0 as usize).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn into_mistakes(mut self, name: &str, text: &str) -> Mistakes {
+        self.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        Mistakes { file: name.to_owned(), mistakes: self.mistakes, more: self.more, text: text.to_owned() }
+    }
+}
+
+/// `text` in backquotes, short and without control characters, for a message.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONG: usize = 60;
+    let mut shown = String::new();
+    for c in text.chars().take(LONG) {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    if text.chars().nth(LONG).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
 }

@@ -1,233 +1,227 @@
-//! A YAML text as a tree in which every key and value knows its place.
+//! YAML as a tree whose nodes know where they were written.
 //!
-//! Nothing is judged here but YAML itself: an integer is an integer, whatever the key wants. Duplicate keys are kept,
-//! so that the one who knows the keys can complain. Size, nesting and aliases are bounded.
+//! Whatever the file says, it is read in one pass, without recursion and within the limits below. Aliases are refused, so
+//! that no file can mean more than it says.
 
-use std::fmt;
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span as YamlSpan};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
-use serde_yaml::{
-    Location, Options, Spanned,
-    options::{DuplicateKeyPolicy, NonFiniteFloatPolicy},
-};
+use crate::mistake::Findings;
 
-/// Bytes of a file at most.
+/// Bytes of a file.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
-/// Lists and objects inside each other at most.
-pub(crate) const MAX_DEPTH: usize = 32;
+/// Lists and maps inside each other.
+const MAX_DEPTH: usize = 32;
+/// Values, keys and ends of lists and maps.
+const MAX_EVENTS: usize = 4_000_000;
 
-/// A range of bytes of the text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A stretch of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    /// Its first byte.
+    pub(crate) start: u32,
+    /// The byte after its last.
+    pub(crate) end: u32,
+    /// The line of its first byte, from 1.
+    pub(crate) line: u32,
+    /// The column of its first byte in characters, from 1.
+    pub(crate) column: u32,
 }
 
-/// A value with its place.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
-    pub(crate) span: Span,
-}
+/// The beginning of the file.
+const TOP: Span = Span { start: 0, end: 0, line: 1, column: 1 };
 
-impl<T> At<T> {
-    /// The same place with another value.
-    pub(crate) fn with<U>(&self, value: U) -> At<U> {
-        At { value, span: self.span }
+impl From<YamlSpan> for Span {
+    fn from(span: YamlSpan) -> Self {
+        let bytes = span.byte_range().unwrap_or_default();
+        // A file is shorter than a u32 can count.
+        Self {
+            start: bytes.start as u32,
+            end: bytes.end as u32,
+            line: span.start.line() as u32,
+            column: span.start.col() as u32 + 1,
+        }
     }
 }
 
-/// A value as YAML sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Node {
-    Null,
-    Flag(bool),
-    Integer(i128),
-    /// A number that is not whole, or too long for one.
-    Number,
-    Text(String),
-    List(Vec<At<Node>>),
-    Map(Vec<(At<String>, At<Node>)>),
-}
-
-/// What is wrong with the text as YAML.
+/// A value and where it stands.
 #[derive(Debug)]
-pub(crate) struct SyntaxError {
+pub(crate) struct Node {
     pub(crate) span: Span,
-    pub(crate) message: String,
-    pub(crate) remedy: &'static str,
+    pub(crate) content: Content,
 }
 
-/// Reads a text; an empty one is an empty map.
-pub(crate) fn parse(text: &str) -> Result<At<Node>, SyntaxError> {
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// `plain`: without quotes, so it may be a number, a boolean or nothing.
+    Scalar { text: String, plain: bool },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// Was refused and reported.
+    Refused,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// `None`: was refused and reported.
+    pub(crate) key: Option<String>,
+    pub(crate) key_span: Span,
+    pub(crate) value: Node,
+}
+
+/// Reads the one document of `text`.
+///
+/// `None`: it is not YAML, or more than the limits allow, and that was reported.
+pub(crate) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
     if text.len() > MAX_BYTES {
-        return Err(SyntaxError {
-            span: Span::default(),
-            message: format!("the file has {} bytes; {MAX_BYTES} are the most that is read", text.len()),
-            remedy: "split the gateway in several, or generate a shorter file",
-        });
+        let message = format!("the file is larger than {} MiB", MAX_BYTES >> 20);
+        findings.add(TOP, message, "check that this is the file you meant");
+        return None;
     }
-    let root: Spanned<Node> = serde_yaml::from_str_with_options(text, options()).map_err(|error| syntax(&error))?;
-    Ok(match at(root) {
-        At { value: Node::Null, span } => At { value: Node::Map(Vec::new()), span },
-        other => other,
-    })
-}
-
-fn options() -> Options {
-    serde_yaml::options! {
-        budget: serde_yaml::budget! {
-            max_depth: MAX_DEPTH,
-            flow_nesting_limit: MAX_DEPTH,
-            max_documents: 1,
-            max_nodes: 4_000_000,
-            max_events: 8_000_000,
-            max_aliases: 10_000,
-            max_anchors: 10_000,
-            max_buffered_comment_events: 1_000_000,
-        },
-        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 100_000, max_replay_stack_depth: 8 },
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        non_finite_floats: NonFiniteFloatPolicy::AsString,
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        emit_comments: false,
-        with_snippet: false,
-    }
-}
-
-fn syntax(error: &serde_yaml::Error) -> SyntaxError {
-    let span = error.location().map(|location| span(&location)).unwrap_or_default();
-    SyntaxError { span, message: error.without_snippet().to_string(), remedy: "correct the YAML" }
-}
-
-fn span(location: &Location) -> Span {
-    let start = location.span().byte_offset().unwrap_or_default() as usize;
-    let length = location.span().byte_len().unwrap_or_default() as usize;
-    Span { start, end: start.saturating_add(length) }
-}
-
-/// A map without braces starts where its first key does.
-fn at(spanned: Spanned<Node>) -> At<Node> {
-    let mut span = span(&spanned.defined);
-    if let Node::Map(entries) = &spanned.value
-        && let Some((key, _)) = entries.first()
-        && span.start == span.end
-    {
-        span = key.span;
-    }
-    At { value: spanned.value, span }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Node, E> {
-        Ok(Node::Flag(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-        Ok(Node::Integer(number.into()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-        Ok(Node::Integer(number.into()))
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Node, E> {
-        Ok(Node::Integer(number))
-    }
-
-    fn visit_u128<E>(self, number: u128) -> Result<Node, E> {
-        Ok(i128::try_from(number).map_or(Node::Number, Node::Integer))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Number)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Node, E> {
-        Ok(Node::Text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = list.next_element::<Spanned<Node>>()? {
-            nodes.push(at(node));
+    let mut options = Options::default();
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    let mut parser = Parser::new_from_str_with_options(text, options);
+    let mut builder = Builder::default();
+    while let Some(event) = parser.next_event() {
+        match event {
+            Ok((event, span)) => builder.take(event, span.into(), findings)?,
+            Err(error) => {
+                report_syntax(&error, findings);
+                return None;
+            }
         }
-        Ok(Node::List(nodes))
+    }
+    if builder.root.is_none() {
+        let remedy = "start with `version: 1`, then `ports`, `pools` and `virtual_servers`";
+        findings.add(TOP, "the file is empty", remedy);
+    }
+    builder.root
+}
+
+/// What was opened and not yet closed, and the finished root.
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    root: Option<Node>,
+    events: usize,
+    documents: usize,
+}
+
+/// A list or map whose end was not yet seen.
+struct Open {
+    node: Node,
+    /// In a map: the key that waits for its value.
+    key: Option<(Option<String>, Span)>,
+}
+
+impl Builder {
+    /// `None`: reading ends here, for a reason that was reported.
+    fn take(&mut self, event: Event<'_>, span: Span, findings: &mut Findings) -> Option<()> {
+        self.events += 1;
+        if self.events > MAX_EVENTS {
+            let remedy = "split it over several gateways";
+            findings.add(span, "the file has more values than a gateway can use", remedy);
+            return None;
+        }
+        match event {
+            Event::DocumentStart(..) => self.document(span, findings)?,
+            Event::Scalar(_, _, _, Some(_)) => {
+                let remedy = "remove the `!` and the word after it";
+                findings.add(span, "YAML tags are not accepted", remedy);
+                self.value(Node { span, content: Content::Refused }, findings);
+            }
+            Event::Scalar(text, style, _, None) => {
+                let content =
+                    Content::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
+                self.value(Node { span, content }, findings);
+            }
+            Event::Alias(_) => {
+                let remedy = "write the value out where it is used";
+                findings.add(span, "YAML aliases (`*name`) are not accepted", remedy);
+                self.value(Node { span, content: Content::Refused }, findings);
+            }
+            Event::SequenceStart(..) => self.begin(span, Content::List(Vec::new()), findings)?,
+            Event::MappingStart(..) => self.begin(span, Content::Map(Vec::new()), findings)?,
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(done) = self.open.pop() {
+                    self.value(done.node, findings);
+                }
+            }
+            _ => {}
+        }
+        Some(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let place = At { span: span(&key.defined), value: key.value };
-            entries.push((place, at(map.next_value()?)));
+    fn document(&mut self, span: Span, findings: &mut Findings) -> Option<()> {
+        self.documents += 1;
+        if self.documents > 1 {
+            findings.add(span, "a second YAML document begins here", "remove everything from this `---` on");
+            return None;
         }
-        Ok(Node::Map(entries))
+        Some(())
+    }
+
+    fn begin(&mut self, span: Span, content: Content, findings: &mut Findings) -> Option<()> {
+        if self.open.len() == MAX_DEPTH {
+            report_depth(span, findings);
+            return None;
+        }
+        self.open.push(Open { node: Node { span, content }, key: None });
+        Some(())
+    }
+
+    /// Puts a finished node where it belongs: into the innermost open list or map, as its next item, key or value.
+    fn value(&mut self, node: Node, findings: &mut Findings) {
+        let Some(parent) = self.open.last_mut() else {
+            self.root.get_or_insert(node);
+            return;
+        };
+        match (&mut parent.node.content, parent.key.take()) {
+            (Content::List(items), _) => items.push(node),
+            (Content::Map(entries), Some((key, key_span))) => {
+                entries.push(Entry { key, key_span, value: node });
+            }
+            (_, None) => {
+                let span = node.span;
+                parent.key = Some((key_text(node, findings), span));
+            }
+            _ => {}
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_value_knows_its_place() {
-        let text = "a: 1\nb: [x, \"y z\"]\nc: { d: true }\n";
-        let Node::Map(entries) = parse(text).unwrap().value else { panic!() };
-        let places: Vec<_> =
-            entries.iter().map(|(key, node)| (&text[key.span.start..key.span.end], node.span)).collect();
-        assert_eq!(places[0].0, "a");
-        assert_eq!(&text[places[0].1.start..places[0].1.end], "1");
-        let Node::List(items) = &entries[1].1.value else { panic!() };
-        assert_eq!(&text[items[1].span.start..items[1].span.end], "\"y z\"");
-        assert_eq!(text[entries[2].1.span.start..].chars().next(), Some('{'));
-    }
-
-    #[test]
-    fn a_key_that_is_there_twice_is_there_twice() {
-        let Node::Map(entries) = parse("a: 1\na: 2\n").unwrap().value else { panic!() };
-        assert_eq!(entries.len(), 2);
-    }
-
-    #[test]
-    fn an_alias_bomb_is_refused() {
-        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for n in 1..12 {
-            let before = format!("*a{}", n - 1);
-            text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![before; 10].join(", ")));
+fn key_text(node: Node, findings: &mut Findings) -> Option<String> {
+    match node.content {
+        Content::Scalar { text, .. } => Some(text),
+        Content::Refused => None,
+        _ => {
+            findings.add(node.span, "a key must be a word", "write `key: value`");
+            None
         }
-        assert!(parse(&text).is_err());
     }
+}
 
-    #[test]
-    fn deep_nesting_is_refused() {
-        assert!(parse(&"[".repeat(100_000)).is_err());
-        assert!(parse(&format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1))).is_err());
-        assert!(parse(&"- ".repeat(10_000)).is_err());
-    }
+fn report_depth(span: Span, findings: &mut Findings) {
+    let message = format!("lists and maps are nested more than {MAX_DEPTH} deep");
+    findings.add(span, message, "no key needs that; look for a bracket that was not closed");
+}
+
+/// What is not YAML: one message, since nothing after it can be trusted.
+fn report_syntax(error: &ScanError, findings: &mut Findings) {
+    let marker = error.marker();
+    let start = marker.byte_offset().unwrap_or_default() as u32;
+    let (line, column) = (marker.line().max(1) as u32, marker.col() as u32 + 1);
+    let span = Span { start, end: start + 1, line, column };
+    let remedy = match error.kind() {
+        ErrorKind::RecursionLimitExceeded => return report_depth(span, findings),
+        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => {
+            "indent with spaces"
+        }
+        ErrorKind::UnclosedQuotedScalar => "close the quote",
+        ErrorKind::UnclosedFlowCollection { open: '{' } => "close it with `}`",
+        ErrorKind::UnclosedFlowCollection { .. } => "close it with `]`",
+        ErrorKind::UnknownAnchor => "write the value out where it is used",
+        _ => "look at this line and the one before it: indentation, colons, brackets and quotes",
+    };
+    findings.add(span, format!("this is not YAML: {}", error.info()), remedy);
 }

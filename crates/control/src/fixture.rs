@@ -1,13 +1,85 @@
 //! Small configurations for the tests of this crate.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use config::Configuration;
+use datapath::{Snapshot, WorkerMeters};
 use model::{
     AdminState, Backend, Facing, Gateway, Generation, MacAddress, Mode, Monitor, Pool, PoolId, Port, Profile,
     Protocol, Snat, VirtualServer,
 };
 
-use crate::compile::{Facts, PortFacts};
+use publish::Reader;
+use tempfile::TempDir;
+
+use crate::{
+    Plane,
+    compile::{Facts, PortFacts},
+    traffic::{Fleet, Member},
+};
+
+/// A whole file: one port, one pool, one virtual server.
+pub(crate) const FILE: &str = r#"
+version: 1
+ports:
+  - name: uplink
+    device: net_null0
+    addresses: [10.0.0.254/24, "2001:db8::fe/64"]
+pools:
+  - name: objects
+    backends:
+      - { address: "10.0.0.1:80" }
+      - { address: "10.0.0.2:80" }
+virtual_servers:
+  - { name: web, address: 192.0.2.1, port: 80, protocol: tcp, type: fastl4, mode: nat, pool: objects }
+"#;
+
+/// A file with this content; it goes away with the directory.
+pub(crate) fn file(content: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tidegate.yaml");
+    fs::write(&path, content).unwrap();
+    (directory, path)
+}
+
+/// A configuration with this gateway and everything else as it is by default.
+pub(crate) fn configuration(gateway: Gateway) -> Configuration {
+    let (_directory, path) = file(FILE);
+    Configuration { gateway, ..config::read(&path).unwrap() }
+}
+
+/// Two workers that have counted nothing.
+pub(crate) fn fleet() -> Fleet {
+    let members = (1..=2).map(|lcore| Member { lcore, meters: Arc::new(WorkerMeters::new()) }).collect();
+    Fleet { members, cycles_per_second: 1_000_000_000 }
+}
+
+/// A plane with two workers, and what the workers would read with.
+pub(crate) fn plane(gateway: Gateway) -> (Arc<Plane>, Vec<Reader<Snapshot>>) {
+    let (plane, readers) = Plane::new(configuration(gateway), facts(), fleet());
+    (Arc::new(plane), readers)
+}
+
+/// Two workers that do nothing but take up what is published.
+pub(crate) fn read_on(mut readers: Vec<Reader<Snapshot>>) {
+    tokio::spawn(async move {
+        loop {
+            readers.iter_mut().for_each(|reader| drop(reader.current().generation));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+/// Waits until it is so, at most half a minute.
+pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
+    for _ in 0..30_000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never: {what}");
+}
 
 /// A backend of weight 1.
 pub(crate) fn backend(address: &str) -> Backend {

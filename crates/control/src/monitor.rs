@@ -108,3 +108,53 @@ fn start_delay(check: Check) -> Duration {
     let spread = SPREAD.min(check.interval).as_micros().max(1) as u64;
     Duration::from_micros(RandomState::new().hash_one(check) % spread)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::{fixture, health::Condition};
+
+    fn condition(plane: &Plane, address: SocketAddr) -> (Condition, Option<String>) {
+        let row = plane.backends().into_iter().find(|row| row.address == address).unwrap();
+        (row.health, row.cause)
+    }
+
+    #[tokio::test]
+    async fn a_backend_is_up_while_it_listens() {
+        let [steady, fickle] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [kept, address] = [&steady, &fickle].map(|listener| listener.local_addr().unwrap());
+        let pools = ["a", "b"].map(|name| fixture::pool_at(name, &[kept, address]));
+        let (plane, readers) = fixture::plane(fixture::gateway(pools));
+        fixture::read_on(readers);
+        let checks = tokio::spawn(run(Arc::clone(&plane), Arc::new(|_| None)));
+
+        let up = (Condition::Up, None);
+        fixture::eventually("both up", || [kept, address].iter().all(|a| condition(&plane, *a) == up)).await;
+        drop(fickle);
+        let down = (Condition::Down, Some("connection refused".to_owned()));
+        fixture::eventually("one down", || condition(&plane, address) == down).await;
+        assert_eq!(condition(&plane, kept), up);
+        let _again = TcpListener::bind(address).unwrap();
+        fixture::eventually("up again", || condition(&plane, address) == up).await;
+        checks.abort();
+    }
+
+    #[tokio::test]
+    async fn checks_come_and_go_with_the_configuration() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (plane, readers) = fixture::plane(fixture::gateway([]));
+        fixture::read_on(readers);
+        let checks = tokio::spawn(run(Arc::clone(&plane), Arc::new(|_| None)));
+        let gateway = fixture::gateway([fixture::pool_at("objects", &[address])]);
+        plane.apply(fixture::configuration(gateway)).await.unwrap();
+        fixture::eventually("up", || condition(&plane, address).0 == Condition::Up).await;
+        assert!(!listener.accept().unwrap().1.ip().is_unspecified());
+
+        plane.apply(fixture::configuration(fixture::gateway([]))).await.unwrap();
+        assert!(plane.backends().is_empty());
+        checks.abort();
+    }
+}

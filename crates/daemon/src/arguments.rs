@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// The socket of a gateway whose configuration names none.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/tidegate/tidegate.sock";
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 the thing asked about is not so, 2 usage, 3 configuration invalid,
+const EXIT_CODES: &str =
+    "Exit codes: 0 ok, 1 the thing asked about is not so, 2 usage, 3 configuration invalid,
             4 cannot reach the daemon, 5 the device or EAL failed";
 
 /// A kernel-bypass L4 ingest gateway: spreads TCP and UDP traffic over backends.

@@ -60,8 +60,11 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
 }
 
 fn broken(socket: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::unreachable(format_args!("the gateway at {} does not answer properly: {error}", socket.display()))
-        .remedy("see whether it is tidegate that listens there, of the same version, and what it logs")
+    Failure::unreachable(format_args!(
+        "the gateway at {} does not answer properly: {error}",
+        socket.display()
+    ))
+    .remedy("see whether it is tidegate that listens there, of the same version, and what it logs")
 }
 
 fn refused(socket: &Path, status: StatusCode, body: &[u8]) -> Failure {

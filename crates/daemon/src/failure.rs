@@ -77,7 +77,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        self.remedy.as_ref().map_or(Ok(()), |remedy| write!(f, "\n  remedy: {}", remedy.replace('\n', "\n          ")))
+        self.remedy
+            .as_ref()
+            .map_or(Ok(()), |remedy| write!(f, "\n  remedy: {}", remedy.replace('\n', "\n          ")))
     }
 }
 
@@ -88,7 +90,10 @@ mod tests {
     #[test]
     fn a_failure_is_told_with_its_remedy() {
         let failure = Failure::device("the interface veth0 is down").remedy("ip link set veth0 up");
-        assert_eq!(failure.to_string(), "tidegate: the interface veth0 is down\n  remedy: ip link set veth0 up");
+        assert_eq!(
+            failure.to_string(),
+            "tidegate: the interface veth0 is down\n  remedy: ip link set veth0 up"
+        );
         assert_eq!(failure.exit as u8, 5);
     }
 

@@ -7,6 +7,7 @@
 //! The order of the end: workers leave their loops, then give up the frames that they hold; the counts are compared;
 //! control and its socket go, then twins, ports, packet memory, EAL, and last the kernel's interfaces are restored.
 
+mod advice;
 mod control_thread;
 mod crew;
 mod device;

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_table_that_is_too_wide_shortens_its_longest_words() {
-        let mut table = Table::new(&[("ADDRESS", Align::Left), ("WHAT", Align::Name), ("PACKETS", Align::Right)]);
+        let mut table =
+            Table::new(&[("ADDRESS", Align::Left), ("WHAT", Align::Name), ("PACKETS", Align::Right)]);
         let address = "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".to_owned();
         table.push(vec![address.clone(), "x".repeat(300), "1".to_owned()]);
         let text = table.render();
@@ -155,10 +156,13 @@ mod tests {
 
     #[test]
     fn figures_have_three_digits_and_a_unit() {
-        for (value, text) in [(0, "0"), (999, "999"), (1000, "1.00k"), (12_345, "12.3k"), (999_999, "1.00M")] {
+        for (value, text) in [(0, "0"), (999, "999"), (1000, "1.00k"), (12_345, "12.3k"), (999_999, "1.00M")]
+        {
             assert_eq!(count(value), text);
         }
-        for (value, text) in [(1023, "1023 B"), (1024, "1.00 KiB"), (268_435_456, "256 MiB"), (u64::MAX, "16.0 EiB")] {
+        for (value, text) in
+            [(1023, "1023 B"), (1024, "1.00 KiB"), (268_435_456, "256 MiB"), (u64::MAX, "16.0 EiB")]
+        {
             assert_eq!(bytes(value), text);
         }
     }

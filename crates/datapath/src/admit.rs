@@ -4,7 +4,7 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Flow, FlowKey, FlowState, Refused, Repair};
-use model::{Millis, Mode, PortId, VirtualServerId};
+use model::{Address, Millis, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{checksum::Delta, tcp::flags};
 
@@ -13,8 +13,9 @@ use crate::{
     neighbour::NeighbourIndex,
     ownership,
     packet::{Kind, Packet, Step},
+    parse::is_group,
     resolve,
-    snapshot::{Backend, Owned, VirtualServer},
+    snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     track::{self, HANDSHAKE_TIMEOUT},
 };
@@ -39,15 +40,45 @@ pub(crate) fn admit_all<F: Frame>(
         else {
             continue;
         };
-        let step = match packet.kind {
-            Kind::Balanced => balanced(state, admission, frame, &packet, &key),
-            Kind::Arp | Kind::Icmp => Ok(Step::Done(answer::answer(state, admission, frame, &packet, &key))),
-            Kind::Other => Ok(Step::Done(unanswered(admission, &key, DropReason::ProtocolUnsupported))),
-        };
+        let step = admit(state, admission, frame, &packet, &key);
         if let Some(slot) = state.packets.steps.get_mut(position) {
             *slot = step.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
         }
     }
+}
+
+fn admit<F: Frame>(
+    state: &mut WorkerState<F>,
+    admission: &Admission<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    key: &FlowKey,
+) -> Result<Step, DropReason> {
+    if packet.kind != Kind::Arp {
+        check_addresses(packet, key, admission.snapshot)?;
+    }
+    match packet.kind {
+        Kind::Balanced => balanced(state, admission, frame, packet, key),
+        Kind::Arp | Kind::Icmp => Ok(Step::Done(answer::answer(state, admission, frame, packet, key))),
+        Kind::Other => Ok(Step::Done(unanswered(admission, key, DropReason::ProtocolUnsupported))),
+    }
+}
+
+/// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
+fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
+    // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
+    let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
+    if is_martian_source(key.source) && !may_be_unspecified {
+        return Err(DropReason::SourceMartian);
+    }
+    if snapshot.addresses.owner(key.source).is_some() {
+        return Err(DropReason::SourceIsOurs);
+    }
+    if is_group(key.destination) {
+        let is_discovery = packet.v6 && packet.kind == Kind::Icmp;
+        return if is_discovery { Ok(()) } else { Err(DropReason::DestinationGroup) };
+    }
+    if is_martian_destination(key.destination) { Err(DropReason::DestinationMartian) } else { Ok(()) }
 }
 
 /// A TCP or UDP packet without a flow when its burst was looked up.
@@ -60,7 +91,8 @@ fn balanced<F: Frame>(
 ) -> Result<Step, DropReason> {
     // An earlier packet of this burst may have opened the flow.
     if let Some(found) = state.flows.find(key, state.flows.hash(key)) {
-        let step = track::track(state, admission.snapshot, found, packet, admission.now);
+        let step =
+            track::track(&mut state.flows, &state.meters, admission.snapshot, found, packet, admission.now);
         if step != Step::Parsed {
             return Ok(step);
         }
@@ -129,7 +161,8 @@ fn open<F: Frame>(
     let backend_id =
         snapshot.pool(server.pool).and_then(|pool| pool.choose(hash)).ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
-    let (egress, neighbour) = resolve::backend_hop(state, snapshot, backend, hash, admission.now)?;
+    let (egress, neighbour) =
+        resolve::backend_hop(&mut state.neighbours, snapshot, backend, hash, admission.now)?;
     let reply = reply_key(state, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
     let flow = Flow {

@@ -39,7 +39,7 @@ pub fn forward<F, S>(
         state.meters.drop_packets(crate::DropReason::NoRoute, burst.len() as u64);
         return F::free(burst);
     };
-    parse::parse_all(port, snapshot, burst, &mut state.packets);
+    parse::parse_all(port, burst, &mut state.packets);
     if port.device.partial_checksums && !arrival.is_handed_over {
         complete::complete_all(burst, &state.packets, &state.meters);
     }

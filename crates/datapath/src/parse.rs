@@ -1,7 +1,8 @@
 //! First pass: what is this frame, and may it be here at all?
 //!
 //! After it no accessor can fail: offsets lie inside the frame's first segment, lengths inside the frame, and every
-//! refusal has its reason. The checks follow RFC 1812, 5.2.2 and 5.3.7, and RFC 8200.
+//! refusal has its reason. The checks follow RFC 1812, 5.2.2, and RFC 8200. What an address may be is checked when a packet
+//! is admitted (`admit`): one that belongs to a flow has the addresses of a packet that was.
 
 use flow::FlowKey;
 use model::Address;
@@ -12,9 +13,9 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict,
+    DropReason, Verdict,
     packet::{Kind, Packet, Packets, Step},
-    snapshot::{self, DeviceTraits, is_martian_destination, is_martian_source},
+    snapshot::{self, DeviceTraits},
 };
 
 /// Headers are looked for in this many bytes; all of a chain that `wire` accepts fits.
@@ -23,16 +24,16 @@ const HEADERS: usize = 256;
 const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
 /// Parses all frames of a burst.
-pub(crate) fn parse_all<F: Frame>(
-    port: &snapshot::Port,
-    snapshot: &Snapshot,
-    burst: &mut Burst<F>,
-    packets: &mut Packets,
-) {
+pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, burst: &mut Burst<F>, packets: &mut Packets) {
     packets.clear();
+    for frame in burst.iter() {
+        if let Some(line) = frame.head().first_chunk::<64>() {
+            cpu::prefetch(line);
+        }
+    }
     for frame in burst.iter_mut() {
         let mut key = FlowKey::default();
-        let step = match parse(port, snapshot, frame, &mut key) {
+        let step = match parse(port, frame, &mut key) {
             Ok(packet) => {
                 packets.packets.push(packet);
                 Step::Parsed
@@ -50,12 +51,7 @@ pub(crate) fn parse_all<F: Frame>(
 const NOTHING: Packet =
     Packet { kind: Kind::Other, v6: false, network: 0, transport: 0, length: 0, ttl: 0, flags: 0 };
 
-fn parse<F: Frame>(
-    port: &snapshot::Port,
-    snapshot: &Snapshot,
-    frame: &mut F,
-    key: &mut FlowKey,
-) -> Result<Packet, DropReason> {
+fn parse<F: Frame>(port: &snapshot::Port, frame: &mut F, key: &mut FlowKey) -> Result<Packet, DropReason> {
     let length = frame.length();
     if frame.head().len() < HEADERS.min(length) && !frame.pull(HEADERS.min(length)) {
         return Err(DropReason::HeadersScattered);
@@ -74,7 +70,9 @@ fn parse<F: Frame>(
     if packet.kind == Kind::Arp {
         return Ok(packet);
     }
-    check_addresses(&packet, key, link.is_group, snapshot)?;
+    if link.is_group && !is_group(key.destination) {
+        return Err(DropReason::GroupFrameUnicastPacket);
+    }
     if packet.kind == Kind::Balanced && frame.checksum() == ReceivedChecksum::Bad {
         return Err(DropReason::TransportChecksum);
     }
@@ -209,32 +207,8 @@ fn parse_transport(
     }
 }
 
-fn check_addresses(
-    packet: &Packet,
-    key: &FlowKey,
-    is_group_frame: bool,
-    snapshot: &Snapshot,
-) -> Result<(), DropReason> {
-    // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
-    let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
-    if is_martian_source(key.source) && !may_be_unspecified {
-        return Err(DropReason::SourceMartian);
-    }
-    if snapshot.addresses.owner(key.source).is_some() {
-        return Err(DropReason::SourceIsOurs);
-    }
-    if is_group(key.destination) {
-        let is_discovery = packet.v6 && packet.kind == Kind::Icmp;
-        return if is_discovery { Ok(()) } else { Err(DropReason::DestinationGroup) };
-    }
-    if is_group_frame {
-        return Err(DropReason::GroupFrameUnicastPacket);
-    }
-    if is_martian_destination(key.destination) { Err(DropReason::DestinationMartian) } else { Ok(()) }
-}
-
 /// Whether an address is a multicast or the limited broadcast address.
-fn is_group(address: Address) -> bool {
+pub(crate) fn is_group(address: Address) -> bool {
     if address.is_v4() {
         matches!(address.v4(), [224..=239, ..] | [255, 255, 255, 255])
     } else {

@@ -7,7 +7,7 @@ use wire::ethernet::{self, Ethernet};
 
 use crate::{
     DropReason, Snapshot, Verdict, WorkerState,
-    neighbour::{Hop, NeighbourIndex},
+    neighbour::{Hop, NeighbourIndex, Neighbours},
     packet::Step,
     snapshot::{Backend, Port, RouteIndex},
 };
@@ -55,44 +55,41 @@ pub(crate) fn source_mac<F: Frame>(frame: &F) -> MacAddress {
 
 /// The port and next hop towards a backend.
 pub(crate) fn backend_hop<F>(
-    state: &mut WorkerState<F>,
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     backend: &Backend,
     hash: u64,
     now: Millis,
-) -> Result<(PortId, NeighbourIndex), DropReason>
-where
-    F: Frame,
-{
+) -> Result<(PortId, NeighbourIndex), DropReason> {
     let route = backend.route.ok_or(DropReason::NoRoute)?;
-    hop(state, snapshot, route, backend.address, hash, now)
+    hop(neighbours, snapshot, route, backend.address, hash, now)
 }
 
 /// The port and next hop towards any address.
-pub(crate) fn address_hop<F: Frame>(
-    state: &mut WorkerState<F>,
+pub(crate) fn address_hop<F>(
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     destination: Address,
     hash: u64,
     now: Millis,
 ) -> Result<(PortId, NeighbourIndex), DropReason> {
     let route = snapshot.routes.best(destination).ok_or(DropReason::NoRoute)?;
-    hop(state, snapshot, route, destination, hash, now)
+    hop(neighbours, snapshot, route, destination, hash, now)
 }
 
 /// The next hop of a flow towards its backend, which may have changed since the flow was opened.
-pub(crate) fn flow_hop<F: Frame>(
-    state: &mut WorkerState<F>,
+pub(crate) fn flow_hop<F>(
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     flow: &Flow,
     now: Millis,
 ) -> Result<(PortId, NeighbourIndex), DropReason> {
     let backend = snapshot.backend(flow.backend).ok_or(DropReason::BackendRemoved)?;
-    backend_hop(state, snapshot, backend, snapshot.hash_key.hash(&flow.client), now)
+    backend_hop(neighbours, snapshot, backend, snapshot.hash_key.hash(&flow.client), now)
 }
 
-fn hop<F: Frame>(
-    state: &mut WorkerState<F>,
+fn hop<F>(
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     route: RouteIndex,
     destination: Address,
@@ -103,14 +100,14 @@ fn hop<F: Frame>(
     let count = route.via.len();
     if count == 0 {
         let hop = Hop { port: route.port, address: destination };
-        return Ok((route.port, state.neighbours.resolve(hop, now)?));
+        return Ok((route.port, neighbours.resolve(hop, now)?));
     }
     // A flow keeps its router while that one answers, and takes the next one when it does not.
     let first = (hash >> 16) as usize % count;
     let mut refusal = DropReason::NeighbourUnreachable;
     for &address in route.via.iter().cycle().skip(first).take(count) {
         let hop = Hop { port: route.port, address };
-        match state.neighbours.resolve(hop, now) {
+        match neighbours.resolve(hop, now) {
             Ok(neighbour) => return Ok((route.port, neighbour)),
             Err(reason) => refusal = reason,
         }

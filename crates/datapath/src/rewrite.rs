@@ -3,14 +3,14 @@
 //! What is to be written is known from the flow's two keys; what that does to checksums was computed when the flow was
 //! opened. A checksum that arrived wrong leaves wrong by as much.
 
-use flow::{Flow, FlowIndex, FlowKey, Repair, Side};
+use flow::{Flow, FlowKey, Repair};
 use model::{Millis, Mode};
 use nic::{Burst, Frame};
 use wire::{U16, checksum::Delta, ipv4::Ipv4, ipv6::Ipv6, protocol, tcp::Tcp, udp::Udp};
 
 use crate::{
     DropReason, Snapshot, Verdict, WorkerState,
-    neighbour::NeighbourIndex,
+    neighbour::{NeighbourIndex, Neighbours},
     packet::{Packet, Step},
     resolve,
 };
@@ -22,75 +22,58 @@ pub(crate) fn rewrite_all<F: Frame>(
     burst: &mut Burst<F>,
     now: Millis,
 ) {
-    for (position, frame) in burst.iter_mut().enumerate() {
-        let (Some(&step), Some(&packet)) =
-            (state.packets.steps.get(position), state.packets.packets.get(position))
-        else {
-            continue;
-        };
-        let (index, side) = match step {
-            Step::ToBackend(index) => (index, Side::Client),
-            Step::ToClient(index) => (index, Side::Backend),
+    let WorkerState { packets, flows, neighbours, .. } = state;
+    for ((frame, packet), step) in burst.iter_mut().zip(&packets.packets).zip(&mut packets.steps) {
+        let next = match *step {
+            Step::ToBackend(index) => flows
+                .flow_mut(index)
+                .ok_or(DropReason::NoFlow)
+                .and_then(|flow| to_backend(neighbours, snapshot, frame, packet, flow, now)),
+            Step::ToClient(index) => flows
+                .flow(index)
+                .ok_or(DropReason::NoFlow)
+                .and_then(|flow| to_client(neighbours, snapshot, frame, packet, flow, now)),
             _ => continue,
         };
-        let next = rewrite(state, snapshot, frame, &packet, (index, side), now);
-        if let Some(slot) = state.packets.steps.get_mut(position) {
-            *slot = next.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
-        }
+        *step = next.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
     }
 }
 
-fn rewrite<F: Frame>(
-    state: &mut WorkerState<F>,
+/// To the hop that the flow remembers, unless the neighbour has to be found again.
+#[inline]
+fn to_backend<F: Frame>(
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     frame: &mut F,
     packet: &Packet,
-    (index, side): (FlowIndex, Side),
+    flow: &mut Flow,
     now: Millis,
 ) -> Result<Step, DropReason> {
-    let flow = *state.flows.flow(index).ok_or(DropReason::NoFlow)?;
     if flow.mode != Mode::Dsr {
-        if packet.ttl <= 1 {
-            return Err(DropReason::TtlExpired);
-        }
-        match side {
-            Side::Client => translate(frame.head_mut(), packet, &flow.reply.reversed(), flow.to_backend),
-            Side::Backend => translate(frame.head_mut(), packet, &flow.client.reversed(), flow.to_client),
-        }
+        check_ttl(packet)?;
+        translate(frame.head_mut(), packet, &flow.reply.reversed(), flow.to_backend);
     }
-    match side {
-        Side::Client => to_backend(state, snapshot, &flow, index, now),
-        Side::Backend => to_client(state, snapshot, &flow, frame, now),
-    }
-}
-
-/// The hop towards the backend: what the flow remembers, unless the neighbour has to be found again.
-fn to_backend<F: Frame>(
-    state: &mut WorkerState<F>,
-    snapshot: &Snapshot,
-    flow: &Flow,
-    index: FlowIndex,
-    now: Millis,
-) -> Result<Step, DropReason> {
     let known = NeighbourIndex(flow.neighbour);
-    if let Some(port) = state.neighbours.usable_port(known) {
+    if let Some(port) = neighbours.usable_port(known) {
         return Ok(Step::ToHop(port, known));
     }
-    let (port, neighbour) = resolve::flow_hop(state, snapshot, flow, now)?;
-    if let Some(flow) = state.flows.flow_mut(index) {
-        flow.neighbour = neighbour.0;
-    }
+    let (port, neighbour) = resolve::flow_hop(neighbours, snapshot, flow, now)?;
+    flow.neighbour = neighbour.0;
     Ok(Step::ToHop(port, neighbour))
 }
 
-/// The hop towards the client: where its packets came from, or by route.
+/// To where the client's packets came from, or by route.
+#[inline]
 fn to_client<F: Frame>(
-    state: &mut WorkerState<F>,
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
-    flow: &Flow,
     frame: &mut F,
+    packet: &Packet,
+    flow: &Flow,
     now: Millis,
 ) -> Result<Step, DropReason> {
+    check_ttl(packet)?;
+    translate(frame.head_mut(), packet, &flow.client.reversed(), flow.to_client);
     match snapshot.port(flow.client_port) {
         Some(port) if port.last_hop => {
             if resolve::is_over_mtu(frame, port) {
@@ -101,10 +84,15 @@ fn to_client<F: Frame>(
         }
         _ => {
             let hash = snapshot.hash_key.hash(&flow.client);
-            let (port, neighbour) = resolve::address_hop(state, snapshot, flow.client.source, hash, now)?;
+            let (port, neighbour) =
+                resolve::address_hop(neighbours, snapshot, flow.client.source, hash, now)?;
             Ok(Step::ToHop(port, neighbour))
         }
     }
+}
+
+fn check_ttl(packet: &Packet) -> Result<(), DropReason> {
+    if packet.ttl > 1 { Ok(()) } else { Err(DropReason::TtlExpired) }
 }
 
 /// Writes addresses, ports and TTL, and repairs the checksums over them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use flow::{Flow, FlowIndex, FlowKey, FlowState, FlowTable, HashKey, Side};
+use flow::{Flow, FlowKey, FlowState, FlowTable, HashKey, Side};
 use model::{Millis, WorkerId};
 use nic::{Frame, MAX_BURST};
 
@@ -105,13 +105,6 @@ impl<F: Frame> WorkerState<F> {
             idle: now.wrapping_sub(flow.last_seen),
             age: now.wrapping_sub(flow.created),
             lifetime: flow.lifetime,
-        }
-    }
-
-    /// Forgets a flow. Its record is reused only after the burst, because packets of the burst may still point at it.
-    pub(crate) fn end_flow(&mut self, index: FlowIndex) {
-        if let Some(flow) = self.flows.retire(index) {
-            close(&self.meters, &flow);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ends here; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its
 //! packet goes on to be admitted like the first of any flow.
 
-use flow::{Flow, FlowIndex, FlowState, Found, Side};
+use flow::{Flow, FlowIndex, FlowState, FlowTable, Found, Side};
 use model::Millis;
 use nic::Frame;
 use wire::{protocol, tcp::flags};
@@ -13,6 +13,7 @@ use crate::{
     DropReason, Snapshot, Verdict, WorkerState,
     meters::WorkerMeters,
     packet::{Packet, Step},
+    state::close,
 };
 
 /// Milliseconds that a flow may be silent until its handshake is complete.
@@ -26,45 +27,49 @@ const BACKEND_FIN: u8 = 2;
 
 /// Moves on the flows of a burst.
 pub(crate) fn track_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
-    for position in 0..state.packets.packets.len() {
-        let packets = &state.packets;
-        let (Some(&Some(found)), Some(&packet), Some(Step::Parsed)) =
-            (packets.found.get(position), packets.packets.get(position), packets.steps.get(position))
-        else {
-            continue;
-        };
-        let next = track(state, snapshot, found, &packet, now);
-        if let Some(step) = state.packets.steps.get_mut(position) {
-            *step = next;
+    let WorkerState { packets, flows, meters, .. } = state;
+    let known = packets.steps.iter_mut().zip(&packets.packets).zip(&packets.found);
+    for ((step, packet), found) in known {
+        if let (Some(found), Step::Parsed) = (found, *step) {
+            *step = track(flows, meters, snapshot, *found, packet, now);
         }
     }
 }
 
 /// Moves one flow on. [`Step::Parsed`] sends the packet on to be admitted.
-pub(crate) fn track<F: Frame>(
-    state: &mut WorkerState<F>,
+#[inline]
+pub(crate) fn track(
+    flows: &mut FlowTable,
+    meters: &WorkerMeters,
     snapshot: &Snapshot,
     found: Found,
     packet: &Packet,
     now: Millis,
 ) -> Step {
-    let Some(flow) = state.flows.flow_mut(found.index) else { return Step::Parsed };
-    let Some(backend) =
-        snapshot.backend(flow.backend).filter(|backend| backend.incarnation == flow.incarnation)
-    else {
-        state.end_flow(found.index);
+    let Some(flow) = flows.flow_mut(found.index) else { return Step::Parsed };
+    let backend = snapshot.backend(flow.backend).filter(|backend| backend.incarnation == flow.incarnation);
+    let Some(backend) = backend else {
+        end_flow(flows, meters, found.index);
         return Step::Done(Verdict::Drop(DropReason::BackendRemoved));
     };
     if begins_anew(flow, found.side, packet, backend.up) {
-        state.end_flow(found.index);
+        end_flow(flows, meters, found.index);
         return Step::Parsed;
     }
     flow.last_seen = now.0 as u32;
-    if flow.client.protocol == protocol::TCP {
+    if packet.flags != 0 {
         follow_tcp(flow, found.side, packet.flags, snapshot);
     }
-    count(&state.meters, flow, found.side, packet.length);
+    count(meters, flow, found.side, packet.length);
     step(found.index, found.side)
+}
+
+/// Forgets a flow. Its position is reused only after the burst, because packets of the burst may still point at it.
+#[cold]
+fn end_flow(flows: &mut FlowTable, meters: &WorkerMeters, index: FlowIndex) {
+    if let Some(flow) = flows.retire(index) {
+        close(meters, &flow);
+    }
 }
 
 pub(crate) const fn step(index: FlowIndex, side: Side) -> Step {
@@ -87,7 +92,11 @@ fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bo
 }
 
 /// RFC 9293, 3.3.2, as far as an observer in the middle can tell.
+#[inline]
 fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
+    if flow.state == FlowState::Established && bits & (flags::RST | flags::FIN) == 0 {
+        return;
+    }
     if bits & flags::RST != 0 {
         flow.state = FlowState::Closing;
         flow.lifetime = CLOSE_TIMEOUT;
@@ -110,6 +119,7 @@ fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
 }
 
 /// Counts a packet for its virtual server and its backend.
+#[inline]
 pub(crate) fn count(meters: &WorkerMeters, flow: &Flow, side: Side, length: u16) {
     let bytes = u64::from(length);
     for meters in

@@ -81,7 +81,8 @@ pub fn check(bytes: &[u8], available: usize) -> Result<Layout<'_>, Refusal> {
         return Err(Refusal::Ipv4TotalLengthBeyondFrame);
     }
     // (2) the checksum is right
-    if Sum::of(with_options).fold() != 0xffff {
+    let sum = if length == HEADER { Sum::of_chunk::<HEADER>(with_options) } else { Sum::of(with_options) };
+    if sum.fold() != 0xffff {
         return Err(Refusal::Ipv4HeaderChecksum);
     }
     let fragment = header.fragment.get();

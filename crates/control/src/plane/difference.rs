@@ -114,3 +114,40 @@ fn named<T: PartialEq, K: Display + Eq + Hash>(
     let all: Vec<_> = removed.chain(kept_or_added).collect();
     all.into_iter().map(|(key, what)| format!("{kind} {key} {what}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn told(before: Gateway, after: Gateway) -> Vec<String> {
+        changes(&fixture::configuration(before), &fixture::configuration(after))
+    }
+
+    #[test]
+    fn what_came_went_and_changed_is_told_by_name() {
+        let before = fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1)]);
+        let mut after = fixture::gateway([fixture::pool("c", 1), fixture::monitored_pool("b", 1)]);
+        after.virtual_servers[1].profile.loose_initiation = true;
+        let lines = [
+            "pool a removed",
+            "pool c added",
+            "pool b changed",
+            "virtual server a removed",
+            "virtual server c added",
+            "virtual server b changed",
+        ];
+        assert_eq!(told(before, after), lines);
+    }
+
+    #[test]
+    fn another_order_is_told_but_no_change_of_what_is_in_it() {
+        let before = fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1)]);
+        let mut after = before.clone();
+        after.pools.swap(0, 1);
+        after.virtual_servers[0].pool = model::PoolId(1);
+        after.virtual_servers[1].pool = model::PoolId(0);
+        assert_eq!(told(before.clone(), after), ["the order of the file changed"]);
+        assert!(told(before.clone(), before).is_empty());
+    }
+}

@@ -68,3 +68,56 @@ impl Plane {
         named.collect::<Vec<_>>().join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixture,
+        health::{Cause, Check, Diagnosis},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transition_is_published_soon_and_old_snapshots_are_freed() {
+        let (plane, readers) = fixture::plane(fixture::gateway([fixture::monitored_pool("objects", 2)]));
+        fixture::read_on(readers);
+        tokio::spawn(run(Arc::clone(&plane)));
+        let pool = &plane.configuration().gateway.pools[0];
+        for backend in &pool.backends {
+            plane.report(Check::of(backend, &pool.monitors[0]), Diagnosis::UP);
+        }
+        time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(plane.generation(), Generation(2), "both in one");
+        assert!(plane.state().snapshot().pools[0].is_available());
+        time::sleep(RECLAIM * 2).await;
+        assert_eq!(plane.state().publisher.reclaim(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flapping_is_published_twice_a_second_at_most_and_its_end_is_not_lost() {
+        let (plane, readers) = fixture::plane(fixture::gateway([fixture::monitored_pool("objects", 1)]));
+        fixture::read_on(readers);
+        tokio::spawn(run(Arc::clone(&plane)));
+        let pool = &plane.configuration().gateway.pools[0];
+        let check = Check::of(&pool.backends[0], &pool.monitors[0]);
+        for turn in 0..500 {
+            let diagnosis = if turn % 2 == 0 { Diagnosis::UP } else { Diagnosis::down(Cause::Refused) };
+            plane.report(check, diagnosis);
+            time::sleep(Duration::from_millis(20)).await;
+        }
+        let publications = plane.generation().0 - 1;
+        assert!((10..=25).contains(&publications), "{publications} in 10 s");
+        plane.report(check, Diagnosis::UP);
+        time::sleep(EVERY * 2).await;
+        assert!(plane.state().snapshot().pools[0].is_available());
+    }
+
+    #[test]
+    fn what_the_configuration_let_go_of_is_not_reported() {
+        let (plane, _readers) = fixture::plane(fixture::gateway([fixture::monitored_pool("objects", 1)]));
+        let stranger = fixture::monitored_pool("others", 3);
+        let check = Check::of(&stranger.backends[2], &stranger.monitors[0]);
+        plane.report(check, Diagnosis::UP);
+        assert!(!plane.state().health.watches(&check));
+    }
+}

@@ -128,3 +128,96 @@ async fn read(path: PathBuf) -> Result<Configuration, ReloadError> {
         Err(error) => Err(ReloadError::Unread { path, reason: error.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use model::AdminState;
+
+    use super::*;
+    use crate::fixture;
+
+    #[tokio::test]
+    async fn a_change_is_published_acknowledged_and_told() {
+        let (plane, readers) = fixture::plane(fixture::gateway([fixture::pool("objects", 2)]));
+        fixture::read_on(readers);
+        let mut gateway = fixture::gateway([fixture::pool("objects", 3)]);
+        gateway.pools[0].backends.remove(0);
+        gateway.pools[0].backends[0].weight = 7;
+
+        let applied = plane.apply(fixture::configuration(gateway)).await.unwrap();
+        assert_eq!((applied.generation, applied.acknowledged), (2, true));
+        let told = ["10.0.0.1:80 removed", "10.0.0.2:80 changed", "10.0.0.3:80 added"];
+        assert_eq!(applied.changes, told.map(|change| format!("pool objects: backend {change}")));
+        assert_eq!(plane.backends().len(), 2);
+        assert_eq!(plane.published().acknowledged, 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_force_already_keeps_the_generation() {
+        let gateway = fixture::gateway([fixture::pool("objects", 2)]);
+        let (plane, _readers) = fixture::plane(gateway.clone());
+        let applied = plane.apply(fixture::configuration(gateway)).await.unwrap();
+        assert_eq!((applied.generation, applied.changes.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn what_needs_a_restart_is_refused_and_nothing_is_changed() {
+        let (plane, mut readers) = fixture::plane(fixture::gateway([fixture::pool("objects", 2)]));
+        let mut gateway = fixture::gateway([fixture::pool("objects", 9)]);
+        gateway.ports[0].device = "net_null1".to_owned();
+        gateway.ports[0].host = true;
+        let error = plane.apply(fixture::configuration(gateway)).await.unwrap_err().to_string();
+        assert!(error.contains("`device` of port `uplink`; `host` of port `uplink`"), "{error}");
+        assert_eq!(plane.generation(), Generation(1));
+        assert_eq!(plane.backends().len(), 2);
+        assert_eq!(readers[0].current().generation, Generation(1));
+
+        let error = plane.apply(fixture::configuration(Default::default())).await.unwrap_err().to_string();
+        assert!(error.contains("the list of ports (in force: uplink; in the file: )"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn routes_neighbours_and_states_change_without_a_restart() {
+        let gateway = fixture::gateway([fixture::pool("objects", 2)]);
+        let (plane, mut readers) = fixture::plane(gateway.clone());
+        let mut changed = gateway;
+        changed.ports[0].gateways.pop();
+        changed.pools[0].backends[0].state = AdminState::Disabled;
+        let (generation, changes) = plane.change(fixture::configuration(changed)).unwrap();
+        assert_eq!(changes, ["port uplink changed", "pool objects: backend 10.0.0.1:80 changed"]);
+        let snapshot = readers[1].current();
+        assert_eq!(snapshot.generation, generation);
+        assert!(snapshot.backends[0].is_none() && snapshot.backends[1].is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_worker_delays_the_acknowledgement_and_nothing_else() {
+        let (plane, mut readers) = fixture::plane(fixture::gateway([fixture::pool("objects", 2)]));
+        let held = readers[1].current();
+        let changed = fixture::gateway([fixture::pool("objects", 3)]);
+        let applied = plane.apply(fixture::configuration(changed)).await.unwrap();
+        assert_eq!((applied.generation, applied.acknowledged), (2, false));
+        assert_eq!(held.pools[0].members.len(), 2, "it still has what it had");
+        assert_eq!(readers[0].current().pools[0].members.len(), 3, "and the other has the new");
+        assert_eq!(plane.published().acknowledged, 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_again_and_one_with_mistakes_is_refused() {
+        let (_directory, path) = fixture::file(fixture::FILE);
+        let (plane, readers) = Plane::new(config::read(&path).unwrap(), fixture::facts(), fixture::fleet());
+        fixture::read_on(readers);
+        fs::write(&path, fixture::FILE.replace("10.0.0.2:80", "10.0.0.3:80")).unwrap();
+        let applied = plane.reload(&path).await.unwrap();
+        assert_eq!((applied.generation, applied.changes.len()), (2, 2), "{:?}", applied.changes);
+
+        fs::write(&path, fixture::FILE.replace("pool: objects", "pool: nobody")).unwrap();
+        let error = plane.reload(&path).await.unwrap_err();
+        assert!(matches!(&error, ReloadError::Mistakes(text) if text.contains("nobody")), "{error}");
+        fs::remove_file(&path).unwrap();
+        assert!(plane.reload(&path).await.is_err());
+        assert_eq!(plane.generation(), Generation(2));
+    }
+}

@@ -11,14 +11,25 @@ use crate::{
     arguments::{Format, List},
     client,
     failure::Failure,
-    table::{Align::{Left, Name, Right}, Table, bytes, count, duration},
+    table::{
+        Align::{Left, Name, Right},
+        Table, bytes, count, duration,
+    },
 };
 
 /// Lists the virtual servers.
 pub(crate) fn virtual_servers(list: &List) -> Result<(), Failure> {
     let columns = [
-        ("NAME", Name), ("PROTO", Left), ("ADDRESS", Left), ("MODE", Left), ("POOL", Name), ("STATE", Left),
-        ("FLOWS", Right), ("OPENED", Right), ("IN", Right), ("OUT", Right),
+        ("NAME", Name),
+        ("PROTO", Left),
+        ("ADDRESS", Left),
+        ("MODE", Left),
+        ("POOL", Name),
+        ("STATE", Left),
+        ("FLOWS", Right),
+        ("OPENED", Right),
+        ("IN", Right),
+        ("OUT", Right),
     ];
     show(list, "/v1/virtual-servers", "no virtual servers", &columns, |server: &view::VirtualServer| {
         let traffic = &server.traffic;
@@ -54,8 +65,16 @@ pub(crate) fn pools(list: &List) -> Result<(), Failure> {
 /// Lists the backends.
 pub(crate) fn backends(list: &List) -> Result<(), Failure> {
     let columns = [
-        ("POOL", Name), ("BACKEND", Left), ("WEIGHT", Right), ("STATE", Left), ("HEALTH", Left), ("FLOWS", Right),
-        ("OPENED", Right), ("IN", Right), ("OUT", Right), ("CAUSE", Name),
+        ("POOL", Name),
+        ("BACKEND", Left),
+        ("WEIGHT", Right),
+        ("STATE", Left),
+        ("HEALTH", Left),
+        ("FLOWS", Right),
+        ("OPENED", Right),
+        ("IN", Right),
+        ("OUT", Right),
+        ("CAUSE", Name),
     ];
     show(list, "/v1/backends", "no backends", &columns, |backend: &view::Backend| {
         let traffic = &backend.traffic;
@@ -77,8 +96,15 @@ pub(crate) fn backends(list: &List) -> Result<(), Failure> {
 /// Lists the flows that are tracked.
 pub(crate) fn flows(list: &List) -> Result<(), Failure> {
     let columns = [
-        ("PROTO", Left), ("CLIENT", Left), ("SERVICE", Left), ("BACKEND", Left), ("MODE", Left), ("STATE", Left),
-        ("AGE", Right), ("IDLE", Right), ("W", Right),
+        ("PROTO", Left),
+        ("CLIENT", Left),
+        ("SERVICE", Left),
+        ("BACKEND", Left),
+        ("MODE", Left),
+        ("STATE", Left),
+        ("AGE", Right),
+        ("IDLE", Right),
+        ("W", Right),
     ];
     show(list, "/v1/flows", "no flows", &columns, |flow: &view::Flow| {
         vec![
@@ -98,8 +124,17 @@ pub(crate) fn flows(list: &List) -> Result<(), Failure> {
 /// Lists the workers. `GIVEN` and `TAKEN` are frames that changed hands between workers.
 pub(crate) fn workers(list: &List) -> Result<(), Failure> {
     let columns = [
-        ("WORKER", Right), ("LCORE", Right), ("BUSY", Right), ("FLOWS", Right), ("ROOM", Right), ("EXPIRED", Right),
-        ("GIVEN", Right), ("TAKEN", Right), ("P50", Right), ("P99", Right), ("GENERATION", Right),
+        ("WORKER", Right),
+        ("LCORE", Right),
+        ("BUSY", Right),
+        ("FLOWS", Right),
+        ("ROOM", Right),
+        ("EXPIRED", Right),
+        ("GIVEN", Right),
+        ("TAKEN", Right),
+        ("P50", Right),
+        ("P99", Right),
+        ("GENERATION", Right),
     ];
     show(list, "/v1/workers", "no workers", &columns, |worker: &view::Worker| {
         vec![
@@ -175,7 +210,8 @@ fn parse<T: DeserializeOwned>(list: &List, answer: &[u8]) -> Result<Vec<T>, Fail
 }
 
 fn foreign(list: &List, error: &serde_json::Error) -> Failure {
-    let what = format_args!("what the gateway at {} answered is not understood: {error}", list.socket.display());
+    let what =
+        format_args!("what the gateway at {} answered is not understood: {error}", list.socket.display());
     Failure::unreachable(what).remedy("use the `tidegate` of the same version as the one that runs")
 }
 

@@ -12,6 +12,7 @@ use crate::{
 pub(crate) fn run(arguments: &Run) -> Result<(), Failure> {
     log::start();
     let configuration = check::read(&arguments.config)?;
+    tracing::info!("tidegate {}, {}", env!("CARGO_PKG_VERSION"), dpdk::version());
     let mut signals = Signals::listen().map_err(|error| {
         Failure::device(format_args!("signals cannot be listened to: {error}")).remedy("see `ulimit -n`")
     })?;

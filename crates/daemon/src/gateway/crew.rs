@@ -33,14 +33,16 @@ impl Crew {
     pub(crate) fn launch(&mut self, eal: &Eal, mut worker: RunningWorker) -> Result<(), Failure> {
         let number = worker.id();
         let Some(lcore) = eal.workers().get(number.index()) else {
-            return Err(Failure::device(format_args!("worker {number} has no processor")).remedy("see workers.lcores"));
+            return Err(Failure::device(format_args!("worker {number} has no processor"))
+                .remedy("see workers.lcores"));
         };
         let stop = Arc::clone(&self.stop);
         let polling = move || {
             worker.run(&stop);
             worker
         };
-        self.handles.push(dpdk::lcore::launch(eal, *lcore, polling).map_err(|error| remedies::launch(&error))?);
+        self.handles
+            .push(dpdk::lcore::launch(eal, *lcore, polling).map_err(|error| remedies::launch(&error))?);
         Ok(())
     }
 

@@ -191,8 +191,12 @@ pub(super) mod tests {
     #[test]
     fn what_the_configuration_says_of_the_rings_stays() {
         let device =
-            PortDevice::of(&port("net_af_packet0,iface=veth0,framesz=65280,blocksz=1044480,qpairs=1"), 1).unwrap();
-        assert_eq!(device.device.to_string(), "net_af_packet0,iface=veth0,framesz=65280,blocksz=1044480,qpairs=1");
+            PortDevice::of(&port("net_af_packet0,iface=veth0,framesz=65280,blocksz=1044480,qpairs=1"), 1)
+                .unwrap();
+        assert_eq!(
+            device.device.to_string(),
+            "net_af_packet0,iface=veth0,framesz=65280,blocksz=1044480,qpairs=1"
+        );
         assert_eq!(device.longest_frame(1500), 65_280);
     }
 

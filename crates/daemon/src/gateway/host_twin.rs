@@ -52,7 +52,8 @@ pub(crate) fn device(port: &Port, number: usize, mac: MacAddress) -> Result<Devi
 /// When it takes its ports from among those.
 pub(crate) fn check_local_ports() -> Result<(), Failure> {
     let (low, high) = kernel::local_ports().map_err(|error| {
-        Failure::device(format_args!("net.ipv4.ip_local_port_range cannot be read: {error}")).remedy("mount /proc")
+        Failure::device(format_args!("net.ipv4.ip_local_port_range cannot be read: {error}"))
+            .remedy("mount /proc")
     })?;
     let last = *SNAT_PORTS_BESIDE_HOST.end();
     if low > last {
@@ -86,10 +87,15 @@ impl HostTwin {
     pub(crate) fn set_up(port: &Port, number: usize) -> Result<Self, Failure> {
         let name = interface(port, number);
         Self::try_set_up(port, &name).map_err(|error| {
-            let failure = Failure::device(format_args!("the host twin {name} of port {}: {error}", port.name));
+            let failure =
+                Failure::device(format_args!("the host twin {name} of port {}: {error}", port.name));
             match error.raw_os_error() {
-                Some(EXISTS) => failure.remedy("another interface has the address: remove it there (`ip addr`)"),
-                _ => failure.remedy("see whether something else manages this interface (NetworkManager, systemd-networkd)"),
+                Some(EXISTS) => {
+                    failure.remedy("another interface has the address: remove it there (`ip addr`)")
+                }
+                _ => failure.remedy(
+                    "see whether something else manages this interface (NetworkManager, systemd-networkd)",
+                ),
             }
         })
     }
@@ -110,9 +116,12 @@ const EXISTS: i32 = 17;
 /// The port's networks, routes and gateways. Networks come first: routers must be on one of them.
 fn routes(port: &Port) -> Vec<RoutePlan> {
     let networks = port.addresses.iter().map(|address| RoutePlan { to: address.trunc(), via: Hop::Link });
-    let configured = port.routes.iter().map(|route| RoutePlan { to: route.to, via: Hop::Routers(route.via.clone()) });
-    let of_family = |v4: bool| port.gateways.iter().copied().filter(|router| router.is_ipv4() == v4).collect::<Vec<_>>();
-    let everything = [(IpNet::V4(ipnet::Ipv4Net::default()), true), (IpNet::V6(ipnet::Ipv6Net::default()), false)];
+    let configured =
+        port.routes.iter().map(|route| RoutePlan { to: route.to, via: Hop::Routers(route.via.clone()) });
+    let of_family =
+        |v4: bool| port.gateways.iter().copied().filter(|router| router.is_ipv4() == v4).collect::<Vec<_>>();
+    let everything =
+        [(IpNet::V4(ipnet::Ipv4Net::default()), true), (IpNet::V6(ipnet::Ipv6Net::default()), false)];
     let gateways = everything.into_iter().map(|(to, v4)| RoutePlan { to, via: Hop::Routers(of_family(v4)) });
     let reachable = |plan: &RoutePlan| !matches!(&plan.via, Hop::Routers(routers) if routers.is_empty());
     networks.chain(configured).chain(gateways).filter(reachable).collect()

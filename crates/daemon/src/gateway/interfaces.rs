@@ -21,7 +21,8 @@ pub(crate) fn take(ports: &[Port], devices: &[PortDevice]) -> Result<Vec<Taken>,
         host_twin::check_local_ports()?;
     }
     check_addresses(ports)?;
-    let taken = ports.iter().zip(devices).filter_map(|(port, device)| Some((port, device.taken_interface()?)));
+    let taken =
+        ports.iter().zip(devices).filter_map(|(port, device)| Some((port, device.taken_interface()?)));
     taken.map(|(port, interface)| take_one(port, interface)).collect()
 }
 
@@ -29,7 +30,9 @@ fn take_one(port: &Port, interface: &str) -> Result<Taken, Failure> {
     let link = Link::find(interface).map_err(|error| refused(interface, &error))?;
     let Some(link) = link else {
         return Err(Failure::device(format_args!("port {}: there is no interface {interface}", port.name))
-            .remedy("see `ip link` for those of this network namespace, and name one in the port's `device`"));
+            .remedy(
+                "see `ip link` for those of this network namespace, and name one in the port's `device`",
+            ));
     };
     if !link.up {
         return Err(Failure::device(format_args!("port {}: the interface {interface} is down", port.name))
@@ -37,10 +40,11 @@ fn take_one(port: &Port, interface: &str) -> Result<Taken, Failure> {
     }
     check_unused(port, &link)?;
     let taken = Taken::take(link).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            Failure::device(format_args!("port {}: another tidegate has taken the interface {interface}", port.name))
-                .remedy("stop it, or give this port another interface")
-        }
+        std::io::ErrorKind::AddrInUse => Failure::device(format_args!(
+            "port {}: another tidegate has taken the interface {interface}",
+            port.name
+        ))
+        .remedy("stop it, or give this port another interface"),
         _ => refused(interface, &error),
     })?;
     if !taken.switched_off().is_empty() {
@@ -83,7 +87,10 @@ fn check_addresses(ports: &[Port]) -> Result<(), Failure> {
         for address in &port.addresses {
             if let Some((interface, _)) = holders.iter().find(|(_, held)| held.addr() == address.addr()) {
                 let address = address.addr();
-                let what = format_args!("port {}: {address} is also an address of the interface {interface}", port.name);
+                let what = format_args!(
+                    "port {}: {address} is also an address of the interface {interface}",
+                    port.name
+                );
                 return Err(Failure::device(what).remedy(format_args!(
                     "remove it there (`ip addr del {address} dev {interface}`), or give the port another; what runs on \
                      this machine uses the port's addresses by way of `host: true`"

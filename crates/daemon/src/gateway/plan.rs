@@ -34,7 +34,8 @@ impl Plan {
     pub(crate) fn of(configuration: &Configuration, arguments: &[String]) -> Result<Self, Failure> {
         let ports = &configuration.gateway.ports;
         let allowed = processors::allowed();
-        let cards = ports.iter().any(|port| dpdk::Device::parse(&port.device).is_ok_and(|device| device.is_pci()));
+        let cards =
+            ports.iter().any(|port| dpdk::Device::parse(&port.device).is_ok_and(|device| device.is_pci()));
         let workers = match &configuration.workers.lcores {
             Some(lcores) => lcores.iter().copied().map(u32::from).collect(),
             None => processors::choose(&allowed, cards),

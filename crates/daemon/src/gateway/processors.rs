@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use model::MAX_WORKERS;
+
 use crate::failure::Failure;
 
 /// The processors that this process may use, ascending.
@@ -25,7 +27,7 @@ fn parse(list: &str) -> Vec<u32> {
 /// machine want the others.
 pub(crate) fn choose(allowed: &[u32], cards: bool) -> Vec<u32> {
     match allowed {
-        [_, others @ ..] if cards && !others.is_empty() => others.to_vec(),
+        [_, others @ ..] if cards && !others.is_empty() => others.iter().copied().take(MAX_WORKERS).collect(),
         [.., last] => vec![*last],
         [] => vec![0],
     }
@@ -33,6 +35,10 @@ pub(crate) fn choose(allowed: &[u32], cards: bool) -> Vec<u32> {
 
 /// Sees to it that each processor asked for may be used, and is asked for once.
 pub(crate) fn check(asked: &[u32], allowed: &[u32]) -> Result<(), Failure> {
+    if asked.len() > MAX_WORKERS {
+        let what = format_args!("workers.lcores asks for {} workers", asked.len());
+        return Err(Failure::device(what).remedy(format_args!("name {MAX_WORKERS} processors at most")));
+    }
     for (position, cpu) in asked.iter().enumerate() {
         let what = if !allowed.contains(cpu) {
             format!("workers.lcores asks for processor {cpu}, which this process may not use")

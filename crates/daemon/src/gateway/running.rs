@@ -13,6 +13,7 @@ use model::AdminState;
 use sd_notify::NotifyState;
 
 use super::{
+    advice::{self, Advice},
     control_thread::ControlThread,
     crew::Crew,
     ports::OpenPort,
@@ -22,9 +23,6 @@ use crate::kernel::Taken;
 
 /// How often to look whether flows have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
-/// How long to wait for a signal where no watchdog waits for us.
-const PATIENCE: Duration = Duration::from_secs(3600);
-
 /// What the workers run on. Dropped in this order.
 pub(crate) struct Devices {
     pub(crate) ports: Vec<OpenPort>,
@@ -41,7 +39,9 @@ impl Devices {
         match self.pool.in_use() {
             0 => tracing::debug!("all packet memory was given back"),
             out if self.give_back => tracing::error!("{out} segments of packet memory were not given back"),
-            out => tracing::debug!("{out} segments of packet memory stay with a driver that never gives them back"),
+            out => tracing::debug!(
+                "{out} segments of packet memory stay with a driver that never gives them back"
+            ),
         }
     }
 }
@@ -61,12 +61,14 @@ impl Gateway {
         let processors = self.crew.processors();
         tracing::info!("ready: {} worker(s), on processor(s) {processors:?}", processors.len());
         notify(NotifyState::Ready);
-        let watchdog = sd_notify::watchdog_enabled();
-        let patience = watchdog.map_or(PATIENCE, |limit| limit / 2);
+        let patience = sd_notify::watchdog_enabled().map_or(advice::LOOK, |limit| advice::LOOK.min(limit / 2));
+        let mut advice = Advice::default();
         loop {
             match signals.wait(patience) {
-                None if watchdog.is_some() => notify(NotifyState::Watchdog),
-                None => {}
+                None => {
+                    notify(NotifyState::Watchdog);
+                    advice.look(&self.fleet);
+                }
                 Some(Wish::Reload) => self.control.order(Order::Reload),
                 Some(Wish::Drain) => {
                     notify(NotifyState::Stopping);
@@ -121,7 +123,9 @@ impl Gateway {
 fn draining(configuration: &Configuration) -> Configuration {
     let mut configuration = configuration.clone();
     let backends = configuration.gateway.pools.iter_mut().flat_map(|pool| &mut pool.backends);
-    backends.filter(|backend| backend.state == AdminState::Enabled).for_each(|backend| backend.state = AdminState::Drain);
+    backends
+        .filter(|backend| backend.state == AdminState::Enabled)
+        .for_each(|backend| backend.state = AdminState::Drain);
     configuration
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn pool(
 /// Enough segments for all queues and workers to be full at once. One less than a power of two wastes least.
 fn needed(devices: &[(PortDevice, u16)], twins: usize, workers: usize) -> u32 {
     let taps = twins as u32 * super::device::Kind::Tap.segments_per_queue();
-    let queue_of_each: u32 = devices.iter().map(|(device, _)| device.kind.segments_per_queue()).sum::<u32>() + taps;
+    let queue_of_each: u32 =
+        devices.iter().map(|(device, _)| device.kind.segments_per_queue()).sum::<u32>() + taps;
     let each_worker = queue_of_each + CACHE + CACHE / 2 + IN_HAND;
     (each_worker * workers as u32).max(FEWEST).next_power_of_two() - 1
 }
@@ -78,7 +79,11 @@ mod tests {
     #[test]
     fn a_segment_holds_the_longest_frame() {
         assert!(pool(&devices("0000:3b:02.0", 9000), 0, 1, None).data_room >= 9018 + 128);
-        assert!(pool(&devices("net_af_packet0,iface=x,framesz=65280,blocksz=1044480", 1500), 0, 1, None).data_room >= 65_407);
+        assert!(
+            pool(&devices("net_af_packet0,iface=x,framesz=65280,blocksz=1044480", 1500), 0, 1, None)
+                .data_room
+                >= 65_407
+        );
     }
 
     #[test]

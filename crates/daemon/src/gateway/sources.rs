@@ -10,7 +10,9 @@ pub(crate) fn source(gateway: &Gateway, target: IpAddr) -> Option<IpAddr> {
     let on_link = ports().find_map(|port| on_network(port, target));
     let routed = || {
         let routes = ports().flat_map(|port| port.routes.iter().map(move |route| (port, route)));
-        let best = routes.filter(|(_, route)| route.to.contains(&target)).max_by_key(|(_, route)| route.to.prefix_len());
+        let best = routes
+            .filter(|(_, route)| route.to.contains(&target))
+            .max_by_key(|(_, route)| route.to.prefix_len());
         best.and_then(|(port, route)| route.via.iter().find_map(|router| on_network(port, *router)))
     };
     let by_gateway = || {

@@ -37,10 +37,15 @@ impl Gateway {
     ///
     /// # Errors
     /// When a device, an interface, the control socket or EAL fails; what was done until then is undone.
-    pub(crate) fn start(configuration: Configuration, file: &Path, arguments: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        configuration: Configuration,
+        file: &Path,
+        arguments: &[String],
+    ) -> Result<Self, Failure> {
         let plan = Plan::of(&configuration, arguments)?;
         let socket = bind(&configuration.control.socket)?;
-        let mut control = ControlThread::start(configuration.control.lcore.map(usize::from)).map_err(|error| no_thread(&error))?;
+        let mut control = ControlThread::start(configuration.control.lcore.map(usize::from))
+            .map_err(|error| no_thread(&error))?;
         let (devices, shares) = open_devices(&configuration, &plan)?;
         let fleet = fleet(&devices.eal);
         let facts = facts(&configuration, &plan, &devices.ports)?;
@@ -100,7 +105,10 @@ fn open_devices(configuration: &Configuration, plan: &Plan) -> Result<(Devices, 
 
 fn fleet(eal: &Eal) -> Fleet {
     let member = |lcore: &Lcore| Member { lcore: lcore.cpu(), meters: Arc::new(WorkerMeters::new()) };
-    Fleet { members: eal.workers().iter().map(member).collect(), cycles_per_second: TscClock::new(eal).hertz() }
+    Fleet {
+        members: eal.workers().iter().map(member).collect(),
+        cycles_per_second: TscClock::new(eal).hertz(),
+    }
 }
 
 fn facts(configuration: &Configuration, plan: &Plan, ports: &[OpenPort]) -> Result<Facts, Failure> {

@@ -37,7 +37,8 @@ pub(crate) fn add(link: &Link, network: IpNet) -> io::Result<()> {
     message.header.index = link.index;
     message.header.prefix_len = network.prefix_len();
     message.header.family = family(network.addr());
-    message.attributes = vec![AddressAttribute::Local(network.addr()), AddressAttribute::Address(network.addr())];
+    message.attributes =
+        vec![AddressAttribute::Local(network.addr()), AddressAttribute::Address(network.addr())];
     match network {
         IpNet::V4(v4) => message.attributes.push(AddressAttribute::Broadcast(v4.broadcast())),
         IpNet::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,

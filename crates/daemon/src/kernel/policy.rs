@@ -57,7 +57,10 @@ impl Policy {
         let table = FIRST_TABLE | twin.index;
         let mut netlink = Netlink::route()?;
         for plan in routes {
-            netlink.order(RouteNetlinkMessage::NewRoute(route(twin, table, plan)), NLM_F_CREATE | NLM_F_REPLACE)?;
+            netlink.order(
+                RouteNetlinkMessage::NewRoute(route(twin, table, plan)),
+                NLM_F_CREATE | NLM_F_REPLACE,
+            )?;
         }
         forget_stale_rules(&mut netlink, addresses)?;
         let mut policy = Self { rules: Vec::new() };
@@ -129,7 +132,9 @@ fn route(twin: &Link, table: u32, plan: &RoutePlan) -> RouteMessage {
         }
         Hop::Routers(routers) => match routers.as_slice() {
             [one] => message.attributes.extend([RouteAttribute::Gateway((*one).into()), to_link]),
-            many => message.attributes.push(RouteAttribute::MultiPath(many.iter().map(|hop| next_hop(twin, *hop)).collect())),
+            many => message
+                .attributes
+                .push(RouteAttribute::MultiPath(many.iter().map(|hop| next_hop(twin, *hop)).collect())),
         },
     }
     message

@@ -21,8 +21,12 @@ use super::{
 };
 
 /// What keeps the kernel from answering what arrives on an interface.
-const SILENCE: [(&str, &str, &str); 4] =
-    [("ipv4", "rp_filter", "1"), ("ipv4", "arp_ignore", "8"), ("ipv4", "forwarding", "0"), ("ipv6", "disable_ipv6", "1")];
+const SILENCE: [(&str, &str, &str); 4] = [
+    ("ipv4", "rp_filter", "1"),
+    ("ipv4", "arp_ignore", "8"),
+    ("ipv4", "forwarding", "0"),
+    ("ipv6", "disable_ipv6", "1"),
+];
 
 /// An interface that the gateway took; dropping it gives it back as it was.
 #[derive(Debug)]
@@ -41,7 +45,8 @@ impl Taken {
     /// until then is changed back.
     pub(crate) fn take(link: Link) -> io::Result<Self> {
         let claim = claim(&link.name)?;
-        let settings = SILENCE.iter().map(|(family, name, value)| Setting::change(family, &link.name, name, value));
+        let settings =
+            SILENCE.iter().map(|(family, name, value)| Setting::change(family, &link.name, name, value));
         let settings: Vec<Option<Setting>> = settings.collect::<io::Result<_>>()?;
         let settings = settings.into_iter().flatten().collect();
         let mut taken = Self { link, joining: Vec::new(), _settings: settings, _claim: claim };
@@ -66,7 +71,9 @@ impl Taken {
 
     /// Undoes what the device's driver changed on its own: MTU, Ethernet address, promiscuous mode.
     fn restore(&self) -> io::Result<()> {
-        let Some(now) = Link::find(&self.link.name)?.filter(|now| now.index == self.link.index) else { return Ok(()) };
+        let Some(now) = Link::find(&self.link.name)?.filter(|now| now.index == self.link.index) else {
+            return Ok(());
+        };
         offload::resume_joining(&self.link.name, &self.joining).or_else(unsupported_is_fine)?;
         if now.mtu != self.link.mtu {
             self.link.change(Change::Mtu(self.link.mtu))?;

@@ -1,0 +1,63 @@
+//! What an operator should be told once, when a counter shows it: workers do not log.
+
+use std::time::Duration;
+
+use control::Fleet;
+use datapath::DropReason;
+
+/// How often to look.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
+
+/// What shows in the counters, and what to do about it.
+const ADVICE: [(&[DropReason], &str); 1] = [(
+    &[DropReason::FrameCut, DropReason::FrameOverMtu],
+    "frames larger than the MTU are dropped: their sender leaves it to its network card to cut them up, and between \
+     virtual interfaces there is none; where they come from: ethtool -K INTERFACE tso off gso off gro off",
+)];
+
+/// What was told already.
+#[derive(Debug, Default)]
+pub(crate) struct Advice {
+    told: [bool; ADVICE.len()],
+}
+
+impl Advice {
+    /// Looks at the counters; what is new in them is logged.
+    pub(crate) fn look(&mut self, fleet: &Fleet) {
+        for ((reasons, text), told) in ADVICE.iter().zip(&mut self.told) {
+            let packets: u64 = reasons.iter().map(|reason| dropped(fleet, *reason)).sum();
+            if packets > 0 && !*told {
+                tracing::warn!("{packets} packet(s) dropped: {text}");
+                *told = true;
+            }
+        }
+    }
+}
+
+fn dropped(fleet: &Fleet, reason: DropReason) -> u64 {
+    let counters = fleet.members.iter().filter_map(|member| member.meters.drops.get(reason.index()));
+    counters.map(meter::Counter::read).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use control::Member;
+    use datapath::WorkerMeters;
+
+    use super::*;
+
+    #[test]
+    fn advice_is_given_once_and_only_when_it_is_due() {
+        let member = Member { lcore: 0, meters: Arc::new(WorkerMeters::new()) };
+        let fleet = Fleet { members: vec![member], cycles_per_second: 1 };
+        let mut advice = Advice::default();
+        advice.look(&fleet);
+        assert_eq!(advice.told, [false]);
+        fleet.members[0].meters.drop_packets(DropReason::FrameOverMtu, 3);
+        advice.look(&fleet);
+        assert_eq!(advice.told, [true]);
+        assert_eq!(dropped(&fleet, DropReason::FrameOverMtu), 3);
+    }
+}

@@ -1,0 +1,167 @@
+//! A gateway of one worker that is handed its packets one by one.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use config::Configuration;
+use control::{Facts, Health, Names, PortFacts, Registry, compile};
+use datapath::{Arrival, HashKey, Outputs, Snapshot, Verdict, WorkerMeters, WorkerState, forward};
+use flow::{Flow, FlowKey};
+use model::{Generation, MacAddress, Millis, PortId, VirtualServerId, WorkerId};
+use nic::{Burst, Frame};
+
+use super::{
+    frame::{PlainFrame, PlainSource},
+    summary::summary,
+};
+use crate::{failure::Failure, gateway::PortDevice};
+
+/// What `seed: auto` is here.
+const SEED: [u8; 16] = [0; 16];
+/// What `mac: auto` is here, but for the last byte, which is the port's position.
+const MAC: [u8; 5] = [0x02, 0x70, 0x63, 0x61, 0x70];
+
+/// A gateway of one worker that is handed its packets one by one.
+pub(crate) struct Rehearsal {
+    configuration: Configuration,
+    snapshot: Snapshot,
+    names: Names,
+    state: WorkerState<PlainFrame>,
+    outputs: Outputs<PlainFrame>,
+    meters: Arc<WorkerMeters>,
+}
+
+/// What became of a packet.
+pub(crate) struct Outcome {
+    /// What the datapath says.
+    pub(crate) verdict: Verdict,
+    /// Its flow.
+    pub(crate) flow: Option<Flow>,
+    /// The virtual server that it is from or for.
+    pub(crate) virtual_server: Option<String>,
+    /// Pool and address of the backend that it is from or for.
+    pub(crate) backend: Option<(String, SocketAddr)>,
+    /// The frames that left because of it, and their ports.
+    pub(crate) sent: Vec<(PortId, Vec<u8>)>,
+}
+
+impl Rehearsal {
+    /// A gateway with a checked configuration, which has room for `flows`.
+    ///
+    /// # Errors
+    /// When a port's device is none.
+    pub(crate) fn try_new(configuration: Configuration, flows: usize) -> Result<Self, Failure> {
+        let seed = configuration.control.seed.unwrap_or(SEED);
+        let mut registry = Registry::default();
+        let facts = Facts { generation: Generation(1), workers: 1, seed, ports: port_facts(&configuration)? };
+        let gateway = &configuration.gateway;
+        let snapshot = compile(gateway, &mut registry, &Health::optimistic(), &facts);
+        let names = Names::of(gateway, &registry);
+        let meters = Arc::new(WorkerMeters::new());
+        let key = HashKey::from_seed(seed, 0);
+        let mut state = WorkerState::new(WorkerId(0), flows, key, Arc::clone(&meters));
+        state.adopt(&snapshot);
+        Ok(Self { configuration, snapshot, names, state, outputs: Outputs::new(1), meters })
+    }
+
+    /// What it was configured with.
+    pub(crate) const fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// What its worker reads.
+    pub(crate) const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What its worker counted.
+    pub(crate) fn meters(&self) -> &WorkerMeters {
+        &self.meters
+    }
+
+    /// The port with a name; without one the first.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn port(&self, name: Option<&str>) -> Result<PortId, Failure> {
+        let Some(name) = name else { return Ok(PortId(0)) };
+        let ports = &self.configuration.gateway.ports;
+        let found = self.snapshot.port_ids().zip(ports).find(|(_, port)| port.name == name);
+        found.map(|(id, _)| id).ok_or_else(|| {
+            let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+            Failure::usage(format_args!("the configuration has no port `{name}`"))
+                .remedy(format_args!("--port takes one of: {}", names.join(", ")))
+        })
+    }
+
+    /// The name of a port.
+    pub(crate) fn port_name(&self, id: PortId) -> &str {
+        self.configuration.gateway.ports.get(id.index()).map_or("", |port| &port.name)
+    }
+
+    /// Lets a frame arrive at a port, in a burst of its own.
+    pub(crate) fn arrive(&mut self, port: PortId, bytes: Vec<u8>, now: Millis) -> Outcome {
+        let key = summary(&bytes).key;
+        if let Some(meters) = self.meters.port(port) {
+            meters.rx_frames.add(1);
+            meters.rx_bytes.add(bytes.len() as u64);
+        }
+        let mut burst = Burst::from_iter([PlainFrame(bytes)]);
+        let arrival = Arrival { port, is_handed_over: false };
+        let (state, outputs) = (&mut self.state, &mut self.outputs);
+        forward(state, &self.snapshot, arrival, now, &mut burst, outputs, &mut PlainSource);
+        // A packet that comes in has a verdict when it is forwarded.
+        let verdict = self.state.verdicts().next().unwrap_or(Verdict::Absorbed);
+        let sent = self.take_sent();
+        let flow = key.and_then(|key| self.state.flow(&key)).map(|(flow, _)| *flow);
+        let backend = flow.and_then(|flow| self.names.backend(flow.backend));
+        Outcome {
+            verdict,
+            flow,
+            virtual_server: self.virtual_server(flow.as_ref(), key.as_ref()),
+            backend: backend.map(|(pool, address)| (pool.to_owned(), address)),
+            sent,
+        }
+    }
+
+    fn virtual_server(&self, flow: Option<&Flow>, key: Option<&FlowKey>) -> Option<String> {
+        let of_key = || Some(self.snapshot.service(key?)?.0);
+        let id: VirtualServerId = flow.map(|flow| flow.virtual_server).or_else(of_key)?;
+        self.names.virtual_server(id).map(str::to_owned)
+    }
+
+    /// What leaves, counted as by a worker whose queues have room for all.
+    fn take_sent(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        let mut sent = Vec::new();
+        for id in self.snapshot.port_ids() {
+            let Some(meters) = self.meters.port(id) else { continue };
+            for frame in self.outputs.port(id).into_iter().flat_map(|lane| lane.bursts()).flat_map(take_all) {
+                meters.tx_frames.add(1);
+                meters.tx_bytes.add(frame.length() as u64);
+                sent.push((id, frame.0));
+            }
+            let to_host = self.outputs.host(id).into_iter().flat_map(|lane| lane.bursts()).flat_map(take_all);
+            meters.to_host_frames.add(to_host.count() as u64);
+        }
+        PlainFrame::free(&mut self.outputs.dropped);
+        sent
+    }
+}
+
+fn take_all(burst: &mut Burst<PlainFrame>) -> Burst<PlainFrame> {
+    std::mem::take(burst)
+}
+
+/// What would be known of the ports if they were open.
+fn port_facts(configuration: &Configuration) -> Result<Vec<PortFacts>, Failure> {
+    let ports = configuration.gateway.ports.iter().zip(0..);
+    ports
+        .map(|(port, position)| {
+            let [a, b, c, d, e] = MAC;
+            Ok(PortFacts {
+                mac: port.mac.unwrap_or(MacAddress([a, b, c, d, e, position])),
+                mtu: port.mtu,
+                device: PortDevice::of(port, 1)?.traits(),
+            })
+        })
+        .collect()
+}
