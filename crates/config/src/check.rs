@@ -1,1 +1,104 @@
-pub(crate) fn all(_: &crate::raw::File, _: &mut crate::mistake::Findings) {}
+//! What no schema can say: names that are there twice, references to nothing, addresses that conflict or that no port
+//! reaches, settings that contradict each other.
+//!
+//! Nothing follows from a value that is mistaken: a check that needs it is left out, so that each mistake is told once.
+
+mod networks;
+mod pools;
+mod ports;
+mod process;
+mod site;
+mod virtual_servers;
+
+use std::{collections::HashMap, hash::Hash, net::IpAddr};
+
+use crate::{
+    mistake::{Findings, Place, quoted},
+    raw::{File, Given, List},
+    text::Name,
+};
+use site::Site;
+
+/// Reports all that contradicts itself or the rest of the file.
+pub(crate) fn all(file: &File, findings: &mut Findings) {
+    process::check(file, findings);
+    ports::check(file, findings);
+    let site = Site::of(file);
+    pools::check(file, &site, findings);
+    profiles(file, findings);
+    virtual_servers::check(file, &site, findings);
+}
+
+fn profiles(file: &File, findings: &mut Findings) {
+    unique_names("profile", file.profiles.items().map(|(_, profile)| &profile.name), findings);
+    for (_, profile) in file.profiles.items() {
+        if let Some((place, timeout)) = profile.idle_timeout.at()
+            && timeout.0.is_zero()
+        {
+            let message = "`idle_timeout: 0s` would forget every flow at once";
+            findings.add_at(place, message, "write a longer time, or remove it for the default");
+        }
+    }
+}
+
+/// Where each key was seen first.
+struct Firsts<K>(HashMap<K, Place>);
+
+impl<K: Eq + Hash> Firsts<K> {
+    fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// Where `key` was seen before, if it was.
+    fn before(&mut self, key: K, place: Place) -> Option<Place> {
+        match self.0.get(&key) {
+            Some(&first) => Some(first),
+            None => self.0.insert(key, place),
+        }
+    }
+}
+
+fn unique_names<'a>(noun: &str, names: impl Iterator<Item = &'a Given<Name>>, findings: &mut Findings) {
+    let mut firsts = Firsts::new();
+    for (place, name) in names.filter_map(Given::at) {
+        if let Some(first) = firsts.before(name.0.as_str(), place) {
+            let message = format!("two {noun}s have the name {}", quoted(&name.0));
+            let remedy = format!("choose another name; the first is on line {}", findings.line(first));
+            findings.add_at(place, message, remedy);
+        }
+    }
+}
+
+fn at_most<T>(list: &List<T>, most: usize, noun: &str, findings: &mut Findings) {
+    if let Some((place, items)) = list.at()
+        && items.len() > most
+    {
+        let message = format!("{} {noun} are more than the {most} that a gateway can have", items.len());
+        findings.add_at(place, message, format!("remove {}", items.len() - most));
+    }
+}
+
+/// Why no machine can have this address.
+fn nobodys(address: IpAddr) -> Option<&'static str> {
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    let reasons = [
+        (address.is_unspecified(), "the unspecified address"),
+        (address.is_loopback(), "a loopback address"),
+        (address.is_multicast(), "a multicast address"),
+        (broadcast, "the broadcast address"),
+    ];
+    reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+}
+
+/// Reports an address that no machine can have. Whether it can be one's.
+fn is_somebodys(address: IpAddr, place: Place, findings: &mut Findings) -> bool {
+    let Some(reason) = nobodys(address) else {
+        return true;
+    };
+    findings.add_at(place, format!("`{address}` is {reason}"), "write the address of one machine");
+    false
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}

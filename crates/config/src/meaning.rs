@@ -165,9 +165,9 @@ fn virtual_server(
         },
         snat: match chosen(&raw.snat) {
             None => model::Snat::Auto,
-            Some(list) => {
-                model::Snat::Addresses(list.iter().filter_map(Given::value).map(|address| address.0).collect())
-            }
+            Some(list) => model::Snat::Addresses(
+                list.iter().filter_map(Given::value).map(|address| address.0).collect(),
+            ),
         },
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,

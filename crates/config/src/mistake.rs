@@ -43,7 +43,9 @@ impl Mistakes {
     pub(crate) fn unreadable(file: &str, error: &io::Error) -> Self {
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => "check the path".to_owned(),
-            io::ErrorKind::PermissionDenied => format!("give this user permission to read it: chmod o+r {file}"),
+            io::ErrorKind::PermissionDenied => {
+                format!("give this user permission to read it: chmod o+r {file}")
+            }
             io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
             _ => "check the path and the disk".to_owned(),
         };

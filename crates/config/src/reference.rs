@@ -1,2 +1,4 @@
 /// x
-pub fn reference() -> String { String::new() }
+pub fn reference() -> String {
+    String::new()
+}

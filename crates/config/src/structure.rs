@@ -78,7 +78,9 @@ impl<'a> Walk<'a> {
         let value = match (&node.content, kind(schema)) {
             (Content::Refused, _) => None,
             (_, Kind::AutoOr(inner)) => return self.auto_or(node, inner, label),
-            (Content::Map(entries), Kind::Object(keys)) => Some(self.object(node, entries, schema, keys, label)),
+            (Content::Map(entries), Kind::Object(keys)) => {
+                Some(self.object(node, entries, schema, keys, label))
+            }
             (Content::List(items), Kind::List) => self.list(node, items, schema, label),
             (Content::Scalar { text, .. }, Kind::Words(words)) => self.word(node, text, &words, label),
             (Content::Scalar { text, plain }, Kind::Text) => self.text(node, text, *plain, form, label),
@@ -103,7 +105,11 @@ impl<'a> Walk<'a> {
     fn nothing(&mut self, node: &Node, schema: &'a Value, label: Label<'_>) -> Value {
         let span = if let Label::Key(_, key) = label { key } else { node.span };
         let expected = self.expected(schema);
-        self.findings.add(span, format!("{} has no value", label.show()), format!("write {expected}, or remove it"));
+        self.findings.add(
+            span,
+            format!("{} has no value", label.show()),
+            format!("write {expected}, or remove it"),
+        );
         MISTAKEN
     }
 
@@ -122,7 +128,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn object(&mut self, node: &Node, entries: &[Entry], schema: &'a Value, keys: &'a Map<String, Value>, label: Label<'_>) -> Value {
+    fn object(
+        &mut self,
+        node: &Node,
+        entries: &[Entry],
+        schema: &'a Value,
+        keys: &'a Map<String, Value>,
+        label: Label<'_>,
+    ) -> Value {
         let mut seen: HashMap<&str, u32> = HashMap::new();
         let mut written = Map::new();
         for Entry { key, key_span, value } in entries {
@@ -133,7 +146,11 @@ impl<'a> Walk<'a> {
             };
             if let Some(first) = seen.insert(key, key_span.line) {
                 let message = format!("{} is given twice", quoted(key));
-                self.findings.add(*key_span, message, format!("remove one of them; the first is on line {first}"));
+                self.findings.add(
+                    *key_span,
+                    message,
+                    format!("remove one of them; the first is on line {first}"),
+                );
                 continue;
             }
             written.insert(key.clone(), self.node(value, expected, Label::Key(key, *key_span)));
@@ -197,7 +214,14 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn text(&mut self, node: &Node, text: &str, plain: bool, form: Option<Form>, label: Label<'_>) -> Option<Value> {
+    fn text(
+        &mut self,
+        node: &Node,
+        text: &str,
+        plain: bool,
+        form: Option<Form>,
+        label: Label<'_>,
+    ) -> Option<Value> {
         if let Some(Err(refusal)) = form.map(|form| (form.check)(text)) {
             self.findings.add(node.span, format!("{}: {}", label.show(), refusal.message), refusal.remedy);
             return None;
@@ -244,9 +268,7 @@ impl<'a> Walk<'a> {
             (Content::List(_), _) => {
                 (format!("{subject} cannot be a list"), format!("write {}", self.expected(schema)))
             }
-            _ => {
-                (format!("{subject} cannot have keys"), format!("write {}", self.expected(schema)))
-            }
+            _ => (format!("{subject} cannot have keys"), format!("write {}", self.expected(schema))),
         };
         self.findings.add(start(node), message, remedy);
         None
@@ -352,7 +374,9 @@ pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a String>) -
     let word = word.to_lowercase().replace('-', "_");
     known
         .map(|known| (strsim::damerau_levenshtein(&word, known), known))
-        .filter(|(distance, known)| *distance <= known.len() / 3 || known.starts_with(&word) && word.len() > 2)
+        .filter(|(distance, known)| {
+            *distance <= known.len() / 3 || known.starts_with(&word) && word.len() > 2
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }

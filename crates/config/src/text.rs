@@ -99,8 +99,8 @@ fn name(text: &str) -> Result<String, Refusal> {
     if first && rest && text.len() <= 64 {
         return Ok(text.to_owned());
     }
-    let remedy =
-        "write 1 to 64 letters, digits, `.`, `_` or `-`, of which the first is a letter or a digit".to_owned();
+    let remedy = "write 1 to 64 letters, digits, `.`, `_` or `-`, of which the first is a letter or a digit"
+        .to_owned();
     Err(Refusal::new(format!("{} cannot be a name", quoted(text)), remedy))
 }
 
@@ -112,7 +112,8 @@ fn device(text: &str) -> Result<String, Refusal> {
     });
     if !is_vdev && !is_pci(head) {
         let message = format!("{} is neither a PCI address nor a DPDK vdev", quoted(head));
-        let remedy = "write a PCI address such as `0000:3b:02.0`; for a kernel interface `net_af_packet0,iface=NAME`";
+        let remedy =
+            "write a PCI address such as `0000:3b:02.0`; for a kernel interface `net_af_packet0,iface=NAME`";
         return Err(Refusal::new(message, remedy));
     }
     for argument in arguments.into_iter().flat_map(|arguments| arguments.split(',')) {
@@ -163,7 +164,9 @@ fn is_pci(text: &str) -> bool {
 
 fn duration(text: &str) -> Result<time::Duration, Refusal> {
     const LONGEST: u64 = 366 * 24 * 3_600_000;
-    let refuse = |message: String| Refusal::new(message, "write a number and `ms`, `s`, `m` or `h`, such as `250ms` or `5s`");
+    let refuse = |message: String| {
+        Refusal::new(message, "write a number and `ms`, `s`, `m` or `h`, such as `250ms` or `5s`")
+    };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let millis = match unit {
@@ -178,9 +181,9 @@ fn duration(text: &str) -> Result<time::Duration, Refusal> {
         return Err(refuse(format!("{} is not a duration", quoted(text))));
     }
     let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).filter(|&all| all <= LONGEST);
-    total
-        .map(time::Duration::from_millis)
-        .ok_or_else(|| Refusal::new(format!("{} is longer than a year", quoted(text)), "write a shorter duration"))
+    total.map(time::Duration::from_millis).ok_or_else(|| {
+        Refusal::new(format!("{} is longer than a year", quoted(text)), "write a shorter duration")
+    })
 }
 
 fn address(text: &str) -> Result<IpAddr, Refusal> {
@@ -192,7 +195,9 @@ fn address(text: &str) -> Result<IpAddr, Refusal> {
     let remedy = match (bare, text.parse::<SocketAddr>()) {
         (Some(bare), _) => format!("write it without the length: `{bare}`"),
         (None, Ok(with_port)) => format!("write it without the port: `{}`", with_port.ip()),
-        (None, Err(_)) => "write an address such as `192.0.2.1` or `2001:db8::1`; names are not looked up".to_owned(),
+        (None, Err(_)) => {
+            "write an address such as `192.0.2.1` or `2001:db8::1`; names are not looked up".to_owned()
+        }
     };
     Err(Refusal::new(message, remedy))
 }
@@ -236,7 +241,9 @@ fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
     let message = format!("{} is not an address with a port", quoted(text));
     let remedy = match text.parse::<IpAddr>() {
         Ok(address) => format!("add the port, such as `{}`", SocketAddr::new(address, 9000)),
-        Err(_) => "write it like `10.1.0.11:9000` or `[2001:db8::11]:9000`; names are not looked up".to_owned(),
+        Err(_) => {
+            "write it like `10.1.0.11:9000` or `[2001:db8::11]:9000`; names are not looked up".to_owned()
+        }
     };
     Err(Refusal::new(message, remedy))
 }
@@ -284,7 +291,9 @@ mod tests {
 
     #[test]
     fn a_duration_that_is_none_is_refused() {
-        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "1_000ms", "99999999999999999999s", "9000h", "５s"] {
+        for text in
+            ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "1_000ms", "99999999999999999999s", "9000h", "５s"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -306,7 +315,17 @@ mod tests {
 
     #[test]
     fn a_device_that_is_none_is_refused() {
-        for text in ["", "eth0", "3b:02.8", "3b:2.0", "net_", "net_tap0,", "net_tap0,iface", "net_af_xdp0", "net_af_packet0,iface="] {
+        for text in [
+            "",
+            "eth0",
+            "3b:02.8",
+            "3b:2.0",
+            "net_",
+            "net_tap0,",
+            "net_tap0,iface",
+            "net_af_xdp0",
+            "net_af_packet0,iface=",
+        ] {
             assert!(device(text).is_err(), "{text}");
         }
     }
@@ -326,7 +345,10 @@ mod tests {
 
     #[test]
     fn a_seed_is_read_in_the_order_of_its_digits() {
-        assert_eq!(seed("000102030405060708090a0b0c0d0e0f").unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(
+            seed("000102030405060708090a0b0c0d0e0f").unwrap(),
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
+        );
         assert!(seed("+0102030405060708090a0b0c0d0e0f0").is_err());
     }
 }

@@ -53,7 +53,10 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) enum Content {
     /// `plain`: without quotes, so it may be a number, a boolean or nothing.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<Entry>),
     /// Was refused and reported.
@@ -131,8 +134,7 @@ impl Builder {
                 self.value(Node { span, content: Content::Refused }, findings);
             }
             Event::Scalar(text, style, _, None) => {
-                let content =
-                    Content::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
+                let content = Content::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
                 self.value(Node { span, content }, findings);
             }
             Event::Alias(_) => {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::replay::Notation;
+
 /// The socket of a gateway whose configuration names none.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/tidegate/tidegate.sock";
 
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     Check(Check),
     /// Prints the JSON Schema of the configuration
     Schema,
+    /// Sends a capture's packets through the same datapath, without devices, root or network
+    Replay(Replay),
+    /// Tells what becomes of a packet and why: virtual server, backend and rewrite, or the reason of its drop
+    Explain(Explain),
     /// Virtual servers of the running gateway
     #[command(subcommand)]
     VirtualServer(Noun),
@@ -80,6 +86,53 @@ pub(crate) enum CheckFormat {
     /// For people: the lines with their mistakes
     Table,
     /// An array with a member for each mistake
+    Json,
+}
+
+/// What `replay` is told.
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// The configuration; `seed: auto` counts as zeros, `mac: auto` as 02:70:63:61:70:00 for the first port
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The capture to read, in pcap format
+    #[arg(long = "in", value_name = "PCAP")]
+    pub(crate) input: PathBuf,
+    /// The capture to write: all frames that leave by any port, each with the time of the packet that caused it
+    #[arg(long, value_name = "PCAP")]
+    pub(crate) out: PathBuf,
+    /// The port that the packets arrive at; without it the first
+    #[arg(long, value_name = "NAME")]
+    pub(crate) port: Option<String>,
+    /// How to print what became of the packets
+    #[arg(short, long, value_enum, default_value_t = ReplayFormat::Table)]
+    pub(crate) output: ReplayFormat,
+}
+
+/// What `explain` is told.
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The packet, as in 'tcp 10.0.0.7:40001 > 198.51.100.10:443 syn', 'udp [2001:db8::7]:5000 > [2001:db8::10]:53',
+    /// 'icmp 10.0.0.7 > 198.51.100.10'
+    #[arg(long, value_name = "PACKET")]
+    pub(crate) packet: Notation,
+    /// The port that the packet arrives at; without it the first
+    #[arg(long, value_name = "NAME")]
+    pub(crate) port: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = ReplayFormat::Table)]
+    pub(crate) output: ReplayFormat,
+}
+
+/// How `replay` and `explain` print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayFormat {
+    /// For people; of a capture the totals only
+    Table,
+    /// An object with all that there is to tell; of a capture with a verdict for each packet
     Json,
 }
 

@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 pub(crate) mod check;
+pub(crate) mod explain;
 pub(crate) mod list;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod version;

@@ -6,11 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-/// The exit codes, besides 0 and those of clap (2: usage).
+/// The exit codes besides 0. Most usage errors are clap's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The thing asked about is not so, or could not be told.
     NotSo = 1,
+    /// What was typed cannot be meant.
+    Usage = 2,
     /// The configuration is invalid, or cannot be read.
     Configuration = 3,
     /// The daemon cannot be reached.
@@ -31,6 +33,21 @@ impl Failure {
     /// The result could not be printed.
     pub(crate) fn unprintable(error: impl fmt::Display) -> Self {
         Self::new(Exit::NotSo, format_args!("the result could not be printed: {error}"))
+    }
+
+    /// The thing asked about is not so, or could not be told.
+    pub(crate) fn not_so(what: impl fmt::Display) -> Self {
+        Self::new(Exit::NotSo, what)
+    }
+
+    /// The thing asked about is not so, as was told already.
+    pub(crate) const fn told() -> Self {
+        Self { exit: Exit::NotSo, what: String::new(), remedy: None }
+    }
+
+    /// What was typed cannot be meant.
+    pub(crate) fn usage(what: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, what)
     }
 
     /// The configuration has mistakes; `rendered` tells them with their remedies, or is empty when that was done.

@@ -24,4 +24,4 @@ mod sizes;
 mod sources;
 mod start;
 
-pub(crate) use self::{running::Gateway, signals::Signals};
+pub(crate) use self::{device::PortDevice, running::Gateway, signals::Signals};

@@ -2,7 +2,7 @@
 //!
 //! [`main`] is one `match` over all that the program can do; each subcommand is a file of [`command`]. `run` is the only
 //! one that touches a device: [`gateway`] plans, starts and stops it, [`kernel`] changes the kernel's interfaces, and
-//! takes back what it changed.
+//! takes back what it changed. [`replay`] stands in for it where there is no device.
 //!
 //! What it leaves to others: what a packet undergoes (`datapath`), what the configuration means (`config`), health and
 //! the API (`control`), DPDK (`dpdk`).
@@ -15,6 +15,7 @@ mod failure;
 mod gateway;
 mod kernel;
 mod log;
+mod replay;
 mod table;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Check(arguments) => command::check::check(&arguments),
         Command::Schema => command::schema::schema(),
+        Command::Replay(arguments) => command::replay::replay(&arguments),
+        Command::Explain(arguments) => command::explain::explain(&arguments),
         Command::VirtualServer(noun) => command::list::virtual_servers(&noun.list()),
         Command::Pool(noun) => command::list::pools(&noun.list()),
         Command::Backend(noun) => command::list::backends(&noun.list()),

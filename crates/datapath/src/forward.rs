@@ -56,21 +56,22 @@ pub fn forward<F, S>(
 
 /// Second pass: hashes all keys, then looks all of them up, so that the cache misses of a burst overlap.
 fn find_all<F: Frame>(state: &mut WorkerState<F>) {
-    let count = state.packets.keys.len();
     let packets = &mut state.packets;
-    let (Some(hashes), Some(found)) = (packets.hashes.get_mut(..count), packets.found.get_mut(..count))
+    let count = packets.count;
+    let (Some(keys), Some(hashes), Some(found)) =
+        (packets.keys.get(..count), packets.hashes.get_mut(..count), packets.found.get_mut(..count))
     else {
         return;
     };
-    state.flows.hash_all(&packets.keys, hashes);
-    state.flows.find_all(&packets.keys, hashes, found);
+    state.flows.hash_all(keys, hashes);
+    state.flows.find_all(keys, hashes, found);
 }
 
 impl<F: Frame> WorkerState<F> {
     /// What became of each packet of the last burst, in the order of arrival. A packet that waits, or that waited until
     /// the end of the burst, is [`Verdict::Held`].
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
-        self.packets.steps.iter().map(|step| match *step {
+        self.packets.steps.iter().take(self.packets.count).map(|step| match *step {
             Step::Done(verdict) => verdict,
             _ => Verdict::Held,
         })

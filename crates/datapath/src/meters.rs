@@ -7,6 +7,7 @@
 //!
 //! and for one worker with `handed_in` on the left and `handed_out` on the right.
 
+use flow::Side;
 use meter::{Counter, Gauge, Histogram};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
@@ -88,6 +89,19 @@ pub struct TrafficMeters {
     pub packets_out: Counter,
     /// Bytes to clients, IP headers included.
     pub bytes_out: Counter,
+}
+
+impl TrafficMeters {
+    /// Counts a packet with an IP length of so many bytes.
+    #[inline]
+    pub(crate) fn count(&self, from: Side, bytes: u16) {
+        let (packets, all_bytes) = match from {
+            Side::Client => (&self.packets_in, &self.bytes_in),
+            Side::Backend => (&self.packets_out, &self.bytes_out),
+        };
+        packets.add(1);
+        all_bytes.add(u64::from(bytes));
+    }
 }
 
 impl WorkerMeters {

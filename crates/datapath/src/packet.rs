@@ -1,6 +1,5 @@
 //! What the passes know of each packet of a burst, side by side with the frames.
 
-use arrayvec::ArrayVec;
 use flow::{FlowIndex, FlowKey, Found};
 use model::PortId;
 use nic::MAX_BURST;
@@ -37,6 +36,12 @@ pub(crate) struct Packet {
     pub(crate) flags: u8,
 }
 
+impl Packet {
+    /// Nothing is known.
+    pub(crate) const NONE: Self =
+        Self { kind: Kind::Other, v6: false, network: 0, transport: 0, length: 0, ttl: 0, flags: 0 };
+}
+
 /// How far a packet has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -54,29 +59,25 @@ pub(crate) enum Step {
     Done(Verdict),
 }
 
-/// The packets of a burst: one array per thing known, at the position of the frame.
+/// The packets of a burst: one array per thing known, at the position of the frame. What is behind `count` is stale.
 pub(crate) struct Packets {
-    pub(crate) packets: ArrayVec<Packet, MAX_BURST>,
-    pub(crate) steps: ArrayVec<Step, MAX_BURST>,
-    pub(crate) keys: ArrayVec<FlowKey, MAX_BURST>,
+    pub(crate) count: usize,
+    pub(crate) packets: [Packet; MAX_BURST],
+    pub(crate) steps: [Step; MAX_BURST],
+    pub(crate) keys: [FlowKey; MAX_BURST],
     pub(crate) hashes: [u64; MAX_BURST],
     pub(crate) found: [Option<Found>; MAX_BURST],
 }
 
 impl Packets {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            packets: ArrayVec::new_const(),
-            steps: ArrayVec::new_const(),
-            keys: ArrayVec::new_const(),
+            count: 0,
+            packets: [Packet::NONE; MAX_BURST],
+            steps: [Step::Parsed; MAX_BURST],
+            keys: [FlowKey::default(); MAX_BURST],
             hashes: [0; MAX_BURST],
             found: [None; MAX_BURST],
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.packets.clear();
-        self.steps.clear();
-        self.keys.clear();
     }
 }

@@ -25,33 +25,28 @@ const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
 /// Parses all frames of a burst.
 pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, burst: &mut Burst<F>, packets: &mut Packets) {
-    packets.clear();
     for frame in burst.iter() {
         if let Some(line) = frame.head().first_chunk::<64>() {
             cpu::prefetch(line);
         }
     }
-    for frame in burst.iter_mut() {
-        let mut key = FlowKey::default();
-        let step = match parse(port, frame, &mut key) {
-            Ok(packet) => {
-                packets.packets.push(packet);
-                Step::Parsed
-            }
-            Err(reason) => {
-                packets.packets.push(NOTHING);
-                Step::Done(Verdict::Drop(reason))
-            }
+    packets.count = burst.len();
+    let known = packets.packets.iter_mut().zip(&mut packets.keys).zip(&mut packets.steps);
+    for (frame, ((packet, key), step)) in burst.iter_mut().zip(known) {
+        *step = match parse(port, frame, packet, key) {
+            Ok(()) => Step::Parsed,
+            Err(reason) => Step::Done(Verdict::Drop(reason)),
         };
-        packets.steps.push(step);
-        packets.keys.push(key);
     }
 }
 
-const NOTHING: Packet =
-    Packet { kind: Kind::Other, v6: false, network: 0, transport: 0, length: 0, ttl: 0, flags: 0 };
-
-fn parse<F: Frame>(port: &snapshot::Port, frame: &mut F, key: &mut FlowKey) -> Result<Packet, DropReason> {
+#[inline]
+fn parse<F: Frame>(
+    port: &snapshot::Port,
+    frame: &mut F,
+    packet: &mut Packet,
+    key: &mut FlowKey,
+) -> Result<(), DropReason> {
     let length = frame.length();
     if frame.head().len() < HEADERS.min(length) && !frame.pull(HEADERS.min(length)) {
         return Err(DropReason::HeadersScattered);
@@ -59,25 +54,25 @@ fn parse<F: Frame>(port: &snapshot::Port, frame: &mut F, key: &mut FlowKey) -> R
     let link = link(frame.head(), port)?;
     let bytes = frame.head().get(link.network..).unwrap_or_default();
     let available = length.saturating_sub(link.network);
-    let network = link.network as u8;
-    let packet = match link.ether_type {
-        ether_type::IPV4 => parse_v4(bytes, available, network, port.device, key)?,
-        ether_type::IPV6 => parse_v6(bytes, available, network, port.device, key)?,
-        ether_type::ARP => Packet { kind: Kind::Arp, network, ..NOTHING },
+    *packet = match link.ether_type {
+        ether_type::IPV4 => parse_v4(bytes, available, link.network, port.device, key)?,
+        ether_type::IPV6 => parse_v6(bytes, available, link.network, port.device, key)?,
+        ether_type::ARP => {
+            *packet = Packet { kind: Kind::Arp, network: link.network as u8, ..Packet::NONE };
+            *key = FlowKey::default(); // no flow has it
+            return Ok(());
+        }
         below if below < SMALLEST_ETHER_TYPE => return Err(DropReason::EtherTypeIsLength),
         _ => return Err(DropReason::EtherTypeUnknown),
     };
-    if packet.kind == Kind::Arp {
-        return Ok(packet);
-    }
     if link.is_group && !is_group(key.destination) {
         return Err(DropReason::GroupFrameUnicastPacket);
     }
     if packet.kind == Kind::Balanced && frame.checksum() == ReceivedChecksum::Bad {
         return Err(DropReason::TransportChecksum);
     }
-    trim(frame, link.network + usize::from(packet.length));
-    Ok(packet)
+    trim(frame, length, link.network + usize::from(packet.length));
+    Ok(())
 }
 
 /// What the link layer says of a frame.
@@ -87,6 +82,7 @@ struct Link {
     is_group: bool,
 }
 
+#[inline]
 fn link(head: &[u8], port: &snapshot::Port) -> Result<Link, DropReason> {
     let ethernet: &Ethernet = ethernet::check(head)?;
     let is_group = ethernet.destination[0] & 1 == 1;
@@ -112,58 +108,76 @@ fn link(head: &[u8], port: &snapshot::Port) -> Result<Link, DropReason> {
     Ok(Link { network: ethernet::HEADER + vlan::TAG, ether_type: inner, is_group })
 }
 
+#[inline]
 fn parse_v4(
     bytes: &[u8],
     available: usize,
-    network: u8,
+    network: usize,
     device: DeviceTraits,
     key: &mut FlowKey,
 ) -> Result<Packet, DropReason> {
     let layout = ipv4::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
-    key.source = Address::from_v4(header.source);
-    key.destination = Address::from_v4(header.destination);
-    let packet = Packet {
-        network,
-        transport: u16::from(network) + layout.length as u16,
-        length: layout.total as u16,
-        ttl: header.ttl,
-        ..NOTHING
-    };
     if layout.is_fragment {
         return Err(DropReason::Fragment);
     }
     let payload = bytes.get(layout.length..).unwrap_or_default();
-    parse_transport(packet, header.protocol, payload, layout.total - layout.length, key)
+    let transport = parse_transport(header.protocol, payload, layout.total - layout.length, false)?;
+    *key = FlowKey {
+        source: Address::from_v4(header.source),
+        destination: Address::from_v4(header.destination),
+        source_port: transport.source_port,
+        destination_port: transport.destination_port,
+        protocol: header.protocol,
+        domain: 0,
+    };
+    Ok(Packet {
+        kind: transport.kind,
+        v6: false,
+        network: network as u8,
+        transport: (network + layout.length) as u16,
+        length: layout.total as u16,
+        ttl: header.ttl,
+        flags: transport.flags,
+    })
 }
 
+#[inline]
 fn parse_v6(
     bytes: &[u8],
     available: usize,
-    network: u8,
+    network: usize,
     device: DeviceTraits,
     key: &mut FlowKey,
 ) -> Result<Packet, DropReason> {
     let layout = ipv6::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
-    key.source = Address::from_v6(header.source);
-    key.destination = Address::from_v6(header.destination);
-    let packet = Packet {
-        v6: true,
-        network,
-        transport: u16::from(network) + layout.transport as u16,
-        length: layout.total as u16,
-        ttl: header.hop_limit,
-        ..NOTHING
-    };
     if layout.is_fragment {
         return Err(DropReason::Fragment);
     }
     let payload = bytes.get(layout.transport..).unwrap_or_default();
-    parse_transport(packet, layout.protocol, payload, layout.total - layout.transport, key)
+    let transport = parse_transport(layout.protocol, payload, layout.total - layout.transport, true)?;
+    *key = FlowKey {
+        source: Address::from_v6(header.source),
+        destination: Address::from_v6(header.destination),
+        source_port: transport.source_port,
+        destination_port: transport.destination_port,
+        protocol: layout.protocol,
+        domain: 0,
+    };
+    Ok(Packet {
+        kind: transport.kind,
+        v6: true,
+        network: network as u8,
+        transport: (network + layout.transport) as u16,
+        length: layout.total as u16,
+        ttl: header.hop_limit,
+        flags: transport.flags,
+    })
 }
 
 /// A packet longer than its frame was cut by the device's ring, where a device does that.
+#[cold]
 fn cut_or(device: DeviceTraits, refusal: wire::Refusal) -> DropReason {
     use wire::Refusal::{Ipv4TotalLengthBeyondFrame, Ipv6PayloadLengthBeyondFrame};
     match refusal {
@@ -174,36 +188,37 @@ fn cut_or(device: DeviceTraits, refusal: wire::Refusal) -> DropReason {
     }
 }
 
-fn parse_transport(
-    packet: Packet,
-    number: u8,
-    bytes: &[u8],
-    available: usize,
-    key: &mut FlowKey,
-) -> Result<Packet, DropReason> {
-    key.protocol = number;
+/// What the L4 header says.
+struct Transport {
+    kind: Kind,
+    source_port: u16,
+    destination_port: u16,
+    flags: u8,
+}
+
+#[inline]
+fn parse_transport(number: u8, bytes: &[u8], available: usize, v6: bool) -> Result<Transport, DropReason> {
+    let portless = |kind| Transport { kind, source_port: 0, destination_port: 0, flags: 0 };
     match number {
         protocol::TCP => {
             let header = tcp::check(bytes, available)?;
-            (key.source_port, key.destination_port) =
-                (header.source_port.get(), header.destination_port.get());
-            Ok(Packet { kind: Kind::Balanced, flags: header.flags, ..packet })
+            let (source_port, destination_port) = (header.source_port.get(), header.destination_port.get());
+            Ok(Transport { kind: Kind::Balanced, source_port, destination_port, flags: header.flags })
         }
         protocol::UDP => {
-            let header = udp::check(bytes, available, packet.v6)?;
-            (key.source_port, key.destination_port) =
-                (header.source_port.get(), header.destination_port.get());
-            Ok(Packet { kind: Kind::Balanced, ..packet })
+            let header = udp::check(bytes, available, v6)?;
+            let (source_port, destination_port) = (header.source_port.get(), header.destination_port.get());
+            Ok(Transport { kind: Kind::Balanced, source_port, destination_port, flags: 0 })
         }
-        protocol::ICMP if !packet.v6 => {
+        protocol::ICMP if !v6 => {
             wire::icmpv4::check(bytes, available)?;
-            Ok(Packet { kind: Kind::Icmp, ..packet })
+            Ok(portless(Kind::Icmp))
         }
-        protocol::ICMPV6 if packet.v6 => {
+        protocol::ICMPV6 if v6 => {
             icmpv6::check(bytes, available)?;
-            Ok(Packet { kind: Kind::Icmp, ..packet })
+            Ok(portless(Kind::Icmp))
         }
-        _ => Ok(Packet { kind: Kind::Other, ..packet }),
+        _ => Ok(portless(Kind::Other)),
     }
 }
 
@@ -217,8 +232,9 @@ pub(crate) fn is_group(address: Address) -> bool {
 }
 
 /// Cuts the padding that short frames have behind the packet.
-fn trim<F: Frame>(frame: &mut F, length: usize) {
-    if frame.length() > length {
+#[inline]
+fn trim<F: Frame>(frame: &mut F, now: usize, length: usize) {
+    if now > length {
         // Cutting the tail cannot fail.
         let _ = frame.resize(length);
     }

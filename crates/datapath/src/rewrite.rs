@@ -4,9 +4,16 @@
 //! opened. A checksum that arrived wrong leaves wrong by as much.
 
 use flow::{Flow, FlowKey, Repair};
-use model::{Millis, Mode};
+use model::{Address, Millis, Mode};
 use nic::{Burst, Frame};
-use wire::{U16, checksum::Delta, ipv4::Ipv4, ipv6::Ipv6, protocol, tcp::Tcp, udp::Udp};
+use wire::{
+    U16,
+    checksum::Delta,
+    ipv4::{self, Ipv4, Ipv4Tcp},
+    ipv6::Ipv6,
+    tcp::Tcp,
+    udp::Udp,
+};
 
 use crate::{
     DropReason, Snapshot, Verdict, WorkerState,
@@ -51,7 +58,7 @@ fn to_backend<F: Frame>(
 ) -> Result<Step, DropReason> {
     if flow.mode != Mode::Dsr {
         check_ttl(packet)?;
-        translate(frame.head_mut(), packet, &flow.reply.reversed(), flow.to_backend);
+        translate(frame.head_mut(), packet, &Ends::opposite(&flow.reply, flow.to_backend));
     }
     let known = NeighbourIndex(flow.neighbour);
     if let Some(port) = neighbours.usable_port(known) {
@@ -73,7 +80,7 @@ fn to_client<F: Frame>(
     now: Millis,
 ) -> Result<Step, DropReason> {
     check_ttl(packet)?;
-    translate(frame.head_mut(), packet, &flow.client.reversed(), flow.to_client);
+    translate(frame.head_mut(), packet, &Ends::opposite(&flow.client, flow.to_client));
     match snapshot.port(flow.client_port) {
         Some(port) if port.last_hop => {
             if resolve::is_over_mtu(frame, port) {
@@ -95,32 +102,68 @@ fn check_ttl(packet: &Packet) -> Result<(), DropReason> {
     if packet.ttl > 1 { Ok(()) } else { Err(DropReason::TtlExpired) }
 }
 
+/// New ends of a packet and what they do to its checksums.
+struct Ends<'a> {
+    source: (&'a Address, u16),
+    destination: (&'a Address, u16),
+    repair: Repair,
+}
+
+impl<'a> Ends<'a> {
+    /// The ends of a packet in the opposite direction of `key`.
+    fn opposite(key: &'a FlowKey, repair: Repair) -> Self {
+        let source = (&key.destination, key.destination_port);
+        Self { source, destination: (&key.source, key.source_port), repair }
+    }
+}
+
 /// Writes addresses, ports and TTL, and repairs the checksums over them.
 #[inline]
-fn translate(head: &mut [u8], packet: &Packet, new: &FlowKey, repair: Repair) {
-    let network = usize::from(packet.network);
+fn translate(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) {
     if packet.v6 {
-        if let Some(header) = wire::header_mut::<Ipv6>(head, network) {
-            header.source = new.source.octets();
-            header.destination = new.destination.octets();
-            header.hop_limit = header.hop_limit.saturating_sub(1);
+        translate_v6(head, packet, ends);
+    } else if packet.flags != 0 && usize::from(packet.transport - u16::from(packet.network)) == ipv4::HEADER {
+        // Nearly all packets: both headers at once.
+        if let Some(headers) = wire::header_mut::<Ipv4Tcp>(head, usize::from(packet.network)) {
+            translate_v4(&mut headers.network, ends);
+            translate_tcp(&mut headers.transport, ends);
         }
-    } else if let Some(header) = wire::header_mut::<Ipv4>(head, network) {
-        header.source = new.source.v4();
-        header.destination = new.destination.v4();
-        header.ttl = header.ttl.saturating_sub(1);
-        header.checksum = U16::new(Delta(repair.network).apply(header.checksum.get()));
+        return;
+    } else if let Some(header) = wire::header_mut::<Ipv4>(head, usize::from(packet.network)) {
+        translate_v4(header, ends);
     }
     let transport = usize::from(packet.transport);
-    if new.protocol == protocol::TCP {
+    if packet.flags != 0 {
         if let Some(header) = wire::header_mut::<Tcp>(head, transport) {
-            header.source_port = U16::new(new.source_port);
-            header.destination_port = U16::new(new.destination_port);
-            header.checksum = U16::new(Delta(repair.transport).apply(header.checksum.get()));
+            translate_tcp(header, ends);
         }
     } else if let Some(header) = wire::header_mut::<Udp>(head, transport) {
-        header.source_port = U16::new(new.source_port);
-        header.destination_port = U16::new(new.destination_port);
-        header.checksum = U16::new(Delta(repair.transport).apply_udp(header.checksum.get()));
+        header.source_port = U16::new(ends.source.1);
+        header.destination_port = U16::new(ends.destination.1);
+        header.checksum = U16::new(Delta(ends.repair.transport).apply_udp(header.checksum.get()));
     }
+}
+
+#[inline]
+fn translate_v4(header: &mut Ipv4, ends: &Ends<'_>) {
+    header.source = ends.source.0.v4();
+    header.destination = ends.destination.0.v4();
+    header.ttl = header.ttl.wrapping_sub(1); // above 1: checked
+    header.checksum = U16::new(Delta(ends.repair.network).apply(header.checksum.get()));
+}
+
+#[inline]
+fn translate_v6(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) {
+    if let Some(header) = wire::header_mut::<Ipv6>(head, usize::from(packet.network)) {
+        header.source = ends.source.0.octets();
+        header.destination = ends.destination.0.octets();
+        header.hop_limit = header.hop_limit.wrapping_sub(1); // above 1: checked
+    }
+}
+
+#[inline]
+fn translate_tcp(header: &mut Tcp, ends: &Ends<'_>) {
+    header.source_port = U16::new(ends.source.1);
+    header.destination_port = U16::new(ends.destination.1);
+    header.checksum = U16::new(Delta(ends.repair.transport).apply(header.checksum.get()));
 }

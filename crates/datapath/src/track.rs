@@ -28,8 +28,9 @@ const BACKEND_FIN: u8 = 2;
 /// Moves on the flows of a burst.
 pub(crate) fn track_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
     let WorkerState { packets, flows, meters, .. } = state;
+    let count = packets.count;
     let known = packets.steps.iter_mut().zip(&packets.packets).zip(&packets.found);
-    for ((step, packet), found) in known {
+    for ((step, packet), found) in known.take(count) {
         if let (Some(found), Step::Parsed) = (found, *step) {
             *step = track(flows, meters, snapshot, *found, packet, now);
         }
@@ -121,19 +122,10 @@ fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
 /// Counts a packet for its virtual server and its backend.
 #[inline]
 pub(crate) fn count(meters: &WorkerMeters, flow: &Flow, side: Side, length: u16) {
-    let bytes = u64::from(length);
-    for meters in
-        [meters.backend(flow.backend), meters.virtual_server(flow.virtual_server)].into_iter().flatten()
-    {
-        match side {
-            Side::Client => {
-                meters.packets_in.add(1);
-                meters.bytes_in.add(bytes);
-            }
-            Side::Backend => {
-                meters.packets_out.add(1);
-                meters.bytes_out.add(bytes);
-            }
-        }
+    if let Some(backend) = meters.backend(flow.backend) {
+        backend.count(side, length);
+    }
+    if let Some(virtual_server) = meters.virtual_server(flow.virtual_server) {
+        virtual_server.count(side, length);
     }
 }

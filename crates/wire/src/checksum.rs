@@ -116,7 +116,9 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold(!checksum as u64 + self.0 as u64)
+        // The sum of two words carries once at most.
+        let sum = !checksum as u32 + self.0 as u32;
+        !(sum as u16 + (sum >> 16) as u16)
     }
 
     /// The checksum of a UDP datagram after the change: 0, no checksum, stays 0, and nothing else becomes it (RFC 768).

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{Refusal, U16, checksum::Sum};
+use crate::{Refusal, U16, checksum::Sum, tcp::Tcp};
 
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
@@ -38,6 +38,16 @@ pub struct Ipv4 {
     pub source: [u8; 4],
     /// Whom it is for.
     pub destination: [u8; 4],
+}
+
+/// A header without options and the TCP header behind it.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv4Tcp {
+    /// The IPv4 header.
+    pub network: Ipv4,
+    /// The TCP header.
+    pub transport: Tcp,
 }
 
 /// Where things lie in a packet.

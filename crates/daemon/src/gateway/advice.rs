@@ -27,7 +27,7 @@ impl Advice {
         for ((reasons, text), told) in ADVICE.iter().zip(&mut self.told) {
             let packets: u64 = reasons.iter().map(|reason| dropped(fleet, *reason)).sum();
             if packets > 0 && !*told {
-                tracing::warn!("{packets} packet(s) dropped: {text}");
+                tracing::warn!("{packets} packet(s) so far: {text}");
                 *told = true;
             }
         }

@@ -10,7 +10,7 @@ use model::Protocol;
 use wire::tcp::flags;
 
 /// How packets are described, for messages.
-pub(crate) const GRAMMAR: &str = "\
+const GRAMMAR: &str = "\
 tcp ADDRESS:PORT > ADDRESS:PORT [syn|ack|fin|rst|psh|urg ...]   (without flags: syn)
 udp ADDRESS:PORT > ADDRESS:PORT
 icmp ADDRESS > ADDRESS                                          (an echo request)
@@ -45,7 +45,7 @@ pub(crate) struct NotationError(String);
 
 impl fmt::Display for NotationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}; packets are described thus:\n{GRAMMAR}", self.0)
     }
 }
 
