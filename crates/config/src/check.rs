@@ -13,9 +13,10 @@ mod virtual_servers;
 use std::{collections::HashMap, hash::Hash, net::IpAddr};
 
 use crate::{
-    mistake::{Findings, Place, quoted},
+    mistake::{Findings, Place},
     raw::{File, Given, List},
     text::Name,
+    words::quoted,
 };
 use site::Site;
 

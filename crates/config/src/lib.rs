@@ -23,15 +23,18 @@ mod meaning;
 mod mistake;
 mod raw;
 mod reference;
+mod schema;
 mod structure;
 mod text;
 mod tree;
+mod words;
 
 use std::{fs::File, io::Read, path::Path};
 
 pub use configuration::{Configuration, Control, Eal, Hugepages, Idle, Shutdown, Workers};
 pub use mistake::{Mistake, Mistakes};
 pub use reference::reference;
+pub use schema::schema;
 
 use mistake::Findings;
 
@@ -69,10 +72,4 @@ fn understand(text: &str, findings: &mut Findings) -> Option<Configuration> {
     let file = structure::check(&tree, &schema(), findings)?;
     check::all(&file, findings);
     Some(meaning::of(&file))
-}
-
-/// The JSON Schema of the file, as `tidegate schema` prints it.
-#[must_use]
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(raw::File).to_value()
 }

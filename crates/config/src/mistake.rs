@@ -175,6 +175,11 @@ impl Findings {
         self.add(self.span(place), message, remedy);
     }
 
+    /// A remedy that takes work to find, while there is room for it.
+    pub(crate) fn remedy(&self, find: impl FnOnce() -> String) -> String {
+        if self.mistakes.len() < MAX_KEPT { find() } else { String::new() }
+    }
+
     /// Remembers a span under a place.
     pub(crate) fn place(&mut self, span: Span) -> Place {
         // The tree has fewer nodes than a u32 can count.
@@ -196,21 +201,4 @@ impl Findings {
         self.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         Mistakes { file: name.to_owned(), mistakes: self.mistakes, more: self.more, text: text.to_owned() }
     }
-}
-
-/// `text` in backquotes, short and without control characters, for a message.
-pub(crate) fn quoted(text: &str) -> String {
-    const LONG: usize = 60;
-    let mut shown = String::new();
-    for c in text.chars().take(LONG) {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    if text.chars().nth(LONG).is_some() {
-        shown.push('…');
-    }
-    format!("`{shown}`")
 }

@@ -146,7 +146,7 @@ impl<T: JsonSchema> JsonSchema for Given<T> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Auto<T> {
-    Word(#[expect(dead_code, reason = "there is one such word")] AutoWord),
+    Word(AutoWord),
     Value(T),
 }
 
@@ -186,6 +186,7 @@ impl<T: JsonSchema> JsonSchema for Auto<T> {
 pub(crate) struct File {
     /// The version of this format.
     #[schemars(extend("const" = 1, "examples" = [1]))]
+    #[expect(dead_code, reason = "there is one value so far, and the schema checks it")]
     pub(crate) version: Given<u32>,
     /// How DPDK's environment is set up.
     #[serde(default)]
@@ -460,6 +461,7 @@ pub(crate) struct Pool {
     /// How a backend is chosen for a new flow.
     #[serde(default)]
     #[schemars(extend("default" = "maglev"))]
+    #[expect(dead_code, reason = "there is one value so far, and the schema checks it")]
     pub(crate) method: Given<Method>,
     /// Its backends, at least one.
     #[schemars(length(min = 1), extend("examples" = ["[{ address: \"10.1.0.11:9000\" }]"]))]
@@ -514,6 +516,7 @@ pub(crate) struct Monitor {
     /// What is checked.
     #[serde(rename = "type")]
     #[schemars(extend("examples" = ["tcp"]))]
+    #[expect(dead_code, reason = "there is one value so far, and the schema checks it")]
     pub(crate) kind: Given<MonitorKind>,
     /// From the start of one check to the start of the next.
     #[serde(default)]
@@ -564,6 +567,7 @@ pub(crate) struct VirtualServer {
     /// What is done with its traffic.
     #[serde(default, rename = "type")]
     #[schemars(extend("default" = "fastl4"))]
+    #[expect(dead_code, reason = "there is one value so far, and the schema checks it")]
     pub(crate) kind: Given<Kind>,
     /// How packets reach a backend.
     #[schemars(extend("examples" = ["nat"]))]

@@ -8,15 +8,17 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     later,
-    mistake::{Findings, quoted},
+    mistake::Findings,
     raw::{File, Given},
-    text::{self, Form},
+    schema::{Kind, Schema, example, kind, required},
+    text::Form,
     tree::{Content, Entry, Node, Span},
+    words::{nearest, or_list, quoted},
 };
 
 /// The file that the tree writes down, without what is mistaken. `None` when nothing is left.
 pub(crate) fn check(tree: &Node, schema: &Value, findings: &mut Findings) -> Option<File> {
-    let written = Walk { schema, findings }.node(tree, schema, Label::File);
+    let written = Walk { schema: Schema(schema), findings }.node(tree, schema, Label::File);
     match serde_json::from_value::<Given<File>>(written) {
         Ok(Given::At(_, file)) => Some(file),
         Ok(_) => None,
@@ -61,15 +63,14 @@ impl Label<'_> {
 const MISTAKEN: Value = Value::Bool(false);
 
 struct Walk<'a> {
-    /// The whole schema, with its definitions.
-    schema: &'a Value,
+    schema: Schema<'a>,
     findings: &'a mut Findings,
 }
 
 impl<'a> Walk<'a> {
     /// `[place, value]`, or [`MISTAKEN`].
     fn node(&mut self, node: &Node, schema: &'a Value, label: Label<'_>) -> Value {
-        let (schema, form) = self.resolve(schema);
+        let (schema, form) = self.schema.resolve(schema);
         if let Content::Scalar { text, plain: true } = &node.content
             && matches!(text.as_str(), "" | "~" | "null")
         {
@@ -95,16 +96,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Follows a reference; gives the form that the definition's name stands for.
-    fn resolve(&self, schema: &'a Value) -> (&'a Value, Option<Form>) {
-        let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
-        let definition = name.and_then(|name| self.schema.get("$defs")?.get(name));
-        (definition.unwrap_or(schema), name.and_then(text::form))
-    }
-
     fn nothing(&mut self, node: &Node, schema: &'a Value, label: Label<'_>) -> Value {
         let span = if let Label::Key(_, key) = label { key } else { node.span };
-        let expected = self.expected(schema);
+        let expected = self.schema.expected(schema);
         self.findings.add(
             span,
             format!("{} has no value", label.show()),
@@ -118,7 +112,7 @@ impl<'a> Walk<'a> {
             Content::Scalar { text, .. } if text == "auto" => {
                 json!([self.findings.place(node.span).0, "auto"])
             }
-            Content::Scalar { text, .. } if matches!(kind(self.resolve(inner).0), Kind::List) => {
+            Content::Scalar { text, .. } if matches!(kind(self.schema.resolve(inner).0), Kind::List) => {
                 let message = format!("{} cannot be {}", label.show(), quoted(text));
                 let remedy = format!("write `auto` or a list such as `[{}]`", in_yaml(text));
                 self.findings.add(node.span, message, remedy);
@@ -169,10 +163,10 @@ impl<'a> Walk<'a> {
             self.findings.add(span, message, "remove it");
             return;
         }
-        let remedy = match nearest(key, keys.keys()) {
+        let remedy = self.findings.remedy(|| match nearest(key, keys.keys()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("remove it, or write one of {}", or_list(keys.keys())),
-        };
+        });
         self.findings.add(span, format!("unknown key {}", quoted(key)), remedy);
     }
 
@@ -262,83 +256,17 @@ impl<'a> Walk<'a> {
             }
             (Content::Scalar { text, plain }, _) => {
                 let quotes = if *plain { "" } else { " without quotes" };
-                let remedy = format!("write {}{quotes}", self.expected(schema));
+                let remedy = format!("write {}{quotes}", self.schema.expected(schema));
                 (format!("{subject} cannot be {}", quoted(text)), remedy)
             }
             (Content::List(_), _) => {
-                (format!("{subject} cannot be a list"), format!("write {}", self.expected(schema)))
+                (format!("{subject} cannot be a list"), format!("write {}", self.schema.expected(schema)))
             }
-            _ => (format!("{subject} cannot have keys"), format!("write {}", self.expected(schema))),
+            _ => (format!("{subject} cannot have keys"), format!("write {}", self.schema.expected(schema))),
         };
         self.findings.add(start(node), message, remedy);
         None
     }
-
-    /// What should stand here, in words.
-    fn expected(&self, schema: &'a Value) -> String {
-        let (schema, form) = self.resolve(schema);
-        match (form, kind(schema)) {
-            (Some(form), _) => form.expected.to_owned(),
-            (None, Kind::AutoOr(inner)) => format!("`auto` or {}", self.expected(inner)),
-            (None, Kind::Words(words)) => or_list(&words),
-            (None, Kind::Number) => number_words(schema),
-            (None, Kind::Boolean) => "`true` or `false`".to_owned(),
-            (None, Kind::List) => "a list such as `[first, second]`".to_owned(),
-            (None, Kind::Object(keys)) => format!("one or more of the keys {}", or_list(keys.keys())),
-            (None, Kind::Text) => "text".to_owned(),
-        }
-    }
-}
-
-/// What a schema asks for.
-pub(crate) enum Kind<'a> {
-    AutoOr(&'a Value),
-    Words(Vec<&'a str>),
-    Number,
-    Boolean,
-    Text,
-    List,
-    Object(&'a Map<String, Value>),
-}
-
-/// What a schema, whose reference was followed, asks for.
-pub(crate) fn kind(schema: &Value) -> Kind<'_> {
-    if let Some([_, inner]) = schema.get("anyOf").and_then(Value::as_array).map(Vec::as_slice) {
-        return Kind::AutoOr(inner);
-    }
-    if let Some(words) = schema.get("oneOf").and_then(Value::as_array) {
-        return Kind::Words(words.iter().filter_map(|word| word.get("const")?.as_str()).collect());
-    }
-    if let Some(keys) = schema.get("properties").and_then(Value::as_object) {
-        return Kind::Object(keys);
-    }
-    match schema.get("type").and_then(Value::as_str) {
-        Some("array") => Kind::List,
-        Some("integer") => Kind::Number,
-        Some("boolean") => Kind::Boolean,
-        _ => Kind::Text,
-    }
-}
-
-/// The keys that must be there.
-pub(crate) fn required(schema: &Value) -> impl Iterator<Item = &str> {
-    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// The range of a number, in words.
-pub(crate) fn number_words(schema: &Value) -> String {
-    let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
-    match (schema.get("const"), limit("minimum"), limit("maximum")) {
-        (Some(only), ..) => format!("`{only}`"),
-        (None, Some(min), Some(max)) => format!("a whole number from {min} to {max}"),
-        _ => "a whole number".to_owned(),
-    }
-}
-
-/// The example of a key's value, as it is written in a file.
-fn example(schema: &Value) -> Option<String> {
-    let first = schema.get("examples")?.as_array()?.first()?;
-    Some(first.as_str().map_or_else(|| first.to_string(), str::to_owned))
 }
 
 /// Where to point for a node: of a map its first key.
@@ -354,29 +282,4 @@ fn in_yaml(text: &str) -> String {
     let shown = quoted(text);
     let shown = shown.trim_matches('`');
     if shown.contains(':') { format!("\"{shown}\"") } else { shown.to_owned() }
-}
-
-/// "`a`, `b` or `c`"
-pub(crate) fn or_list<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
-    let words: Vec<String> = words.into_iter().map(|word| format!("`{}`", word.as_ref())).collect();
-    match words.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => words.concat(),
-    }
-}
-
-/// The known word that was probably meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a String> {
-    const LONGEST: usize = 64;
-    if word.len() > LONGEST {
-        return None;
-    }
-    let word = word.to_lowercase().replace('-', "_");
-    known
-        .map(|known| (strsim::damerau_levenshtein(&word, known), known))
-        .filter(|(distance, known)| {
-            *distance <= known.len() / 3 || known.starts_with(&word) && word.len() > 2
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
 }

@@ -11,7 +11,7 @@ use model::MacAddress;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use crate::mistake::quoted;
+use crate::words::quoted;
 
 /// Why text is not what it should be, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]

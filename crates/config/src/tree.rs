@@ -129,8 +129,7 @@ impl Builder {
         match event {
             Event::DocumentStart(..) => self.document(span, findings)?,
             Event::Scalar(_, _, _, Some(_)) => {
-                let remedy = "remove the `!` and the word after it";
-                findings.add(span, "YAML tags are not accepted", remedy);
+                report_tag(span, findings);
                 self.value(Node { span, content: Content::Refused }, findings);
             }
             Event::Scalar(text, style, _, None) => {
@@ -142,8 +141,12 @@ impl Builder {
                 findings.add(span, "YAML aliases (`*name`) are not accepted", remedy);
                 self.value(Node { span, content: Content::Refused }, findings);
             }
-            Event::SequenceStart(..) => self.begin(span, Content::List(Vec::new()), findings)?,
-            Event::MappingStart(..) => self.begin(span, Content::Map(Vec::new()), findings)?,
+            Event::SequenceStart(_, _, tag) => {
+                self.begin(span, Content::List(Vec::new()), tag.is_some(), findings)?;
+            }
+            Event::MappingStart(_, _, tag) => {
+                self.begin(span, Content::Map(Vec::new()), tag.is_some(), findings)?;
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(done) = self.open.pop() {
                     self.value(done.node, findings);
@@ -163,7 +166,10 @@ impl Builder {
         Some(())
     }
 
-    fn begin(&mut self, span: Span, content: Content, findings: &mut Findings) -> Option<()> {
+    fn begin(&mut self, span: Span, content: Content, tagged: bool, findings: &mut Findings) -> Option<()> {
+        if tagged {
+            report_tag(span, findings);
+        }
         if self.open.len() == MAX_DEPTH {
             report_depth(span, findings);
             return None;
@@ -201,6 +207,10 @@ fn key_text(node: Node, findings: &mut Findings) -> Option<String> {
             None
         }
     }
+}
+
+fn report_tag(span: Span, findings: &mut Findings) {
+    findings.add(span, "YAML tags are not accepted", "remove the `!` and the word after it");
 }
 
 fn report_depth(span: Span, findings: &mut Findings) {

@@ -64,7 +64,9 @@ pub(crate) fn plane(gateway: Gateway) -> (Arc<Plane>, Vec<Reader<Snapshot>>) {
 pub(crate) fn read_on(mut readers: Vec<Reader<Snapshot>>) {
     tokio::spawn(async move {
         loop {
-            readers.iter_mut().for_each(|reader| drop(reader.current().generation));
+            for reader in &mut readers {
+                reader.current();
+            }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });

@@ -28,6 +28,7 @@ pub(crate) struct Admission<'a> {
 }
 
 /// Admits what no flow was found for.
+#[inline(never)]
 pub(crate) fn admit_all<F: Frame>(
     state: &mut WorkerState<F>,
     admission: &Admission<'_>,
@@ -161,8 +162,8 @@ fn open<F: Frame>(
     let backend_id =
         snapshot.pool(server.pool).and_then(|pool| pool.choose(hash)).ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
-    let (egress, neighbour) =
-        resolve::backend_hop(&mut state.neighbours, snapshot, backend, hash, admission.now)?;
+    let neighbour = resolve::backend_hop(&mut state.neighbours, snapshot, backend, hash, admission.now)?;
+    let egress = state.neighbours.port(neighbour).ok_or(DropReason::NoRoute)?;
     let reply = reply_key(state, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
     let flow = Flow {
@@ -185,9 +186,7 @@ fn open<F: Frame>(
     };
     let index = match state.flows.insert(flow) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => {
-            return Ok(untracked(state, &flow, packet, (egress, neighbour)));
-        }
+        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(untracked(state, &flow, packet)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
@@ -197,15 +196,10 @@ fn open<F: Frame>(
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.
-fn untracked<F: Frame>(
-    state: &WorkerState<F>,
-    flow: &Flow,
-    packet: &Packet,
-    hop: (PortId, NeighbourIndex),
-) -> Step {
+fn untracked<F: Frame>(state: &WorkerState<F>, flow: &Flow, packet: &Packet) -> Step {
     state.meters.untracked_packets.add(1);
     track::count(&state.meters, flow, flow::Side::Client, packet.length);
-    Step::ToHop(hop.0, hop.1)
+    Step::ToHop(NeighbourIndex(flow.neighbour))
 }
 
 fn count_opened<F: Frame>(state: &WorkerState<F>, flow: &Flow) {

@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// Completes the partial checksums of a burst.
+#[inline(never)]
 pub(crate) fn complete_all<F: Frame>(burst: &mut Burst<F>, packets: &Packets, meters: &WorkerMeters) {
     let mut completed = 0;
     for ((frame, packet), step) in burst.iter_mut().zip(&packets.packets).zip(&packets.steps) {

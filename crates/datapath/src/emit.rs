@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// Moves all frames of a burst out. What waited for a hop that is known by now leaves before them.
+#[inline(never)]
 pub(crate) fn emit_all<F: Frame>(
     state: &mut WorkerState<F>,
     arrival: Arrival,
@@ -18,11 +19,12 @@ pub(crate) fn emit_all<F: Frame>(
     outputs: &mut Outputs<F>,
 ) {
     release_held(state, outputs);
-    for (position, frame) in burst.drain(..).enumerate() {
-        let step = state.packets.steps.get(position).copied();
-        match step {
-            Some(Step::Done(verdict)) => emit(&state.meters, outputs, arrival, verdict, frame),
-            Some(Step::Wait(port, neighbour)) => wait(state, outputs, (port, neighbour), frame),
+    let count = burst.len();
+    for (frame, position) in burst.drain(..).zip(0..count) {
+        match state.packets.steps.get(position) {
+            Some(Step::Done(Verdict::Transmit(port))) => transmit(&state.meters, outputs, *port, frame),
+            Some(Step::Done(verdict)) => emit(&state.meters, outputs, arrival, *verdict, frame),
+            Some(&Step::Wait(port, neighbour)) => wait(state, outputs, (port, neighbour), frame),
             // No pass leaves a packet in any other step; if one did, it would be counted all the same.
             _ => drop(&state.meters, outputs, DropReason::NoFlow, frame),
         }
@@ -30,6 +32,7 @@ pub(crate) fn emit_all<F: Frame>(
     state.meters.held_frames.set(state.neighbours.held() as u64);
 }
 
+#[cold]
 fn emit<F: Frame>(
     meters: &WorkerMeters,
     outputs: &mut Outputs<F>,
@@ -52,6 +55,7 @@ fn emit<F: Frame>(
 }
 
 /// Puts a frame among those that leave by a port.
+#[inline]
 pub(crate) fn transmit<F: Frame>(meters: &WorkerMeters, outputs: &mut Outputs<F>, port: PortId, frame: F) {
     match outputs.port(port).map(|lane| lane.push(frame)) {
         Some(Ok(())) => {}
@@ -94,7 +98,7 @@ fn wait<F: Frame>(
     (port, hop): (PortId, NeighbourIndex),
     mut frame: F,
 ) {
-    if let Some(mac) = state.neighbours.mac(hop) {
+    if let Some((_, mac)) = state.neighbours.mac(hop) {
         write_destination(&mut frame, mac);
         return transmit(&state.meters, outputs, port, frame);
     }

@@ -46,8 +46,8 @@ pub fn forward<F, S>(
     find_all(state);
     track::track_all(state, snapshot, now);
     admit::admit_all(state, &Admission { snapshot, arrival, now }, burst);
-    rewrite::rewrite_all(state, snapshot, burst, now);
-    resolve::resolve_all(state, snapshot, burst);
+    rewrite::rewrite_all(state, burst);
+    resolve::resolve_all(state, snapshot, burst, now);
     emit::emit_all(state, arrival, burst, outputs);
     solicit::send_all(state, snapshot, outputs, source);
     state.flows.recycle();
@@ -55,6 +55,7 @@ pub fn forward<F, S>(
 }
 
 /// Second pass: hashes all keys, then looks all of them up, so that the cache misses of a burst overlap.
+#[inline(never)]
 fn find_all<F: Frame>(state: &mut WorkerState<F>) {
     let packets = &mut state.packets;
     let count = packets.count;

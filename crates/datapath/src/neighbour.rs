@@ -160,22 +160,22 @@ impl<F> Neighbours<F> {
         }
     }
 
-    /// The MAC address at a position, when it is known. Marks the entry used, so that it is kept confirmed.
+    /// The port and the MAC address of the hop at a position, when they are known. Marks the entry used, so that it is
+    /// kept confirmed.
     #[inline]
-    pub(crate) fn mac(&mut self, index: NeighbourIndex) -> Option<MacAddress> {
+    pub(crate) fn mac(&mut self, index: NeighbourIndex) -> Option<(PortId, MacAddress)> {
         let entry = self.entries.get_mut(index.position())?;
         if entry.version != index.version() || !entry.is_usable() {
             return None;
         }
         entry.used = true;
-        Some(entry.mac)
+        Some((entry.hop.port, entry.mac))
     }
 
-    /// The port of the hop at a position, when its MAC address is known or has been asked for.
-    #[inline]
-    pub(crate) fn usable_port(&self, index: NeighbourIndex) -> Option<PortId> {
+    /// The port of the hop at a position, whether its MAC address is known or not.
+    pub(crate) fn port(&self, index: NeighbourIndex) -> Option<PortId> {
         let entry = self.entries.get(index.position()).filter(|entry| entry.version == index.version())?;
-        (!matches!(entry.state, State::Failed { .. })).then_some(entry.hop.port)
+        Some(entry.hop.port)
     }
 
     /// Where a hop is in the table. A hop that is not there yet is entered, and asked for.
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: None }]);
         assert_eq!(table.mac(index), None);
         assert!(table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5)));
-        assert_eq!(table.mac(index), Some(MAC));
+        assert_eq!(table.mac(index), Some((PortId(0), MAC)));
     }
 
     #[test]
@@ -388,10 +388,10 @@ mod tests {
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
         table.take_solicitations();
-        assert_eq!(table.mac(index), Some(MAC));
+        assert_eq!(table.mac(index), Some((PortId(0), MAC)));
         table.run_timers(Millis(REACHABLE), 8, drop);
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
-        assert_eq!(table.mac(index), Some(MAC), "it is used while it is asked");
+        assert_eq!(table.mac(index), Some((PortId(0), MAC)), "it is used while it is asked");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where frames go when a burst is done: to ports, to host twins, to other workers, or back to the pool.
 
 use model::{MAX_PORTS, PortId, WorkerId};
-use nic::{Burst, Frame, MAX_BURST};
+use nic::{Burst, Frame};
 
 use crate::{WorkerMeters, emit};
 
@@ -20,15 +20,21 @@ impl<F> Lane<F> {
     }
 
     /// Appends a frame; gives it back when the lane is full.
+    #[inline]
     pub(crate) fn push(&mut self, frame: F) -> Result<(), F> {
-        if self.bursts.get(self.last).is_some_and(|burst| burst.len() == MAX_BURST) && self.last + 1 < BURSTS
-        {
-            self.last += 1;
+        let Some(burst) = self.bursts.get_mut(self.last) else { return Err(frame) };
+        match burst.try_push(frame) {
+            Ok(()) => Ok(()),
+            Err(full) => self.push_behind(full.element()),
         }
-        match self.bursts.get_mut(self.last) {
-            Some(burst) => burst.try_push(frame).map_err(|full| full.element()),
-            None => Err(frame),
-        }
+    }
+
+    /// Begins the next burst of the lane.
+    #[cold]
+    fn push_behind(&mut self, frame: F) -> Result<(), F> {
+        let Some(burst) = self.bursts.get_mut(self.last + 1) else { return Err(frame) };
+        self.last += 1;
+        burst.try_push(frame).map_err(|full| full.element())
     }
 
     /// The bursts that wait, in order. Whoever takes them leaves them empty.

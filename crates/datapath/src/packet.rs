@@ -51,8 +51,8 @@ pub(crate) enum Step {
     ToBackend(FlowIndex),
     /// It belongs to a flow and goes to the client.
     ToClient(FlowIndex),
-    /// It is rewritten and leaves by the port to the hop, whose MAC address is still to be written.
-    ToHop(PortId, NeighbourIndex),
+    /// It leaves to the hop, whose MAC address is still to be written.
+    ToHop(NeighbourIndex),
     /// It is complete but for its next hop, which has yet to answer.
     Wait(PortId, NeighbourIndex),
     /// Nothing more is to be done but what the verdict says.

@@ -24,6 +24,7 @@ const HEADERS: usize = 256;
 const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
 /// Parses all frames of a burst.
+#[inline(never)]
 pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, burst: &mut Burst<F>, packets: &mut Packets) {
     for frame in burst.iter() {
         if let Some(line) = frame.head().first_chunk::<64>() {

@@ -13,28 +13,93 @@ use crate::{
 };
 
 /// Writes MAC addresses into all packets that leave by a port; what has no known hop yet waits.
-pub(crate) fn resolve_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, burst: &mut Burst<F>) {
-    let WorkerState { packets, neighbours, .. } = state;
+#[inline(never)]
+pub(crate) fn resolve_all<F: Frame>(
+    state: &mut WorkerState<F>,
+    snapshot: &Snapshot,
+    burst: &mut Burst<F>,
+    now: Millis,
+) {
+    let WorkerState { packets, flows, neighbours, .. } = state;
     for (frame, step) in burst.iter_mut().zip(&mut packets.steps) {
-        let Step::ToHop(id, neighbour) = *step else { continue };
-        let Some(port) = snapshot.port(id) else {
-            *step = Step::Done(Verdict::Drop(DropReason::NoRoute));
-            continue;
+        let leaving = match *step {
+            Step::ToBackend(index) => flows
+                .flow_mut(index)
+                .ok_or(DropReason::NoFlow)
+                .and_then(|flow| towards_backend(neighbours, snapshot, flow, now)),
+            Step::ToClient(index) => flows
+                .flow(index)
+                .ok_or(DropReason::NoFlow)
+                .and_then(|flow| towards_client(neighbours, snapshot, flow, now)),
+            Step::ToHop(hop) => find(neighbours, hop),
+            Step::Parsed | Step::Wait(..) | Step::Done(_) => continue,
         };
-        *step = if is_over_mtu(frame, port) {
-            Step::Done(Verdict::Drop(DropReason::FrameOverMtu))
-        } else if let Some(mac) = neighbours.mac(neighbour) {
-            address_frame(frame, mac, port.mac);
-            Step::Done(Verdict::Transmit(id))
-        } else {
-            address_frame(frame, MacAddress::default(), port.mac);
-            Step::Wait(id, neighbour)
+        *step = match leaving {
+            Ok(leaving) => address(frame, snapshot, leaving),
+            Err(reason) => Step::Done(Verdict::Drop(reason)),
         };
     }
 }
 
+/// How a packet leaves: by which port, and to which MAC address, or for whose it waits.
+type Leaving = (PortId, Result<MacAddress, NeighbourIndex>);
+
+/// To the hop that the flow remembers, unless it has to be found again.
+#[inline]
+fn towards_backend<F>(
+    neighbours: &mut Neighbours<F>,
+    snapshot: &Snapshot,
+    flow: &mut Flow,
+    now: Millis,
+) -> Result<Leaving, DropReason> {
+    if let Some((port, mac)) = neighbours.mac(NeighbourIndex(flow.neighbour)) {
+        return Ok((port, Ok(mac)));
+    }
+    let hop = flow_hop(neighbours, snapshot, flow, now)?;
+    flow.neighbour = hop.0;
+    find(neighbours, hop)
+}
+
+/// To where the client's packets came from, or by route.
+#[inline]
+fn towards_client<F>(
+    neighbours: &mut Neighbours<F>,
+    snapshot: &Snapshot,
+    flow: &Flow,
+    now: Millis,
+) -> Result<Leaving, DropReason> {
+    if snapshot.port(flow.client_port).is_some_and(|port| port.last_hop) {
+        return Ok((flow.client_port, Ok(flow.client_mac)));
+    }
+    let hash = snapshot.hash_key.hash(&flow.client);
+    let hop = address_hop(neighbours, snapshot, flow.client.source, hash, now)?;
+    find(neighbours, hop)
+}
+
+fn find<F>(neighbours: &mut Neighbours<F>, hop: NeighbourIndex) -> Result<Leaving, DropReason> {
+    match neighbours.mac(hop) {
+        Some((port, mac)) => Ok((port, Ok(mac))),
+        None => neighbours.port(hop).map(|port| (port, Err(hop))).ok_or(DropReason::NeighbourUnreachable),
+    }
+}
+
+/// Writes the MAC addresses of a packet that leaves.
+#[inline]
+fn address<F: Frame>(frame: &mut F, snapshot: &Snapshot, (id, to): Leaving) -> Step {
+    let Some(port) = snapshot.port(id) else { return Step::Done(Verdict::Drop(DropReason::NoRoute)) };
+    if is_over_mtu(frame, port) {
+        return Step::Done(Verdict::Drop(DropReason::FrameOverMtu));
+    }
+    address_frame(frame, to.unwrap_or_default(), port.mac);
+    match to {
+        Ok(_) => Step::Done(Verdict::Transmit(id)),
+        Err(hop) => Step::Wait(id, hop),
+    }
+}
+
 /// Whether a frame is larger than what the port sends.
-pub(crate) fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
+#[inline]
+fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
     frame.length() > usize::from(port.mtu) + ethernet::HEADER
 }
 
@@ -53,26 +118,26 @@ pub(crate) fn source_mac<F: Frame>(frame: &F) -> MacAddress {
         .map_or_else(MacAddress::default, |header| MacAddress(header.source))
 }
 
-/// The port and next hop towards a backend.
+/// The next hop towards a backend.
 pub(crate) fn backend_hop<F>(
     neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     backend: &Backend,
     hash: u64,
     now: Millis,
-) -> Result<(PortId, NeighbourIndex), DropReason> {
+) -> Result<NeighbourIndex, DropReason> {
     let route = backend.route.ok_or(DropReason::NoRoute)?;
     hop(neighbours, snapshot, route, backend.address, hash, now)
 }
 
-/// The port and next hop towards any address.
+/// The next hop towards any address.
 pub(crate) fn address_hop<F>(
     neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
     destination: Address,
     hash: u64,
     now: Millis,
-) -> Result<(PortId, NeighbourIndex), DropReason> {
+) -> Result<NeighbourIndex, DropReason> {
     let route = snapshot.routes.best(destination).ok_or(DropReason::NoRoute)?;
     hop(neighbours, snapshot, route, destination, hash, now)
 }
@@ -83,7 +148,7 @@ pub(crate) fn flow_hop<F>(
     snapshot: &Snapshot,
     flow: &Flow,
     now: Millis,
-) -> Result<(PortId, NeighbourIndex), DropReason> {
+) -> Result<NeighbourIndex, DropReason> {
     let backend = snapshot.backend(flow.backend).ok_or(DropReason::BackendRemoved)?;
     backend_hop(neighbours, snapshot, backend, snapshot.hash_key.hash(&flow.client), now)
 }
@@ -95,12 +160,12 @@ fn hop<F>(
     destination: Address,
     hash: u64,
     now: Millis,
-) -> Result<(PortId, NeighbourIndex), DropReason> {
+) -> Result<NeighbourIndex, DropReason> {
     let route = snapshot.routes.route(route).ok_or(DropReason::NoRoute)?;
     let count = route.via.len();
     if count == 0 {
         let hop = Hop { port: route.port, address: destination };
-        return Ok((route.port, neighbours.resolve(hop, now)?));
+        return neighbours.resolve(hop, now);
     }
     // A flow keeps its router while that one answers, and takes the next one when it does not.
     let first = (hash >> 16) as usize % count;
@@ -108,7 +173,7 @@ fn hop<F>(
     for &address in route.via.iter().cycle().skip(first).take(count) {
         let hop = Hop { port: route.port, address };
         match neighbours.resolve(hop, now) {
-            Ok(neighbour) => return Ok((route.port, neighbour)),
+            Ok(neighbour) => return Ok(neighbour),
             Err(reason) => refusal = reason,
         }
     }

@@ -3,8 +3,8 @@
 //! What is to be written is known from the flow's two keys; what that does to checksums was computed when the flow was
 //! opened. A checksum that arrived wrong leaves wrong by as much.
 
-use flow::{Flow, FlowKey, Repair};
-use model::{Address, Millis, Mode};
+use flow::{FlowKey, Repair, Side};
+use model::{Address, Mode};
 use nic::{Burst, Frame};
 use wire::{
     U16,
@@ -16,90 +16,34 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerState,
-    neighbour::{NeighbourIndex, Neighbours},
+    DropReason, Verdict, WorkerState,
     packet::{Packet, Step},
-    resolve,
 };
 
 /// Rewrites the packets of a burst that belong to flows.
-pub(crate) fn rewrite_all<F: Frame>(
-    state: &mut WorkerState<F>,
-    snapshot: &Snapshot,
-    burst: &mut Burst<F>,
-    now: Millis,
-) {
-    let WorkerState { packets, flows, neighbours, .. } = state;
+#[inline(never)]
+pub(crate) fn rewrite_all<F: Frame>(state: &mut WorkerState<F>, burst: &mut Burst<F>) {
+    let WorkerState { packets, flows, .. } = state;
     for ((frame, packet), step) in burst.iter_mut().zip(&packets.packets).zip(&mut packets.steps) {
-        let next = match *step {
-            Step::ToBackend(index) => flows
-                .flow_mut(index)
-                .ok_or(DropReason::NoFlow)
-                .and_then(|flow| to_backend(neighbours, snapshot, frame, packet, flow, now)),
-            Step::ToClient(index) => flows
-                .flow(index)
-                .ok_or(DropReason::NoFlow)
-                .and_then(|flow| to_client(neighbours, snapshot, frame, packet, flow, now)),
+        let (index, side) = match *step {
+            Step::ToBackend(index) => (index, Side::Client),
+            Step::ToClient(index) => (index, Side::Backend),
             _ => continue,
         };
-        *step = next.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
-    }
-}
-
-/// To the hop that the flow remembers, unless the neighbour has to be found again.
-#[inline]
-fn to_backend<F: Frame>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    frame: &mut F,
-    packet: &Packet,
-    flow: &mut Flow,
-    now: Millis,
-) -> Result<Step, DropReason> {
-    if flow.mode != Mode::Dsr {
-        check_ttl(packet)?;
-        translate(frame.head_mut(), packet, &Ends::opposite(&flow.reply, flow.to_backend));
-    }
-    let known = NeighbourIndex(flow.neighbour);
-    if let Some(port) = neighbours.usable_port(known) {
-        return Ok(Step::ToHop(port, known));
-    }
-    let (port, neighbour) = resolve::flow_hop(neighbours, snapshot, flow, now)?;
-    flow.neighbour = neighbour.0;
-    Ok(Step::ToHop(port, neighbour))
-}
-
-/// To where the client's packets came from, or by route.
-#[inline]
-fn to_client<F: Frame>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    frame: &mut F,
-    packet: &Packet,
-    flow: &Flow,
-    now: Millis,
-) -> Result<Step, DropReason> {
-    check_ttl(packet)?;
-    translate(frame.head_mut(), packet, &Ends::opposite(&flow.client, flow.to_client));
-    match snapshot.port(flow.client_port) {
-        Some(port) if port.last_hop => {
-            if resolve::is_over_mtu(frame, port) {
-                return Err(DropReason::FrameOverMtu);
-            }
-            resolve::address_frame(frame, flow.client_mac, port.mac);
-            Ok(Step::Done(Verdict::Transmit(flow.client_port)))
+        let Some(flow) = flows.flow(index) else { continue };
+        if flow.mode == Mode::Dsr {
+            continue;
         }
-        _ => {
-            let hash = snapshot.hash_key.hash(&flow.client);
-            let (port, neighbour) =
-                resolve::address_hop(neighbours, snapshot, flow.client.source, hash, now)?;
-            Ok(Step::ToHop(port, neighbour))
+        if packet.ttl <= 1 {
+            *step = Step::Done(Verdict::Drop(DropReason::TtlExpired));
+            continue;
         }
+        let ends = match side {
+            Side::Client => Ends::opposite(&flow.reply, flow.to_backend),
+            Side::Backend => Ends::opposite(&flow.client, flow.to_client),
+        };
+        translate(frame.head_mut(), packet, &ends);
     }
-}
-
-fn check_ttl(packet: &Packet) -> Result<(), DropReason> {
-    if packet.ttl > 1 { Ok(()) } else { Err(DropReason::TtlExpired) }
 }
 
 /// New ends of a packet and what they do to its checksums.

@@ -26,6 +26,7 @@ const CLIENT_FIN: u8 = 1;
 const BACKEND_FIN: u8 = 2;
 
 /// Moves on the flows of a burst.
+#[inline(never)]
 pub(crate) fn track_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
     let WorkerState { packets, flows, meters, .. } = state;
     let count = packets.count;

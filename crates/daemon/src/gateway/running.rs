@@ -61,7 +61,8 @@ impl Gateway {
         let processors = self.crew.processors();
         tracing::info!("ready: {} worker(s), on processor(s) {processors:?}", processors.len());
         notify(NotifyState::Ready);
-        let patience = sd_notify::watchdog_enabled().map_or(advice::LOOK, |limit| advice::LOOK.min(limit / 2));
+        let patience =
+            sd_notify::watchdog_enabled().map_or(advice::LOOK, |limit| advice::LOOK.min(limit / 2));
         let mut advice = Advice::default();
         loop {
             match signals.wait(patience) {

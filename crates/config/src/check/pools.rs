@@ -1,0 +1,118 @@
+//! Pools: each backend once, another machine's address, and reachable.
+
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+use crate::{
+    mistake::{Findings, Place},
+    raw::{File, Mode, Monitor, Pool, default},
+    text,
+};
+
+use super::{Firsts, is_somebodys, site::Site, unique_names};
+
+pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
+    unique_names("pool", file.pools.items().map(|(_, pool)| &pool.name), findings);
+    number_of_backends(file, findings);
+    let direct = users_of_dsr(file);
+    for (_, pool) in file.pools.items() {
+        let user = pool.name.value().and_then(|name| direct.get(name.0.as_str())).copied();
+        backends(pool, site, user, findings);
+        for (place, monitor) in pool.monitors.items() {
+            times(place, monitor, findings);
+        }
+    }
+}
+
+fn number_of_backends(file: &File, findings: &mut Findings) {
+    let backends: usize = file.pools.items().map(|(_, pool)| pool.backends.items().count()).sum();
+    if let Some((place, _)) = file.pools.at()
+        && backends > model::MAX_BACKENDS
+    {
+        let most = model::MAX_BACKENDS;
+        let message = format!("{backends} backends are more than the {most} that a gateway can have");
+        findings.add_at(place, message, format!("remove {}", backends - most));
+    }
+}
+
+/// For each pool that a virtual server uses with `dsr`: that virtual server.
+fn users_of_dsr(file: &File) -> HashMap<&str, &str> {
+    let servers = file.virtual_servers.items();
+    let direct = servers.filter(|(_, server)| server.mode.value() == Some(&Mode::Dsr));
+    direct
+        .filter_map(|(_, server)| Some((server.pool.value()?.0.as_str(), server.name.value()?.0.as_str())))
+        .collect()
+}
+
+fn backends(pool: &Pool, site: &Site<'_>, direct_for: Option<&str>, findings: &mut Findings) {
+    let mut firsts = Firsts::new();
+    for (place, endpoint) in pool.backends.items().filter_map(|(_, backend)| backend.address.at()) {
+        let endpoint = endpoint.0;
+        if let Some(first) = firsts.before(endpoint, place) {
+            let message = format!("backend `{endpoint}` is there twice");
+            let remedy = format!(
+                "remove one, and give the other more `weight`; the first is on line {}",
+                findings.line(first)
+            );
+            findings.add_at(place, message, remedy);
+        } else if is_somebodys(endpoint.ip(), place, findings)
+            && is_another_machines(endpoint, place, site, findings)
+        {
+            reachable(endpoint, place, site, direct_for, findings);
+        }
+    }
+}
+
+fn is_another_machines(endpoint: SocketAddr, place: Place, site: &Site<'_>, findings: &mut Findings) -> bool {
+    let owner = match (site.port_of(endpoint.ip()), site.virtual_server_of(endpoint.ip())) {
+        (Some(port), _) => format!("of port `{port}`"),
+        (None, Some(server)) => format!("of virtual server `{server}`"),
+        (None, None) => return true,
+    };
+    let message = format!("backend `{endpoint}` has the address {owner}");
+    findings.add_at(place, message, "write the address that the backend itself has");
+    false
+}
+
+fn reachable(
+    endpoint: SocketAddr,
+    place: Place,
+    site: &Site<'_>,
+    direct_for: Option<&str>,
+    findings: &mut Findings,
+) {
+    let address = endpoint.ip();
+    if !site.may_reach(address) {
+        let message = format!("no port leads to backend `{endpoint}`");
+        let remedy =
+            "add a `gateway` or a route to a port, or an address in the backend's network to its `addresses`";
+        findings.add_at(place, message, remedy);
+    } else if let Some(server) = direct_for.filter(|_| !site.may_be_on_link(address)) {
+        let message =
+            format!("backend `{endpoint}` is on no port's network, but virtual server `{server}` uses `dsr`");
+        let remedy =
+            "add an address in the backend's network to a port's `addresses`, or use `nat` or `full_nat`";
+        findings.add_at(place, message, remedy);
+    }
+}
+
+fn times(place: Place, monitor: &Monitor, findings: &mut Findings) {
+    let given = |given: &crate::raw::Given<text::Duration>, default| {
+        given.or(text::Duration(Duration::from_millis(default))).map(|duration| duration.0)
+    };
+    let interval = given(&monitor.interval, default::INTERVAL_MILLIS);
+    let (Some(interval), Some(timeout)) = (interval, given(&monitor.timeout, default::TIMEOUT_MILLIS)) else {
+        return;
+    };
+    let said = monitor.timeout.at().map(|(place, _)| place);
+    let place = said.or(monitor.interval.at().map(|(place, _)| place)).unwrap_or(place);
+    if timeout.is_zero() {
+        findings.add_at(
+            place,
+            "with `timeout: 0s` no check can succeed",
+            "write a longer time, such as `300ms`",
+        );
+    } else if timeout >= interval {
+        let message = format!("`timeout` ({timeout:?}) is not less than `interval` ({interval:?})");
+        findings.add_at(place, message, "write a shorter `timeout` or a longer `interval`");
+    }
+}

@@ -1,0 +1,78 @@
+//! Packets in, packets out: every case of this folder goes through `tidegate replay`, and all of them together through
+//! the running gateway.
+//!
+//! `UPDATE=1` writes the bytes and counters that came out into the cases; what a case says in words stays, and is
+//! compared with what an independent decoder reads in the bytes. `README.md` tells how to add a case.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
+
+mod capture;
+mod case;
+mod decode;
+mod program;
+mod running;
+
+use std::{collections::BTreeSet, env};
+
+use case::Case;
+use datapath::DropReason;
+use program::Program;
+
+/// The source MAC address of all that leaves: `net_pcap`'s own.
+const GATEWAY: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
+
+/// Reasons that no capture can provoke, and why.
+const NOT_IN_A_CAPTURE: [(&str, &str); 16] = [
+    ("headers_scattered", "frames of a capture lie in one piece"),
+    ("transport_checksum", "only cards look at it"),
+    ("backend_removed", "takes a reload"),
+    ("flow_table_full", "takes a thousand flows; tests of `flow` and `datapath`"),
+    ("snat_exhausted", "takes 64,512 flows; tests of `datapath`"),
+    ("no_route", "the configuration is refused before"),
+    ("neighbour_unreachable", "takes time; tests of `datapath`"),
+    ("neighbour_queue_full", "takes 64 packets; tests of `datapath`"),
+    ("neighbour_table_full", "takes 8,192 next hops"),
+    ("transmit_queue_full", "files have room"),
+    ("host_queue_full", "files have room"),
+    ("hand_over_full", "takes two workers"),
+    ("no_room_for_answer", "frames of a capture have room"),
+    ("shutdown", "takes the end of a gateway"),
+    ("arp_truncated", ""),
+    ("ipv4_truncated", ""),
+];
+
+#[test]
+fn every_case_comes_out_as_it_is_written() {
+    let update = env::var_os("UPDATE").is_some();
+    let cases = Case::all();
+    assert!(cases.len() >= 60, "only {} cases", cases.len());
+    let (program, mut failures) = (Program::copy(), Vec::new());
+    for mut case in cases {
+        let replayed = program.replay(&case.packets_in(), &case.configuration(), case.port.as_deref());
+        if let Err(failure) = replayed.check(&case) {
+            failures.push(format!("{}: {failure}", case.name));
+        }
+        replayed.write_into(&mut case);
+        if update {
+            case.write();
+        } else if !case.is_as_written() {
+            failures.push(format!("{}: other bytes or counters came out (UPDATE=1 writes them)", case.name));
+        }
+    }
+    assert!(failures.is_empty(), "{} of the cases fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn every_drop_reason_has_a_case() {
+    let provoked: BTreeSet<String> =
+        Case::all().iter().flat_map(|case| case.drops().cloned().collect::<Vec<_>>()).collect();
+    for reason in DropReason::all().map(DropReason::name) {
+        let is_excused = NOT_IN_A_CAPTURE.iter().any(|(name, _)| *name == reason);
+        assert!(provoked.contains(&reason) != is_excused, "{reason} has a case, or a reason to have none");
+    }
+}

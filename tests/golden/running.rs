@@ -1,0 +1,1 @@
+//! All cases together, through the running gateway on `net_pcap`.
