@@ -1,11 +1,11 @@
 //! The JSON Schema of the file: made from the `raw` types, read by the walk over the tree and by the reference.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     raw::File,
     text::{self, Form},
-    words::or_list,
+    words::{self, or_list},
 };
 
 /// The JSON Schema of the file, as `tidegate schema` prints it.
@@ -88,7 +88,23 @@ fn number(schema: &Value) -> String {
 }
 
 /// The example of a key's value, as it is written in a file.
-fn example(schema: &Value) -> Option<String> {
-    let first = schema.get("examples")?.as_array()?.first()?;
-    Some(first.as_str().map_or_else(|| first.to_string(), str::to_owned))
+pub(crate) fn example(schema: &Value) -> Option<String> {
+    schema.get("examples")?.as_array()?.first().map(in_yaml)
+}
+
+/// A value on one line of YAML.
+fn in_yaml(value: &Value) -> String {
+    match value {
+        Value::String(text) => words::in_yaml(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(in_yaml).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(entries) => {
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{key}: {}", in_yaml(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        _ => value.to_string(),
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     schema::{Kind, Schema, example, kind, required},
     text::Form,
     tree::{Content, Entry, Node, Span},
-    words::{nearest, or_list, quoted},
+    words::{in_yaml, nearest, or_list, quoted},
 };
 
 /// The file that the tree writes down, without what is mistaken. `None` when nothing is left.
@@ -275,11 +275,4 @@ fn start(node: &Node) -> Span {
         Content::Map(entries) => entries.first().map_or(node.span, |entry| entry.key_span),
         _ => node.span,
     }
-}
-
-/// The text as it can stand in a list: in quotes where it has a colon.
-fn in_yaml(text: &str) -> String {
-    let shown = quoted(text);
-    let shown = shown.trim_matches('`');
-    if shown.contains(':') { format!("\"{shown}\"") } else { shown.to_owned() }
 }

@@ -12,7 +12,7 @@ pub(crate) const MAX_BYTES: usize = 16 << 20;
 /// Lists and maps inside each other.
 const MAX_DEPTH: usize = 32;
 /// Values, keys and ends of lists and maps.
-const MAX_EVENTS: usize = 4_000_000;
+const MAX_EVENTS: usize = 2_000_000;
 
 /// A stretch of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

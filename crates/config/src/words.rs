@@ -41,3 +41,10 @@ pub(crate) fn quoted(text: &str) -> String {
     }
     format!("`{shown}`")
 }
+
+/// A text as it can stand in a list of YAML: in quotes where it has a colon.
+pub(crate) fn in_yaml(text: &str) -> String {
+    let shown = quoted(text);
+    let shown = shown.trim_matches('`');
+    if shown.contains(':') { format!("\"{shown}\"") } else { shown.to_owned() }
+}

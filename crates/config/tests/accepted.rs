@@ -1,7 +1,111 @@
-//! Files that are right.
+//! Files that are right, and what they mean.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use config::{Configuration, Hugepages, Idle};
+use model::{AdminState, Facing, Mode, PoolId, Protocol, Snat};
+
+fn accepted(text: &str) -> Configuration {
+    config::parse(text, "test.yaml").unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
 
 #[test]
-fn the_example_of_the_reference_is_right() {
-    let configuration = config::parse(include_str!("../src/example.yaml"), "example.yaml").unwrap();
-    println!("{configuration:#?}");
+fn every_ready_file_is_right() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../dpdk-config");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let ready: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    assert!(ready.len() >= 3);
+    for path in ready {
+        config::read(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    }
+}
+
+#[test]
+fn the_example_of_the_reference_means_what_its_comments_say() {
+    let example = accepted(include_str!("../src/example.yaml"));
+    assert_eq!(example.shutdown.drain, Duration::from_secs(30));
+    let [uplink, storage] = &example.gateway.ports[..] else { panic!("two ports") };
+    assert_eq!((uplink.name.as_str(), uplink.facing, uplink.host), ("uplink", Facing::Clients, true));
+    assert_eq!(uplink.gateways.len(), 2);
+    assert_eq!((storage.mtu, storage.routes[0].via.len(), storage.neighbours.len()), (9000, 2, 1));
+    let objects = &example.gateway.pools[0];
+    assert_eq!(objects.backends[1].state, AdminState::Drain);
+    assert_eq!((objects.backends[0].weight, objects.monitors[0].fall), (10, 3));
+    let [s3, s3_v6, telemetry] = &example.gateway.virtual_servers[..] else { panic!("three") };
+    assert_eq!((s3.mode, &s3.snat, s3.pool), (Mode::FullNat, &Snat::Auto, PoolId(0)));
+    assert_eq!(s3.profile.idle_timeout, Some(Duration::from_secs(600)));
+    assert!(s3.profile.loose_initiation);
+    assert_eq!((s3_v6.mode, s3_v6.pool), (Mode::Nat, PoolId(1)));
+    assert_eq!((telemetry.protocol, telemetry.mode, telemetry.pool), (Protocol::Udp, Mode::Dsr, PoolId(2)));
+    assert_eq!(telemetry.profile, model::Profile::default());
+}
+
+const SMALLEST: &str = "version: 1\nports: [{ name: a, device: net_null0, addresses: [192.0.2.2/24] }]\n";
+
+#[test]
+fn what_a_file_does_not_say_has_its_default() {
+    let smallest = accepted(SMALLEST);
+    assert_eq!(smallest.eal, config::Eal::default());
+    assert_eq!(smallest.eal.hugepages, Hugepages::Auto);
+    let workers =
+        config::Workers { lcores: None, burst: 32, idle: Idle::Auto, flows: 1_048_576, mbufs: None };
+    assert_eq!(smallest.workers, workers);
+    let socket = PathBuf::from("/run/tidegate/tidegate.sock");
+    assert_eq!(smallest.control, config::Control { lcore: None, socket, seed: None });
+    assert_eq!(smallest.shutdown.drain, Duration::ZERO);
+    let port = &smallest.gateway.ports[0];
+    assert!(port.last_hop && !port.host && port.gateways.is_empty() && port.neighbours.is_empty());
+    assert_eq!((port.mac, port.queues, port.facing, port.mtu), (None, None, Facing::Both, 1500));
+}
+
+#[test]
+fn what_a_file_says_is_what_it_means() {
+    let text = "
+version: 1
+eal: { hugepages: off, telemetry: true, args: [--log-level, 'pmd*:8'] }
+workers: { lcores: [1, 3], burst: 64, idle: busy, flows: 1024, mbufs: 8192 }
+control: { lcore: 0, socket: /tmp/t.sock, seed: '000102030405060708090a0b0c0d0e0F' }
+ports:
+- { name: a, device: net_tap0, addresses: [192.0.2.2/24], last_hop: off, mac: '02:00:00:00:00:01', queues: 2, facing: backends }
+";
+    let said = accepted(text);
+    assert_eq!((said.eal.hugepages, said.eal.telemetry), (Hugepages::Off, true));
+    assert_eq!(said.eal.args, ["--log-level", "pmd*:8"]);
+    let workers = config::Workers {
+        lcores: Some(vec![1, 3]),
+        burst: 64,
+        idle: Idle::Busy,
+        flows: 1024,
+        mbufs: Some(8192),
+    };
+    assert_eq!(said.workers, workers);
+    assert_eq!(said.control.lcore, Some(0));
+    assert_eq!(said.control.seed, Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
+    let port = &said.gateway.ports[0];
+    assert_eq!((port.last_hop, port.queues, port.facing), (false, Some(2), Facing::Backends));
+    assert_eq!(port.mac.unwrap().to_string(), "02:00:00:00:00:01");
+}
+
+#[test]
+fn a_profile_named_default_holds_for_servers_that_name_none() {
+    let text = format!(
+        "{SMALLEST}profiles: [{{ name: default, idle_timeout: 7s }}]
+pools: [{{ name: p, backends: [{{ address: '192.0.2.9:80', weight: 0 }}] }}]
+virtual_servers: [{{ name: v, address: 198.51.100.1, port: 80, protocol: tcp, mode: nat, pool: p }}]"
+    );
+    let server = &accepted(&text).gateway.virtual_servers[0];
+    assert_eq!(server.profile.idle_timeout, Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_do_not_matter() {
+    accepted(&format!("\u{feff}{}", SMALLEST.replace('\n', "\r\n")));
+}
+
+#[test]
+fn a_byte_order_mark_does_not_shift_the_place_of_a_mistake() {
+    let text = format!("\u{feff}{}", SMALLEST.replace("name: a", "name: ä"));
+    let mistakes = config::parse(&text, "test.yaml").unwrap_err();
+    assert!(mistakes.to_string().contains("test.yaml:2:17"), "{mistakes}");
 }

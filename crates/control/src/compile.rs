@@ -123,7 +123,8 @@ impl Standing {
     fn of(pool: &model::Pool, backend: &model::Backend, health: &Health) -> Self {
         let healthy = health.of(pool, backend).condition == Condition::Up;
         let up = healthy && backend.state != AdminState::Disabled;
-        Self { up, usable: up && backend.state == AdminState::Enabled && backend.weight > 0 }
+        let wanted = backend.state == AdminState::Enabled && backend.weight > 0;
+        Self { up, usable: up && wanted && !health.is_draining() }
     }
 }
 

@@ -70,6 +70,8 @@ pub enum Cause {
 pub struct Health {
     checks: HashMap<Check, Diagnosis>,
     optimistic: bool,
+    /// Whether the gateway itself is about to end.
+    draining: bool,
 }
 
 impl Check {
@@ -109,7 +111,18 @@ impl Health {
     /// A state in which everything works that was never checked: what `replay` and `explain` suppose.
     #[must_use]
     pub fn optimistic() -> Self {
-        Self { checks: HashMap::new(), optimistic: true }
+        Self { optimistic: true, ..Self::default() }
+    }
+
+    /// The same, but no backend takes new flows any more.
+    pub(crate) fn draining(&self) -> Self {
+        Self { draining: true, ..self.clone() }
+    }
+
+    /// Whether no backend takes new flows, because the gateway is about to end.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// How a pool's backend is: down when one of its checks says so, up when all say so.
@@ -170,7 +183,7 @@ impl Health {
                 }
             }
         }
-        Self { checks, optimistic: self.optimistic }
+        Self { checks, ..*self }
     }
 
     fn backends_up<'a>(&self, gateway: &'a Gateway) -> HashSet<(&'a str, SocketAddr)> {

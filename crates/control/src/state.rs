@@ -163,10 +163,10 @@ impl Plane {
         flows.iter().map(|row| flow(row, &names)).collect()
     }
 
-    /// Whether all workers have begun to work.
+    /// Whether all workers have begun to work, and new flows are let in.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.fleet.generation() >= 1
+        self.fleet.generation() >= 1 && !self.state().health.is_draining()
     }
 }
 

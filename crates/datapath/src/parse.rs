@@ -166,6 +166,13 @@ fn parse_v6(
         protocol: layout.protocol,
         domain: 0,
     };
+    // To all that follows a mapped address is IPv4's; on a link there is none (RFC 4291, 2.5.5.2).
+    if key.source.is_v4() {
+        return Err(DropReason::SourceMartian);
+    }
+    if key.destination.is_v4() {
+        return Err(DropReason::DestinationMartian);
+    }
     Ok(Packet {
         kind: transport.kind,
         v6: true,

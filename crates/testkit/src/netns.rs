@@ -14,6 +14,7 @@ mod namespace;
 mod nginx;
 mod tidegate;
 mod topology;
+mod transfer;
 mod udp_echo;
 mod wait;
 
@@ -24,5 +25,6 @@ pub use namespace::{Namespace, connect};
 pub use nginx::Nginx;
 pub use tidegate::{Tidegate, program};
 pub use topology::{Backend, Device, Plan, Topology};
+pub use transfer::{Transfer, object};
 pub use udp_echo::{UdpEcho, echoes};
 pub use wait::wait_until;

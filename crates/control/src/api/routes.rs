@@ -99,6 +99,6 @@ async fn ready(State(shared): State<Shared>) -> Response {
     if shared.plane.is_ready() {
         "ready\n".into_response()
     } else {
-        problem(StatusCode::SERVICE_UNAVAILABLE, "the workers have not begun")
+        problem(StatusCode::SERVICE_UNAVAILABLE, "not all workers have begun, or the gateway is draining")
     }
 }

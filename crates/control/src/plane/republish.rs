@@ -51,6 +51,19 @@ async fn reclaim(plane: &Plane) {
 }
 
 impl Plane {
+    /// Lets no new flows in from now on and keeps those that are open: what comes before the end.
+    pub fn drain(&self) -> Generation {
+        let mut state = self.state();
+        let (configuration, health) = (Arc::clone(&state.configuration), state.health.draining());
+        state.publish(configuration, health, &self.fleet)
+    }
+
+    /// Flows that are open, over all workers.
+    #[must_use]
+    pub fn open_flows(&self) -> u64 {
+        self.fleet.members.iter().map(|member| member.meters.flows.read()).sum()
+    }
+
     /// Publishes health as it is now.
     pub(super) fn publish_health(&self) -> Generation {
         let mut state = self.state();
@@ -110,6 +123,22 @@ mod tests {
         plane.report(check, Diagnosis::UP);
         time::sleep(EVERY * 2).await;
         assert!(plane.state().snapshot().pools[0].is_available());
+    }
+
+    #[tokio::test]
+    async fn a_draining_gateway_keeps_its_flows_and_takes_no_new_ones() {
+        let (plane, mut readers) = fixture::plane(fixture::gateway([fixture::pool("objects", 2)]));
+        plane.fleet.members.iter().for_each(|member| member.meters.generation.set(1));
+        assert!(plane.is_ready());
+        let generation = plane.drain();
+        let snapshot = readers[0].current();
+        assert_eq!(snapshot.generation, generation);
+        assert!(!snapshot.pools[0].is_available() && snapshot.backends[0].is_some_and(|backend| backend.up));
+        assert!(!plane.is_ready());
+        fixture::read_on(readers);
+        let reloaded = fixture::gateway([fixture::pool("objects", 3)]);
+        plane.apply(fixture::configuration(reloaded)).await.unwrap();
+        assert!(!plane.state().snapshot().pools[0].is_available(), "a reload does not undo it");
     }
 
     #[test]

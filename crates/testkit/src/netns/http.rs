@@ -43,21 +43,37 @@ fn exchange(
     body: &[u8],
 ) -> Result<Answer> {
     let what = format!("{method} http://{server}{path}");
-    let mut stream = namespace
+    let mut stream = dial(namespace, server)?;
+    say(&mut stream, &[head(method, path, body.len()).as_bytes(), body]).map_err(Failure::of(&what))?;
+    hear(&mut stream).map_err(Failure::of(&what))
+}
+
+/// A connection from `namespace` that gives up when the other side is silent for 30 s.
+pub(super) fn dial(namespace: &Namespace, server: SocketAddr) -> Result<TcpStream> {
+    let stream = namespace
         .enter(|| TcpStream::connect_timeout(&server, LIMIT))?
-        .map_err(Failure::of(format!("{what}: no connection")))?;
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-    );
+        .map_err(Failure::of(format!("no connection to {server}")))?;
+    let limits = stream.set_read_timeout(Some(LIMIT)).and_then(|()| stream.set_write_timeout(Some(LIMIT)));
+    limits.map_err(Failure::of("no limit"))?;
+    Ok(stream)
+}
+
+/// The head of a request after which the server closes the connection.
+pub(super) fn head(method: &str, path: &str, length: usize) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n")
+}
+
+/// Sends all of it.
+pub(super) fn say(stream: &mut impl Write, parts: &[&[u8]]) -> Result<()> {
+    parts.iter().try_for_each(|part| stream.write_all(part)).map_err(Failure::of("broken off"))
+}
+
+/// Receives the answer, to the end of the connection.
+pub(super) fn hear(stream: &mut impl Read) -> Result<Answer> {
     let mut answer = Vec::new();
-    stream
-        .set_read_timeout(Some(LIMIT))
-        .and_then(|()| stream.write_all(head.as_bytes()))
-        .and_then(|()| stream.write_all(body))
-        .and_then(|()| stream.read_to_end(&mut answer))
-        .map_err(Failure::of(format!("{what}: broken off")))?;
-    parse(&answer).ok_or_else(|| Failure::new(format!("{what}: the answer is incomplete")))
+    stream.read_to_end(&mut answer).map_err(Failure::of("broken off"))?;
+    let length = answer.len();
+    parse(&answer).ok_or_else(|| Failure::new(format!("the answer is incomplete after {length} bytes")))
 }
 
 /// `None` when the head does not end or the body is not as long as the head says.

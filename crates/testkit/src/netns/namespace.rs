@@ -102,6 +102,22 @@ impl Namespace {
         })
     }
 
+    /// TCP connections that were refused or reset since the namespace was made.
+    ///
+    /// # Errors
+    /// When the kernel's counters cannot be read.
+    pub fn resets(&self) -> Result<u64> {
+        let counters = self.run("cat /proc/net/snmp")?;
+        let mut lines = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) =
+            lines.next().zip(lines.next()).ok_or_else(|| Failure::new("no TCP counters"))?;
+        let counted = names.split(' ').zip(values.split(' '));
+        Ok(counted
+            .filter(|(name, _)| matches!(*name, "AttemptFails" | "EstabResets"))
+            .filter_map(|(_, value)| value.parse::<u64>().ok())
+            .sum())
+    }
+
     fn processes(&self) -> Vec<Pid> {
         let listed = output("ip", &["netns", "pids", &self.name]).unwrap_or_default();
         listed.lines().filter_map(|line| line.trim().parse().ok().map(Pid::from_raw)).collect()
@@ -174,6 +190,10 @@ mod tests {
         assert!(TcpStream::connect("127.0.0.1:9").is_err(), "nobody listens outside");
         drop(listener.accept().unwrap());
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert_eq!(namespace.resets().unwrap(), 0);
+        drop(listener);
+        assert!(namespace.enter(|| TcpStream::connect("127.0.0.1:9")).unwrap().is_err());
+        assert_eq!(namespace.resets().unwrap(), 1);
     }
 
     #[test]

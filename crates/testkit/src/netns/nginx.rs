@@ -28,16 +28,18 @@ http {
         add_header X-Backend @NAME@ always;
         root @DIRECTORY@/files;
         location = / { return 200 @NAME@; }
+        location /slow/ { alias @DIRECTORY@/files/; limit_rate 128k; }
         location /upload/ { dav_methods PUT; create_full_put_path on; }
     }
 }
 ";
 
-/// Debian's nginx in a namespace. `/` answers with its name, files that it was given can be fetched, and what is PUT
-/// under `/upload/` is stored. Every answer has its name in the header `X-Backend`.
+/// Debian's nginx in a namespace. `/` answers with its name, files that it was given can be fetched, under `/slow/` at
+/// 128 KiB/s, and what is PUT under `/upload/` is stored. Every answer has its name in the header `X-Backend`.
 pub struct Nginx {
     child: Child,
     directory: PathBuf,
+    port: u16,
 }
 
 impl Nginx {
@@ -54,13 +56,17 @@ impl Nginx {
             .replace("@PORT@", &port.to_string())
             .replace("@NAME@", name);
         fs::write(&file, configuration).map_err(Failure::of(file.display()))?;
-        let words = format!("nginx -e {0}/error.log -c {0}/nginx.conf", directory.display());
-        let child = namespace.spawn(&words, &directory.join("log"))?;
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listens = || matches!(namespace.enter(|| TcpStream::connect(server)), Ok(Ok(_)));
-        wait_until(Duration::from_secs(30), "nginx listens", listens)
-            .map_err(|failure| Failure::new(format!("{failure}\n{}", child.log())))?;
-        Ok(Self { child, directory: directory.to_owned() })
+        let child = launch(namespace, port, directory)?;
+        Ok(Self { child, directory: directory.to_owned(), port })
+    }
+
+    /// Starts it again in `namespace` after [`Nginx::kill`], with the files that it had.
+    ///
+    /// # Errors
+    /// When it does not listen within 30 s, with what it said.
+    pub fn restart(&mut self, namespace: &Namespace) -> Result<()> {
+        self.child = launch(namespace, self.port, &self.directory)?;
+        Ok(())
     }
 
     /// Makes `content` available under `/NAME`.
@@ -87,6 +93,16 @@ impl Nginx {
     }
 }
 
+fn launch(namespace: &Namespace, port: u16, directory: &Path) -> Result<Child> {
+    let words = format!("nginx -e {0}/error.log -c {0}/nginx.conf", directory.display());
+    let child = namespace.spawn(&words, &directory.join("log"))?;
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listens = || matches!(namespace.enter(|| TcpStream::connect(server)), Ok(Ok(_)));
+    wait_until(Duration::from_secs(30), "nginx listens", listens)
+        .map_err(|failure| Failure::new(format!("{failure}\n{}", child.log())))?;
+    Ok(child)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,11 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_nginx_answers_no_more() {
+    fn a_killed_nginx_answers_no_more_until_it_is_started_again() {
         let directory = tempfile::tempdir().unwrap();
         let namespace = Namespace::create("nginx").unwrap();
         let mut nginx = Nginx::start(&namespace, "backend7", 8080, &directory.path().join("nginx")).unwrap();
         nginx.kill();
-        assert!(get(&namespace, SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), "/").is_err());
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        assert!(get(&namespace, server, "/").is_err());
+        nginx.restart(&namespace).unwrap();
+        assert_eq!(get(&namespace, server, "/").unwrap().body, b"backend7");
     }
 }

@@ -1,5 +1,6 @@
 use std::{
     env, fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -8,7 +9,11 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Child, Failure, Namespace, Result, wait_until};
+use super::{
+    Child, Failure, Namespace, Result,
+    http::{head, hear, say},
+    wait_until,
+};
 
 /// The program under test: what `TIDEGATE` names, otherwise the one that cargo built for this test run.
 ///
@@ -48,6 +53,8 @@ impl Tidegate {
     ) -> Result<Self> {
         let mut command = namespace.command(program);
         command.arg("run").arg("-c").arg(file(directory));
+        // It says at its end whether it has all packet memory back.
+        command.env("TIDEGATE_LOG", "info,tidegate::gateway::running=debug");
         write(directory, configuration)?;
         let child = Child::start(command, &directory.join("tidegate.log"))?;
         Ok(Self { child, program: program.to_owned(), directory: directory.to_owned() })
@@ -82,6 +89,48 @@ impl Tidegate {
             return Err(Failure::new(String::from_utf8_lossy(&output.stderr)));
         }
         serde_json::from_slice(&output.stdout).map_err(Failure::of(format!("{noun} list")))
+    }
+
+    /// The JSON that the API has at `path`.
+    ///
+    /// # Errors
+    /// When it does not answer, or says no.
+    pub fn ask(&self, path: &str) -> Result<Value> {
+        let socket = Self::socket(&self.directory);
+        let mut stream = UnixStream::connect(&socket).map_err(Failure::of(socket.display()))?;
+        say(&mut stream, &[head("GET", path, 0).as_bytes()])?;
+        let answer = hear(&mut stream)?;
+        if answer.status != 200 {
+            return Err(Failure::new(String::from_utf8_lossy(&answer.body)));
+        }
+        serde_json::from_slice(&answer.body).map_err(Failure::of(path))
+    }
+
+    /// A number that the API has at `path`, by the pointer to it (RFC 6901); summed over its rows when it is a list.
+    ///
+    /// # Errors
+    /// As [`Tidegate::ask`], or when there is no such number.
+    pub fn count(&self, path: &str, pointer: &str) -> Result<u64> {
+        let answer = self.ask(path)?;
+        let rows = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+        let number = |row: &Value| row.pointer(pointer).and_then(Value::as_u64);
+        rows.iter()
+            .map(number)
+            .sum::<Option<u64>>()
+            .ok_or_else(|| Failure::new(format!("{path} has no number {pointer}: {answer}")))
+    }
+
+    /// Waits until every packet is accounted for, which can be seen while none is in a worker's hands.
+    ///
+    /// # Errors
+    /// When there is no such moment within `limit`, with the accounts.
+    pub fn wait_until_accounted(&self, limit: Duration) -> Result<()> {
+        let mut last = Value::Null;
+        wait_until(limit, "every packet is accounted for", || {
+            last = self.ask("/v1/balance").unwrap_or_default();
+            last.get("holds") == Some(&Value::Bool(true))
+        })
+        .map_err(|failure| Failure::new(format!("{failure}: {last}")))
     }
 
     /// Packets dropped for `reason`, by its name.
@@ -119,6 +168,22 @@ impl Tidegate {
     pub fn stop(mut self, limit: Duration) -> Result<ExitStatus> {
         self.child.signal(Signal::SIGTERM)?;
         self.child.wait(limit)
+    }
+
+    /// Files that DPDK leaves behind when it does not clean up: in the mount of huge pages, and its directory.
+    #[must_use]
+    pub fn leftovers(id: u32) -> Vec<PathBuf> {
+        let prefix = format!("tidegate-{id}");
+        let ours = |name: &str| {
+            name.strip_prefix(&prefix)
+                .is_some_and(|rest| !rest.starts_with(|digit: char| digit.is_ascii_digit()))
+        };
+        ["/dev/hugepages", "/var/run/dpdk"]
+            .into_iter()
+            .flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten())
+            .filter(|entry| ours(&entry.file_name().to_string_lossy()))
+            .map(|entry| entry.path())
+            .collect()
     }
 
     /// Its process, for signals and for what `/proc` tells.

@@ -128,12 +128,32 @@ impl Topology {
         Ok(tidegate)
     }
 
+    /// All that a gateway might leave behind in its namespace: interfaces, addresses, rules, routes, features.
+    ///
+    /// # Errors
+    /// With the message of the command that failed.
+    pub fn traces(&self) -> Result<String> {
+        let mut traces = String::new();
+        for words in ["-o link", "-o address", "rule", "-6 rule", "route show table all"] {
+            traces += &self.gateway.ip(words)?;
+        }
+        for interface in ["clients", "backends"] {
+            traces += &self.gateway.run(&format!("ethtool -k {interface}"))?;
+        }
+        Ok(traces)
+    }
+
     fn lay_cables(&self) -> Result<()> {
         connect((&self.client, "eth0"), (&self.gateway, "clients"))?;
         connect((&self.gateway, "backends"), (&self.switch, "gateway"))?;
         add_bridge(&self.switch, "bridge", &["gateway"])?;
         for interface in ["clients", "backends"] {
             remove_ipv6(&self.gateway, interface)?;
+            if self.plan.device == Device::Tap {
+                let bridge = format!("br-{interface}");
+                add_bridge(&self.gateway, &bridge, &[interface])?;
+                keep_the_kernel_off(&self.gateway, &bridge)?;
+            }
         }
         self.client.ip("address add 10.10.1.100/24 dev eth0")?;
         self.client.ip("address add fd00:10:1::100/64 dev eth0")?;
@@ -175,7 +195,7 @@ impl Topology {
         self.directory().join(name)
     }
 
-    /// Joins each tap with its cable by a bridge. The kernel's end starts with the address of the gateway's end, which
+    /// Joins each tap with its cable, by the bridge that is there. The kernel's end starts with the address of the gateway's end, which
     /// a bridge would take for its own: it gets another.
     fn join_taps(&self, tidegate: &mut Tidegate, limit: Duration) -> Result<()> {
         for (number, name) in ["clients", "backends"].into_iter().enumerate() {
@@ -190,8 +210,7 @@ impl Topology {
             }
             keep_the_kernel_off(&self.gateway, &tap)?;
             self.gateway.ip(&format!("link set {tap} address 02:00:00:00:7a:0{number}"))?;
-            add_bridge(&self.gateway, &format!("br-{name}"), &[&tap, name])?;
-            keep_the_kernel_off(&self.gateway, &format!("br-{name}"))?;
+            self.gateway.ip(&format!("link set {tap} master br-{name} up"))?;
         }
         Ok(())
     }
