@@ -80,7 +80,9 @@ impl TryFrom<String> for Bytes {
         let mut bytes = Vec::new();
         for line in text.lines() {
             let (line, times) = match line.split_once('*') {
-                Some((byte, times)) => (byte, times.trim().parse().map_err(|_| format!("{times} is no number"))?),
+                Some((byte, times)) => {
+                    (byte, times.trim().parse().map_err(|_| format!("{times} is no number"))?)
+                }
                 None => (line, 1),
             };
             let digits: Vec<char> = line.chars().filter(|letter| !letter.is_whitespace()).collect();
@@ -194,7 +196,8 @@ impl Counters {
         ] {
             writeln!(text, "  {name}: {value}").unwrap();
         }
-        let drops: Vec<String> = self.drops.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+        let drops: Vec<String> =
+            self.drops.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
         match drops.is_empty() {
             true => text + "  drops: {}\n",
             false => text + &format!("  drops: {{ {} }}\n", drops.join(", ")),

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
-    ArpOperation, EtherType, Ethernet2HeaderSlice, IcmpEchoHeader, Icmpv4Type, Icmpv6Type, LinkExtSlice, NetSlice,
-    SlicedPacket, TcpSlice, TransportSlice,
+    ArpOperation, IcmpEchoHeader, Icmpv4Type, Icmpv6Type, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice,
+    TransportSlice,
 };
 use testkit::packets::check_checksums;
 
@@ -45,11 +45,9 @@ pub(crate) fn describe(frame: &[u8]) -> String {
 
 fn tag(extension: &LinkExtSlice) -> String {
     match extension {
-        LinkExtSlice::Vlan(tag) => format!(
-            "vlan {} priority {} ",
-            tag.vlan_identifier().value(),
-            tag.priority_code_point().value()
-        ),
+        LinkExtSlice::Vlan(tag) => {
+            format!("vlan {} priority {} ", tag.vlan_identifier().value(), tag.priority_code_point().value())
+        }
         _ => "link extension ".to_owned(),
     }
 }
@@ -57,11 +55,17 @@ fn tag(extension: &LinkExtSlice) -> String {
 fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> String {
     let what = match &packet.transport {
         Some(TransportSlice::Tcp(segment)) => {
-            let (from, to) = (SocketAddr::new(from, segment.source_port()), SocketAddr::new(to, segment.destination_port()));
+            let (from, to) = (
+                SocketAddr::new(from, segment.source_port()),
+                SocketAddr::new(to, segment.destination_port()),
+            );
             format!("tcp {from} > {to}{}", flags(segment))
         }
         Some(TransportSlice::Udp(datagram)) => {
-            let (from, to) = (SocketAddr::new(from, datagram.source_port()), SocketAddr::new(to, datagram.destination_port()));
+            let (from, to) = (
+                SocketAddr::new(from, datagram.source_port()),
+                SocketAddr::new(to, datagram.destination_port()),
+            );
             let checksum = if datagram.checksum() == 0 { " without checksum" } else { "" };
             format!("udp {from} > {to}{checksum}")
         }
@@ -87,7 +91,7 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
             }
             other => format!("icmp {from} > {to} {other:?}"),
         },
-        None => format!("ip {from} > {to}"),
+        Some(TransportSlice::Igmp(_)) | None => format!("ip {from} > {to}"),
     };
     format!("{what}, ttl {ttl}")
 }

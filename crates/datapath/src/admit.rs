@@ -3,7 +3,7 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{Flow, FlowKey, FlowState, Refused, Repair};
+use flow::{Flow, FlowKey, FlowState, Refused, Repair, Side};
 use model::{Address, Millis, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{checksum::Delta, tcp::flags};
@@ -17,7 +17,7 @@ use crate::{
     resolve,
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
-    track::{self, HANDSHAKE_TIMEOUT},
+    track::{self, HANDSHAKE_TIMEOUT, Tally},
 };
 
 /// What the pass is given besides the worker's state.
@@ -92,8 +92,17 @@ fn balanced<F: Frame>(
 ) -> Result<Step, DropReason> {
     // An earlier packet of this burst may have opened the flow.
     if let Some(found) = state.flows.find(key, state.flows.hash(key)) {
-        let step =
-            track::track(&mut state.flows, &state.meters, admission.snapshot, found, packet, admission.now);
+        let mut tally = Tally::default();
+        let step = track::track(
+            &mut state.flows,
+            &state.meters,
+            admission.snapshot,
+            found,
+            packet,
+            admission.now,
+            &mut tally,
+        );
+        tally.write(&state.meters);
         if step != Step::Parsed {
             return Ok(step);
         }
@@ -191,15 +200,22 @@ fn open<F: Frame>(
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
     count_opened(state, &flow);
-    track::count(&state.meters, &flow, flow::Side::Client, packet.length);
+    count(state, &flow, packet);
     Ok(Step::ToBackend(index))
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.
 fn untracked<F: Frame>(state: &WorkerState<F>, flow: &Flow, packet: &Packet) -> Step {
     state.meters.untracked_packets.add(1);
-    track::count(&state.meters, flow, flow::Side::Client, packet.length);
+    count(state, flow, packet);
     Step::ToHop(NeighbourIndex(flow.neighbour))
+}
+
+/// Counts a client's packet.
+fn count<F: Frame>(state: &WorkerState<F>, flow: &Flow, packet: &Packet) {
+    let mut tally = Tally::default();
+    tally.count(&state.meters, flow, Side::Client, packet.length);
+    tally.write(&state.meters);
 }
 
 fn count_opened<F: Frame>(state: &WorkerState<F>, flow: &Flow) {

@@ -7,7 +7,6 @@
 //!
 //! and for one worker with `handed_in` on the left and `handed_out` on the right.
 
-use flow::Side;
 use meter::{Counter, Gauge, Histogram};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
@@ -92,15 +91,16 @@ pub struct TrafficMeters {
 }
 
 impl TrafficMeters {
-    /// Counts a packet with an IP length of so many bytes.
+    /// Counts packets to clients (replies) or from them.
     #[inline]
-    pub(crate) fn count(&self, from: Side, bytes: u16) {
-        let (packets, all_bytes) = match from {
-            Side::Client => (&self.packets_in, &self.bytes_in),
-            Side::Backend => (&self.packets_out, &self.bytes_out),
+    pub(crate) fn count(&self, are_replies: bool, packets: u64, bytes: u64) {
+        let (all_packets, all_bytes) = if are_replies {
+            (&self.packets_out, &self.bytes_out)
+        } else {
+            (&self.packets_in, &self.bytes_in)
         };
-        packets.add(1);
-        all_bytes.add(u64::from(bytes));
+        all_packets.add(packets);
+        all_bytes.add(bytes);
     }
 }
 

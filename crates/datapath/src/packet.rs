@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 }
 
 /// Where the headers of one packet lie. Offsets count from the first byte of the frame.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) kind: Kind,
     pub(crate) v6: bool,

@@ -1,6 +1,6 @@
 //! Sixth pass: the next hop's MAC address; and where the next hop is looked up.
 
-use flow::Flow;
+use flow::{Flow, FlowTable};
 use model::{Address, MacAddress, Millis, PortId};
 use nic::{Burst, Frame};
 use wire::ethernet::{self, Ethernet};
@@ -22,79 +22,85 @@ pub(crate) fn resolve_all<F: Frame>(
 ) {
     let WorkerState { packets, flows, neighbours, .. } = state;
     for (frame, step) in burst.iter_mut().zip(&mut packets.steps) {
-        let leaving = match *step {
-            Step::ToBackend(index) => flows
-                .flow_mut(index)
-                .ok_or(DropReason::NoFlow)
-                .and_then(|flow| towards_backend(neighbours, snapshot, flow, now)),
-            Step::ToClient(index) => flows
-                .flow(index)
-                .ok_or(DropReason::NoFlow)
-                .and_then(|flow| towards_client(neighbours, snapshot, flow, now)),
-            Step::ToHop(hop) => find(neighbours, hop),
+        let known = match *step {
+            Step::ToBackend(index) => {
+                flows.flow_or_retired(index).and_then(|flow| neighbours.mac(NeighbourIndex(flow.neighbour)))
+            }
+            Step::ToClient(index) => flows.flow_or_retired(index).and_then(|flow| last_hop(snapshot, flow)),
+            Step::ToHop(hop) => neighbours.mac(hop),
             Step::Parsed | Step::Wait(..) | Step::Done(_) => continue,
         };
-        *step = match leaving {
-            Ok(leaving) => address(frame, snapshot, leaving),
-            Err(reason) => Step::Done(Verdict::Drop(reason)),
+        *step = match known {
+            Some((port, mac)) => address(frame, snapshot, port, mac, Step::Done(Verdict::Transmit(port))),
+            None => search(neighbours, flows, snapshot, now, *step).map_or_else(
+                |reason| Step::Done(Verdict::Drop(reason)),
+                |found| leave(neighbours, frame, snapshot, found),
+            ),
         };
     }
 }
 
-/// How a packet leaves: by which port, and to which MAC address, or for whose it waits.
-type Leaving = (PortId, Result<MacAddress, NeighbourIndex>);
-
-/// To the hop that the flow remembers, unless it has to be found again.
+/// Where the client's packets came from, if its port answers there.
 #[inline]
-fn towards_backend<F>(
+fn last_hop(snapshot: &Snapshot, flow: &Flow) -> Option<(PortId, MacAddress)> {
+    snapshot
+        .port(flow.client_port)
+        .is_some_and(|port| port.last_hop)
+        .then_some((flow.client_port, flow.client_mac))
+}
+
+/// Finds the hop of a packet for which nothing is remembered, or nothing that still holds.
+#[cold]
+fn search<F>(
     neighbours: &mut Neighbours<F>,
+    flows: &mut FlowTable,
     snapshot: &Snapshot,
-    flow: &mut Flow,
     now: Millis,
-) -> Result<Leaving, DropReason> {
-    if let Some((port, mac)) = neighbours.mac(NeighbourIndex(flow.neighbour)) {
-        return Ok((port, Ok(mac)));
+    step: Step,
+) -> Result<NeighbourIndex, DropReason> {
+    match step {
+        Step::ToBackend(index) => {
+            let flow = flows.flow_or_retired(index).ok_or(DropReason::NoFlow)?;
+            let hop = flow_hop(neighbours, snapshot, flow, now)?;
+            flow.neighbour = hop.0;
+            Ok(hop)
+        }
+        Step::ToClient(index) => {
+            let flow = flows.flow_or_retired(index).ok_or(DropReason::NoFlow)?;
+            let hash = snapshot.hash_key.hash(&flow.client);
+            address_hop(neighbours, snapshot, flow.client.source, hash, now)
+        }
+        Step::ToHop(hop) => Ok(hop),
+        Step::Parsed | Step::Wait(..) | Step::Done(_) => Err(DropReason::NoRoute),
     }
-    let hop = flow_hop(neighbours, snapshot, flow, now)?;
-    flow.neighbour = hop.0;
-    find(neighbours, hop)
 }
 
-/// To where the client's packets came from, or by route.
-#[inline]
-fn towards_client<F>(
+/// Lets a packet leave to a hop that was searched for, or wait for it.
+#[cold]
+fn leave<F: Frame>(
     neighbours: &mut Neighbours<F>,
+    frame: &mut F,
     snapshot: &Snapshot,
-    flow: &Flow,
-    now: Millis,
-) -> Result<Leaving, DropReason> {
-    if snapshot.port(flow.client_port).is_some_and(|port| port.last_hop) {
-        return Ok((flow.client_port, Ok(flow.client_mac)));
+    hop: NeighbourIndex,
+) -> Step {
+    if let Some((port, mac)) = neighbours.mac(hop) {
+        return address(frame, snapshot, port, mac, Step::Done(Verdict::Transmit(port)));
     }
-    let hash = snapshot.hash_key.hash(&flow.client);
-    let hop = address_hop(neighbours, snapshot, flow.client.source, hash, now)?;
-    find(neighbours, hop)
-}
-
-fn find<F>(neighbours: &mut Neighbours<F>, hop: NeighbourIndex) -> Result<Leaving, DropReason> {
-    match neighbours.mac(hop) {
-        Some((port, mac)) => Ok((port, Ok(mac))),
-        None => neighbours.port(hop).map(|port| (port, Err(hop))).ok_or(DropReason::NeighbourUnreachable),
+    match neighbours.port(hop) {
+        Some(port) => address(frame, snapshot, port, MacAddress::default(), Step::Wait(port, hop)),
+        None => Step::Done(Verdict::Drop(DropReason::NeighbourUnreachable)),
     }
 }
 
-/// Writes the MAC addresses of a packet that leaves.
+/// Writes the MAC addresses of a packet that is to leave by a port; `then` unless it is too large.
 #[inline]
-fn address<F: Frame>(frame: &mut F, snapshot: &Snapshot, (id, to): Leaving) -> Step {
+fn address<F: Frame>(frame: &mut F, snapshot: &Snapshot, id: PortId, to: MacAddress, then: Step) -> Step {
     let Some(port) = snapshot.port(id) else { return Step::Done(Verdict::Drop(DropReason::NoRoute)) };
     if is_over_mtu(frame, port) {
         return Step::Done(Verdict::Drop(DropReason::FrameOverMtu));
     }
-    address_frame(frame, to.unwrap_or_default(), port.mac);
-    match to {
-        Ok(_) => Step::Done(Verdict::Transmit(id)),
-        Err(hop) => Step::Wait(id, hop),
-    }
+    address_frame(frame, to, port.mac);
+    then
 }
 
 /// Whether a frame is larger than what the port sends.

@@ -30,7 +30,8 @@ pub(crate) fn rewrite_all<F: Frame>(state: &mut WorkerState<F>, burst: &mut Burs
             Step::ToClient(index) => (index, Side::Backend),
             _ => continue,
         };
-        let Some(flow) = flows.flow(index) else { continue };
+        // A later packet of the burst may have ended the flow already.
+        let Some(flow) = flows.flow_or_retired(index) else { continue };
         if flow.mode == Mode::Dsr {
             continue;
         }

@@ -5,7 +5,7 @@
 //! packet goes on to be admitted like the first of any flow.
 
 use flow::{Flow, FlowIndex, FlowState, FlowTable, Found, Side};
-use model::Millis;
+use model::{BackendId, Millis, VirtualServerId};
 use nic::Frame;
 use wire::{protocol, tcp::flags};
 
@@ -30,16 +30,18 @@ const BACKEND_FIN: u8 = 2;
 pub(crate) fn track_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
     let WorkerState { packets, flows, meters, .. } = state;
     let count = packets.count;
+    let mut tally = Tally::default();
     let known = packets.steps.iter_mut().zip(&packets.packets).zip(&packets.found);
     for ((step, packet), found) in known.take(count) {
         if let (Some(found), Step::Parsed) = (found, *step) {
-            *step = track(flows, meters, snapshot, *found, packet, now);
+            *step = track(flows, meters, snapshot, *found, packet, now, &mut tally);
         }
     }
+    tally.write(meters);
 }
 
 /// Moves one flow on. [`Step::Parsed`] sends the packet on to be admitted.
-#[inline]
+#[inline(always)]
 pub(crate) fn track(
     flows: &mut FlowTable,
     meters: &WorkerMeters,
@@ -47,6 +49,7 @@ pub(crate) fn track(
     found: Found,
     packet: &Packet,
     now: Millis,
+    tally: &mut Tally,
 ) -> Step {
     let Some(flow) = flows.flow_mut(found.index) else { return Step::Parsed };
     let backend = snapshot.backend(flow.backend).filter(|backend| backend.incarnation == flow.incarnation);
@@ -62,7 +65,7 @@ pub(crate) fn track(
     if packet.flags != 0 {
         follow_tcp(flow, found.side, packet.flags, snapshot);
     }
-    count(meters, flow, found.side, packet.length);
+    tally.count(meters, flow, found.side, packet.length);
     step(found.index, found.side)
 }
 
@@ -120,13 +123,39 @@ fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
     }
 }
 
-/// Counts a packet for its virtual server and its backend.
-#[inline]
-pub(crate) fn count(meters: &WorkerMeters, flow: &Flow, side: Side, length: u16) {
-    if let Some(backend) = meters.backend(flow.backend) {
-        backend.count(side, length);
+/// Packets of one virtual server, backend and direction that follow one another, to be counted together.
+#[derive(Default)]
+pub(crate) struct Tally {
+    backend: BackendId,
+    virtual_server: VirtualServerId,
+    is_reply: bool,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    /// Counts a packet of a flow with an IP length of so many bytes.
+    #[inline]
+    pub(crate) fn count(&mut self, meters: &WorkerMeters, flow: &Flow, side: Side, length: u16) {
+        let is_reply = side == Side::Backend;
+        let of = (flow.backend, flow.virtual_server, is_reply);
+        if of != (self.backend, self.virtual_server, self.is_reply) {
+            self.write(meters);
+            (self.backend, self.virtual_server, self.is_reply) = of;
+        }
+        self.packets += 1;
+        self.bytes += u64::from(length);
     }
-    if let Some(virtual_server) = meters.virtual_server(flow.virtual_server) {
-        virtual_server.count(side, length);
+
+    /// Adds what was counted to the meters.
+    pub(crate) fn write(&mut self, meters: &WorkerMeters) {
+        if self.packets == 0 {
+            return;
+        }
+        let of_both = [meters.backend(self.backend), meters.virtual_server(self.virtual_server)];
+        for traffic in of_both.into_iter().flatten() {
+            traffic.count(self.is_reply, self.packets, self.bytes);
+        }
+        (self.packets, self.bytes) = (0, 0);
     }
 }

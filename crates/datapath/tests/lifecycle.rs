@@ -86,6 +86,16 @@ fn a_flow_is_over_when_both_sides_are_done_or_one_breaks_off() {
 }
 
 #[test]
+fn what_came_before_the_syn_in_its_burst_still_belongs_to_the_old_flow() {
+    let mut rig = established();
+    let verdicts = rig.burst(CLIENTS, &[&segment(RST), &segment(SYN), &segment(ACK)]);
+    assert_eq!(verdicts, [Verdict::Transmit(BACKENDS); 3]);
+    let expected = describe(&rig.sent()[0].1);
+    assert!(expected.starts_with("tcp 10.10.1.2:1 > 10.10.2.11:8080"), "{expected}");
+    rig.assert_conserved();
+}
+
+#[test]
 fn a_syn_over_a_closing_flow_opens_a_new_one() {
     let mut rig = established();
     rig.forwarded(CLIENTS, &segment(RST), BACKENDS);

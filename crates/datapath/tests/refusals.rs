@@ -98,6 +98,18 @@ fn addresses_that_can_be_nobodys_are_refused() {
     }
 }
 
+/// An IPv6 address that says that it is IPv4.
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+#[test]
+fn an_ipv6_packet_with_a_mapped_address_belongs_to_no_ipv4_flow() {
+    let mut rig = Rig::new();
+    rig.forwarded(CLIENTS, &good(), BACKENDS);
+    rig.dropped(CLIENTS, &with(&good_6(), 22, &MAPPED), DropReason::SourceMartian);
+    rig.dropped(CLIENTS, &with(&good_6(), 38, &MAPPED), DropReason::DestinationMartian);
+    rig.assert_conserved();
+}
+
 #[test]
 fn what_no_virtual_server_takes_is_refused() {
     let mut rig = Rig::new();

@@ -87,6 +87,8 @@ pub struct FlowTable {
     vacant: Vec<u32>,
     /// Positions of retired flows, not to be used before [`FlowTable::recycle`].
     resting: Vec<u32>,
+    /// The first [`BATCH`] of the retired flows themselves, for [`FlowTable::flow_or_retired`].
+    retired: Vec<(FlowIndex, Flow)>,
     capacity: usize,
     /// The position that the next [`FlowTable::scan`] begins with.
     hand: usize,
@@ -103,6 +105,7 @@ impl FlowTable {
             records: Vec::with_capacity(capacity),
             vacant: Vec::with_capacity(capacity),
             resting: Vec::with_capacity(capacity),
+            retired: Vec::with_capacity(BATCH),
             capacity,
             hand: 0,
         }
@@ -225,10 +228,13 @@ impl FlowTable {
     }
 
     /// Removes a flow as [`FlowTable::remove`] does, but keeps its position empty until [`FlowTable::recycle`]: for whoever
-    /// may still hold the position and must not find another flow there.
+    /// may still hold the position and must not find another flow there. [`FlowTable::flow_or_retired`] still finds it.
     pub fn retire(&mut self, index: FlowIndex) -> Option<Flow> {
         let flow = self.leave(index)?;
         self.resting.push(index.0);
+        if self.retired.len() < BATCH {
+            self.retired.push((index, flow));
+        }
         Some(flow)
     }
 
@@ -236,6 +242,7 @@ impl FlowTable {
     #[inline]
     pub fn recycle(&mut self) {
         self.vacant.append(&mut self.resting);
+        self.retired.clear();
     }
 
     /// Takes a record out of the slab and of the index.
@@ -254,6 +261,18 @@ impl FlowTable {
     #[must_use]
     pub fn flow(&self, index: FlowIndex) -> Option<&Flow> {
         self.records.get(index.0 as usize)?.as_ref()
+    }
+
+    /// The flow at a position, or the one that was retired from it since the last [`FlowTable::recycle`] (one of the first
+    /// 64 of them): for what a packet owes to a flow that a later one has ended. To be changed as by
+    /// [`FlowTable::flow_mut`].
+    #[inline]
+    #[must_use]
+    pub fn flow_or_retired(&mut self, index: FlowIndex) -> Option<&mut Flow> {
+        match self.records.get_mut(index.0 as usize) {
+            Some(Some(flow)) => Some(flow),
+            _ => retired(&mut self.retired, index),
+        }
     }
 
     /// The flow at a position, to be changed: all but its keys and its mode.
@@ -319,6 +338,11 @@ impl fmt::Debug for FlowTable {
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
+}
+
+#[cold]
+fn retired(retired: &mut [(FlowIndex, Flow)], index: FlowIndex) -> Option<&mut Flow> {
+    retired.iter_mut().find(|(position, _)| *position == index).map(|(_, flow)| flow)
 }
 
 #[cfg(test)]
@@ -576,7 +600,10 @@ mod tests {
         assert!(table.retire(first).is_some());
         assert_eq!(table.len(), 1);
         assert_eq!(table.insert(flow(3, Mode::Dsr)), Err(Refused::Full));
+        assert!(table.flow(first).is_none());
+        assert_eq!(table.flow_or_retired(first).unwrap().client, flow(1, Mode::Dsr).client);
         table.recycle();
+        assert!(table.flow_or_retired(first).is_none());
         assert_eq!(table.insert(flow(3, Mode::Dsr)), Ok(first));
     }
 }

@@ -2,13 +2,21 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{Refusal, U16, checksum::Sum, tcp::Tcp};
+use crate::{
+    Refusal, U16,
+    checksum::Sum,
+    ethernet::{self, Ethernet, ether_type},
+    protocol,
+    tcp::{self, Tcp},
+};
 
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
 
 /// The reserved flag, bit 0 of the flags (RFC 791, 3.1).
 const RESERVED: u16 = 0x8000;
+/// It must not be fragmented.
+const DO_NOT_FRAGMENT: u16 = 0x4000;
 /// More fragments follow.
 const MORE_FRAGMENTS: u16 = 0x2000;
 /// The fragment offset, in units of eight bytes.
@@ -48,6 +56,42 @@ pub struct Ipv4Tcp {
     pub network: Ipv4,
     /// The TCP header.
     pub transport: Tcp,
+}
+
+/// The headers of nearly all frames: Ethernet without a tag, IPv4 without options, TCP.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct EthernetIpv4Tcp {
+    /// The Ethernet header.
+    pub link: Ethernet,
+    /// The IPv4 header.
+    pub network: Ipv4,
+    /// The TCP header.
+    pub transport: Tcp,
+}
+
+/// Whether headers are of that plain kind, and nothing is wrong with them in a frame of `length` bytes. What is not plain
+/// may still be right: [`check`] and [`tcp::check`] say.
+#[inline]
+#[must_use]
+pub fn is_plain(headers: &EthernetIpv4Tcp, length: usize) -> bool {
+    const PLAIN_VERSION_AND_LENGTH: u8 = 0x45;
+    let EthernetIpv4Tcp { link, network, transport } = headers;
+    let total = usize::from(network.total_length.get());
+    let offset = usize::from(transport.offset >> 4) * 4;
+    // One decision instead of twelve: nearly always all of them hold.
+    (link.ether_type.get() == ether_type::IPV4)
+        & (network.version_and_length == PLAIN_VERSION_AND_LENGTH)
+        & (network.protocol == protocol::TCP)
+        & (network.fragment.get() & !DO_NOT_FRAGMENT == 0)
+        & (network.ttl != 0)
+        & (total + ethernet::HEADER <= length)
+        & (offset >= tcp::HEADER)
+        & (HEADER + offset <= total)
+        & (transport.source_port.get() != 0)
+        & (transport.destination_port.get() != 0)
+        & tcp::are_flags_sound(transport.flags)
+        & (Sum::of_chunk::<HEADER>(network.as_bytes()).fold() == 0xffff)
 }
 
 /// Where things lie in a packet.

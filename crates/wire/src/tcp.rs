@@ -49,6 +49,14 @@ pub struct Tcp {
     pub urgent: U16,
 }
 
+/// Whether some flag is set, and none that exclude one another.
+#[inline]
+#[must_use]
+pub const fn are_flags_sound(bits: u8) -> bool {
+    use flags::{ACK, FIN, PSH, RST, SYN, URG};
+    (bits & (FIN | SYN | RST | PSH | ACK | URG) != 0) & ((bits & SYN == 0) | (bits & (FIN | RST) == 0))
+}
+
 /// Checks the segment at the beginning of `bytes`, of which the packet has `available`.
 ///
 /// # Errors

@@ -124,9 +124,7 @@ impl Explanation {
             },
             answer: answer(outcome),
             virtual_server: outcome.virtual_server.as_deref().and_then(|name| Service::of(name, rehearsal)),
-            choice: outcome.backend.as_ref().and_then(|(_, backend)| {
-                Choice::of(*backend, flow?, rehearsal)
-            }),
+            choice: outcome.backend.as_ref().and_then(|(_, backend)| Choice::of(*backend, flow?, rehearsal)),
             rewrite: flow.map(Rewrite::of),
             way: flow.and_then(|flow| Way::of(flow, outcome, rehearsal)),
             packet: packet.text,
@@ -135,7 +133,8 @@ impl Explanation {
 
     /// For people.
     fn text(&self) -> String {
-        let mut lines = vec![format!("{}, received by port {}", self.packet, self.received_by), String::new()];
+        let mut lines =
+            vec![format!("{}, received by port {}", self.packet, self.received_by), String::new()];
         let mut line = |name: &str, text: String| lines.push(format!("  {name:<15} {text}"));
         line("verdict", self.verdict_in_words());
         if let Some(drop) = &self.drop {
@@ -143,7 +142,10 @@ impl Explanation {
             line("what to do", drop.remedy.to_owned());
         }
         if let Some(server) = &self.virtual_server {
-            line("virtual server", format!("{}, mode {}, profile {}", server.name, mode(server.mode), server.profile));
+            line(
+                "virtual server",
+                format!("{}, mode {}, profile {}", server.name, mode(server.mode), server.profile),
+            );
             line("pool", server.pool.clone());
         }
         if let Some(choice) = &self.choice {
@@ -267,7 +269,10 @@ impl Way {
     fn text(&self) -> String {
         let hops: Vec<String> = self.next_hops.iter().map(IpAddr::to_string).collect();
         let one_of = if hops.len() > 1 { "one of " } else { "" };
-        let mac = self.mac.as_ref().map_or_else(|| "its MAC address is asked for".to_owned(), |mac| format!("at {mac}"));
+        let mac = self
+            .mac
+            .as_ref()
+            .map_or_else(|| "its MAC address is asked for".to_owned(), |mac| format!("at {mac}"));
         format!("{one_of}{}, {mac}", hops.join(", "))
     }
 }
@@ -294,7 +299,8 @@ virtual_servers:
 "#;
 
     fn explained(packet: &str) -> (Explanation, String) {
-        let configuration = config::parse(CONFIGURATION, "test").unwrap_or_else(|wrong| panic!("{}", wrong.render(false)));
+        let configuration =
+            config::parse(CONFIGURATION, "test").unwrap_or_else(|wrong| panic!("{}", wrong.render(false)));
         let mut rehearsal = Rehearsal::try_new(configuration, FLOWS).unwrap();
         let frame = frame(&packet.parse().unwrap(), &rehearsal, PortId(0)).unwrap();
         let outcome = rehearsal.arrive(PortId(0), frame.clone(), Millis(0));
@@ -338,6 +344,9 @@ virtual_servers:
     #[test]
     fn an_echo_request_is_answered() {
         let (_, text) = explained("icmp 203.0.113.7 > 198.51.100.10");
-        assert!(text.contains("answered by the gateway itself: icmp 198.51.100.10 > 203.0.113.7 echo reply"), "{text}");
+        assert!(
+            text.contains("answered by the gateway itself: icmp 198.51.100.10 > 203.0.113.7 echo reply"),
+            "{text}"
+        );
     }
 }

@@ -245,7 +245,11 @@ mod tests {
             recording.finish().unwrap();
             assert_eq!(times, [Duration::new(1, nanoseconds), Duration::from_secs(2)]);
             let (source, copy) = (fs::read(source.path()).unwrap(), fs::read(copy.path()).unwrap());
-            assert_eq!((&copy[..16], &copy[20..]), (&source[..16], &source[20..]), "all but the longest frame");
+            assert_eq!(
+                (&copy[..16], &copy[20..]),
+                (&source[..16], &source[20..]),
+                "all but the longest frame"
+            );
         }
     }
 

@@ -3,21 +3,28 @@
 use datapath::DropReason;
 
 /// What to do about packets that are dropped for `reason`, in a sentence or two.
+#[expect(clippy::too_many_lines, reason = "a table: an arm for each reason")]
 pub(crate) const fn remedy(reason: DropReason) -> &'static str {
     use DropReason as R;
     match reason {
         R::Malformed(_) => {
             "The sender, or something on the way, makes such packets: capture at the port and look at one."
         }
-        R::DestinationMacNotOurs => "Send to the port's own MAC address; a switch may flood what it has not learned.",
-        R::GroupFrameUnicastPacket | R::SourceMacGroup => "The sender's link layer is at fault: look at its ARP table.",
+        R::DestinationMacNotOurs => {
+            "Send to the port's own MAC address; a switch may flood what it has not learned."
+        }
+        R::GroupFrameUnicastPacket | R::SourceMacGroup => {
+            "The sender's link layer is at fault: look at its ARP table."
+        }
         R::EtherTypeUnknown | R::EtherTypeIsLength => "Nothing; such frames are part of any link.",
         R::VlanUnknown | R::VlanStacked => "Untag the frames where the switch port is configured.",
         R::FrameCut | R::FrameOverMtu => {
             "Switch segmentation offload off at the sender (ethtool -K IFACE tso off gso off), or raise the port's mtu."
         }
         R::HeadersScattered => "Raise the port's mtu, so that frames arrive in one piece.",
-        R::SourceMartian | R::DestinationMartian => "Such addresses never cross a router: look for who sends them.",
+        R::SourceMartian | R::DestinationMartian => {
+            "Such addresses never cross a router: look for who sends them."
+        }
         R::SourceIsOurs => "Another machine uses an address of this gateway: find it by its MAC address.",
         R::DestinationGroup => "Nothing; the gateway does not listen to this group.",
         R::NoVirtualServer => {
@@ -26,7 +33,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
         R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
         R::Fragment => "Lower the sender's MTU, so that it does not fragment.",
-        R::IcmpUnsupported => "Nothing, when clients do not depend on it; `host: true` passes the port's own to the kernel.",
+        R::IcmpUnsupported => {
+            "Nothing, when clients do not depend on it; `host: true` passes the port's own to the kernel."
+        }
         R::TransportChecksum => "Look for a faulty cable or card between the sender and here.",
         R::NoFlow => {
             "A conversation begins with a SYN. `loose_initiation: true` in the profile adopts those that began before."
@@ -34,14 +43,22 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::NoBackend => "Enable a backend of the pool with a weight, and see why its monitors fail.",
         R::BackendRemoved => "Drain backends before removing them, so that their flows end.",
         R::FlowTableFull => "Raise `workers.flows`.",
-        R::FlowCollision => "Two virtual servers lead to the same backend: give it two ports, or use full_nat.",
+        R::FlowCollision => {
+            "Two virtual servers lead to the same backend: give it two ports, or use full_nat."
+        }
         R::SnatExhausted => "Give the virtual server more addresses in `snat`, or the pool more backends.",
         R::TtlExpired => "Look for a routing loop, or whether the sender traces its route.",
         R::NoRoute => "Give the port a network, a route or a gateway that leads there.",
-        R::NeighbourUnreachable => "See whether the next hop is up and on this link, or give it in `neighbours`.",
-        R::NeighbourQueueFull | R::NeighbourTableFull => "Reach backends through a router, or give them in `neighbours`.",
+        R::NeighbourUnreachable => {
+            "See whether the next hop is up and on this link, or give it in `neighbours`."
+        }
+        R::NeighbourQueueFull | R::NeighbourTableFull => {
+            "Reach backends through a router, or give them in `neighbours`."
+        }
         R::ArpNotForUs | R::NdNotForUs => "Nothing; such questions are part of any link.",
-        R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => "More arrives than can leave: see `worker list`.",
+        R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
+            "More arrives than can leave: see `worker list`."
+        }
         R::NoRoomForAnswer => "Raise the port's mtu.",
         R::Shutdown => "Nothing; the gateway was stopping.",
     }

@@ -61,19 +61,15 @@ fn network(kind: u16, bytes: &[u8], sender: [u8; 6]) -> Result<Summary, Refusal>
         ether_type::IPV4 => {
             let layout = ipv4::check(bytes, bytes.len())?;
             let payload = bytes.get(layout.length..layout.total).unwrap_or_default();
-            let addresses = (
-                Address::from_v4(layout.header.source),
-                Address::from_v4(layout.header.destination),
-            );
+            let addresses =
+                (Address::from_v4(layout.header.source), Address::from_v4(layout.header.destination));
             transport(addresses, (layout.header.protocol, layout.is_fragment), payload, layout.header.ttl)
         }
         ether_type::IPV6 => {
             let layout = ipv6::check(bytes, bytes.len())?;
             let payload = bytes.get(layout.transport..layout.total).unwrap_or_default();
-            let addresses = (
-                Address::from_v6(layout.header.source),
-                Address::from_v6(layout.header.destination),
-            );
+            let addresses =
+                (Address::from_v6(layout.header.source), Address::from_v6(layout.header.destination));
             transport(addresses, (layout.protocol, layout.is_fragment), payload, layout.header.hop_limit)
         }
         ether_type::ARP => Ok(address_resolution(arp::check(bytes, sender)?).into()),
@@ -205,7 +201,8 @@ mod tests {
 
     #[test]
     fn address_resolution_is_told_in_words() {
-        let ([us, them], [mine, theirs]) = ([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]], [[10, 0, 0, 1], [10, 0, 0, 2]]);
+        let ([us, them], [mine, theirs]) =
+            ([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]], [[10, 0, 0, 1], [10, 0, 0, 2]]);
         let request = arp::Arp::new(arp::REQUEST, (us, mine), ([0; 6], theirs));
         assert_eq!(address_resolution(&request), "arp who has 10.0.0.2, tell 10.0.0.1");
         let reply = arp::Arp::new(arp::REPLY, (them, theirs), (us, mine));

@@ -32,7 +32,8 @@ pub(crate) struct Totals {
 impl Totals {
     /// What a worker counted.
     pub(crate) fn of(meters: &WorkerMeters) -> Self {
-        let ports = |read: fn(&PortMeters) -> &Counter| meters.ports.iter().map(|port| read(port).read()).sum();
+        let ports =
+            |read: fn(&PortMeters) -> &Counter| meters.ports.iter().map(|port| read(port).read()).sum();
         let drops: BTreeMap<String, u64> = DropReason::all()
             .zip(meters.drops.iter().map(Counter::read))
             .filter(|(_, packets)| *packets > 0)

@@ -5,6 +5,7 @@ use std::{
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -13,7 +14,7 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
-use super::{Child, Failure, Result};
+use super::{Child, Failure, Result, wait_until};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -150,7 +151,12 @@ pub fn connect(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<()>
         namespace.ip(&format!("link set {interface} up"))?;
         namespace.run(&format!("ethtool -K {interface} tso off gso off gro off"))?;
     }
-    Ok(())
+    // The kernel sees the carrier a moment after the other end is up.
+    wait_until(Duration::from_secs(30), "the carrier", || {
+        [one, other].iter().all(|(namespace, interface)| {
+            namespace.ip(&format!("link show {interface}")).is_ok_and(|link| link.contains("state UP"))
+        })
+    })
 }
 
 fn output(program: &str, arguments: &[&str]) -> Result<String> {
@@ -165,10 +171,9 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, net::TcpListener, net::TcpStream, time::Duration};
+    use std::{io::Read, net::TcpListener, net::TcpStream};
 
     use super::*;
-    use crate::netns::wait_until;
 
     #[test]
     fn two_namespaces_with_a_cable_reach_each_other() {

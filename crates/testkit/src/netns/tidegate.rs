@@ -120,6 +120,21 @@ impl Tidegate {
             .ok_or_else(|| Failure::new(format!("{path} has no number {pointer}: {answer}")))
     }
 
+    /// Waits until all workers run with the last generation, and no other is about to follow; which one that is.
+    ///
+    /// # Errors
+    /// When there is no such moment within `limit`.
+    pub fn wait_until_settled(&self, limit: Duration) -> Result<u64> {
+        let mut settled = 0;
+        wait_until(limit, "all workers know the state of things", || {
+            let count = |what| self.count("/v1/generation", what).ok();
+            settled = count("/generation").unwrap_or_default();
+            // What monitors find is published within half a second.
+            count("/acknowledged") == Some(settled) && count("/age_ms").is_some_and(|age| age > 700)
+        })?;
+        Ok(settled)
+    }
+
     /// Waits until every packet is accounted for, which can be seen while none is in a worker's hands.
     ///
     /// # Errors

@@ -109,7 +109,8 @@ impl Topology {
         (service(v6), ECHO).into()
     }
 
-    /// Starts `program` with `configuration`, joins it to the cables, and returns when it sees its backends up.
+    /// Starts `program` with `configuration`, joins it to the cables, and returns when it sees its backends up and its
+    /// workers know that.
     ///
     /// # Errors
     /// When it ends, does not answer, or sees a backend down, with its log.
@@ -125,6 +126,7 @@ impl Topology {
             tidegate.list("backend").is_ok_and(|rows| all(rows.len()))
         })
         .map_err(|failure| Failure::new(format!("{failure}\n{}", tidegate.log())))?;
+        tidegate.wait_until_settled(limit)?;
         Ok(tidegate)
     }
 
@@ -140,7 +142,8 @@ impl Topology {
         for interface in ["clients", "backends"] {
             traces += &self.gateway.run(&format!("ethtool -k {interface}"))?;
         }
-        Ok(traces)
+        // The kernel takes its time to say that a bridge is up.
+        Ok(traces.lines().filter(|line| !line.contains(": br-")).flat_map(|line| [line, "\n"]).collect())
     }
 
     fn lay_cables(&self) -> Result<()> {
