@@ -79,7 +79,9 @@ impl Index {
     /// Buckets for `entries` of them at a load of 60 % at most. Touches all of its memory.
     pub(crate) fn with_capacity(entries: usize) -> Self {
         let buckets = (entries * 10).div_ceil(SLOTS * 6).max(1).next_power_of_two();
-        Self { buckets: vec![Bucket::default(); buckets].into_boxed_slice(), mask: buckets - 1 }
+        let mut memory = cpu::vector_on_huge_pages(buckets);
+        memory.resize(buckets, Bucket::default());
+        Self { buckets: memory.into_boxed_slice(), mask: buckets - 1 }
     }
 
     #[inline(always)]

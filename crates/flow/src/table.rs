@@ -102,7 +102,7 @@ impl FlowTable {
         Self {
             hash_key,
             index: Index::with_capacity(capacity * 2),
-            records: Vec::with_capacity(capacity),
+            records: cpu::vector_on_huge_pages(capacity),
             vacant: Vec::with_capacity(capacity),
             resting: Vec::with_capacity(capacity),
             retired: Vec::with_capacity(BATCH),
