@@ -11,7 +11,7 @@ use crate::site::{LIMIT, Site};
 fn a_gateway_that_is_told_to_end_under_load_ends_with_nothing_left() {
     let workers = "workers: { lcores: [0, 1] }\n";
     let site = Site::start(Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 3 }, workers);
-    let content = Arc::new(object(7, 256 << 20));
+    let content = Arc::new(vec![7; 256 << 20]);
     let (client, server) = (&site.topology.client, site.topology.http(false));
     let put = |number| {
         Transfer::put(client, server, &format!("/upload/{number}"), &content, Duration::ZERO).unwrap()

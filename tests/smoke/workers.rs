@@ -17,7 +17,9 @@ fn two_workers_carry_200_connections(device: Device, mode: Mode) {
     assert!(crossed > 0, "nothing was handed over");
     let opened = site.gateway.count("/v1/virtual-servers", "/flows_opened").unwrap();
     assert_eq!(opened, 400);
-    println!("{device:?} {mode:?}: {crossed} frames crossed");
+    let drops = site.gateway.list("drop").unwrap();
+    let drops: Vec<_> = drops.iter().map(|row| format!("{} {}", row["packets"], row["reason"])).collect();
+    println!("{device:?} {mode:?}: {crossed} frames crossed; dropped: {}", drops.join(", "));
     site.stop();
 }
 

@@ -41,9 +41,9 @@ impl Run {
         self.gateway.count("/v1/ports", "/rx_frames").unwrap()
     }
 
-    /// Packets that went through virtual servers.
-    pub(crate) fn served(&self) -> u64 {
-        self.gateway.count("/v1/virtual-servers", "/packets_in").unwrap()
+    /// Frames sent so far.
+    pub(crate) fn forwarded(&self) -> u64 {
+        self.gateway.count("/v1/ports", "/tx_frames").unwrap()
     }
 
     /// Frames that crossed from one worker to another.

@@ -19,6 +19,9 @@ pub(crate) fn emit_all<F: Frame>(
     outputs: &mut Outputs<F>,
 ) {
     release_held(state, outputs);
+    if leaves_together(state, burst, outputs) {
+        return;
+    }
     let count = burst.len();
     for (frame, position) in burst.drain(..).zip(0..count) {
         match state.packets.steps.get(position) {
@@ -52,6 +55,15 @@ fn emit<F: Frame>(
         // Packets that wait are in `Step::Wait` until they do.
         Verdict::Held => drop(meters, outputs, DropReason::NeighbourQueueFull, frame),
     }
+}
+
+/// Lets a burst leave as it is when all of it goes to one port, as most bursts do; false when it does not.
+#[inline]
+fn leaves_together<F: Frame>(state: &WorkerState<F>, burst: &mut Burst<F>, outputs: &mut Outputs<F>) -> bool {
+    let steps = state.packets.steps.get(..burst.len()).unwrap_or_default();
+    let Some(first @ &Step::Done(Verdict::Transmit(port))) = steps.first() else { return false };
+    let is_one_way = steps.iter().all(|step| step == first);
+    is_one_way && outputs.port(port).is_some_and(|lane| lane.take_all(burst))
 }
 
 /// Puts a frame among those that leave by a port.

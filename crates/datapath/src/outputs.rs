@@ -29,6 +29,17 @@ impl<F> Lane<F> {
         }
     }
 
+    /// Takes a whole burst when nothing else waits; false, with the burst unchanged, when something does.
+    #[inline]
+    pub(crate) fn take_all(&mut self, burst: &mut Burst<F>) -> bool {
+        let Some(first) = self.bursts.first_mut().filter(|first| first.is_empty()) else { return false };
+        if self.last > 0 {
+            return false;
+        }
+        std::mem::swap(first, burst);
+        true
+    }
+
     /// Begins the next burst of the lane.
     #[cold]
     fn push_behind(&mut self, frame: F) -> Result<(), F> {

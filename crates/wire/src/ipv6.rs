@@ -102,7 +102,9 @@ fn follow<'a>(bytes: &'a [u8], mut layout: Layout<'a>) -> Result<Layout<'a>, Ref
             HOP_BY_HOP if position > 0 => return Err(Refusal::Ipv6HopByHopNotFirst),
             ROUTING if kind == 0 => return Err(Refusal::Ipv6RoutingHeaderZero), // RFC 5095
             FRAGMENT => 8,
-            AUTHENTICATION => (usize::from(length) + 2) * 4, // RFC 4302, 2.2
+            // RFC 4302, 2.2: 12 bytes at least
+            AUTHENTICATION if length == 0 => return Err(Refusal::Ipv6ChainTruncated),
+            AUTHENTICATION => (usize::from(length) + 2) * 4,
             _ => (usize::from(length) + 1) * 8,
         };
         if size > rest.len() {
@@ -158,6 +160,9 @@ mod tests {
         let packet = packet(HOP_BY_HOP, &chain);
         let layout = check(&packet, packet.len()).unwrap();
         assert_eq!((layout.transport, layout.protocol), (56, 6));
+        let packet = self::packet(AUTHENTICATION, &[&[6, 1][..], &[0; 10], &[0; 8]].concat());
+        let layout = check(&packet, packet.len()).unwrap();
+        assert_eq!((layout.transport, layout.protocol), (52, 6));
     }
 
     #[test]
@@ -189,6 +194,8 @@ mod tests {
             Refusal::Ipv6ChainTruncated
         );
         assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &[17])), Refusal::Ipv6ChainTruncated);
+        let authentication = [extension(17, 0), [0; 8]].concat();
+        assert_eq!(refusal(&packet(AUTHENTICATION, &authentication)), Refusal::Ipv6ChainTruncated);
         assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &options.repeat(9))), Refusal::Ipv6ChainTooLong);
         assert_eq!(
             refusal(&packet(DESTINATION_OPTIONS, &[extension(HOP_BY_HOP, 1), options].concat())),

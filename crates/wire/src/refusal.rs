@@ -67,7 +67,7 @@ refusals! {
     Ipv6PayloadLengthZero,
     /// The IPv6 hop limit is 0.
     Ipv6HopLimitZero,
-    /// The IPv6 extension headers end behind the packet, or no L4 header follows them.
+    /// The IPv6 extension headers end too soon or behind the packet, or no L4 header follows them.
     Ipv6ChainTruncated,
     /// Too many IPv6 extension headers.
     Ipv6ChainTooLong,
