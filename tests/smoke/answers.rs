@@ -53,10 +53,7 @@ fn frames_over_the_mtu_are_dropped_and_the_remedy_is_told_once() {
     let client = &site.topology.client;
     client.run("ethtool -K eth0 tso on gso on").unwrap();
     let content = Arc::new(object(6, 8 << 20));
-    let upload = || {
-        let (server, path) = (site.topology.http(false), "/upload/object");
-        Transfer::put(client, server, path, &content, Duration::ZERO).unwrap()
-    };
+    let upload = || Transfer::put(site.dial(false), "/upload/object", &content, Duration::ZERO).unwrap();
     let dropped = || ["frame_cut", "frame_over_mtu"].map(|reason| site.gateway.drops(reason).unwrap());
     let mut before = 0;
     for _ in 0..2 {

@@ -14,8 +14,8 @@ fn new_connections_avoid_a_dead_backend_and_those_on_others_go_on() {
     let mut site = Site::start(Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 3 }, "");
     let content = object(5, 768 << 10);
     site.offer("object", &content);
-    let (client, server) = (&site.topology.client, site.topology.http(false));
-    let transfers: Vec<_> = (0..60).map(|_| Transfer::get(client, server, "/slow/object").unwrap()).collect();
+    let transfers: Vec<_> =
+        (0..60).map(|_| Transfer::get(site.dial(false), "/slow/object").unwrap()).collect();
     let all = site.gateway.backends_up().unwrap();
 
     let killed = Instant::now();

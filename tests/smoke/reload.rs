@@ -45,10 +45,11 @@ fn a_backend_comes_and_another_goes_under_200_running_transfers() {
 
 /// Each takes eight seconds; every other one is an upload.
 fn start_transfers(site: &Site, content: &Arc<Vec<u8>>) -> Vec<Transfer> {
-    let (client, server) = (&site.topology.client, site.topology.http(false));
     let start = |number: usize| match number % 2 {
-        0 => Transfer::get(client, server, "/slow/object"),
-        _ => Transfer::put(client, server, &format!("/upload/{number}"), content, Duration::from_millis(125)),
+        0 => Transfer::get(site.dial(false), "/slow/object"),
+        _ => {
+            Transfer::put(site.dial(false), &format!("/upload/{number}"), content, Duration::from_millis(125))
+        }
     };
     (0..TRANSFERS).map(|number| start(number).unwrap()).collect()
 }

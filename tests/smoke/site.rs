@@ -1,9 +1,17 @@
 //! A topology with the gateway running in it, and what many stories ask of it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::TcpStream,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
-use testkit::netns::{Plan, Tidegate, Topology, Transfer, echoes, get, object, program, put, wait_until};
+use testkit::netns::{
+    Plan, Tidegate, Topology, Transfer, dial, echoes, get, object, program, put, wait_until,
+};
 
 /// Longer than anything here takes on a machine that has much else to do.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -82,16 +90,21 @@ impl Site {
         assert_eq!(seen() - before, 20);
     }
 
+    /// A connection from the client.
+    pub(crate) fn dial(&self, v6: bool) -> TcpStream {
+        dial(&self.topology.client, self.topology.http(v6)).unwrap()
+    }
+
     /// `count` transfers at once, of a third of a MiB each, every other one an upload. All must be right.
     pub(crate) fn exchange_in_parallel(&self, v6: bool, count: usize) {
         let content = Arc::new(object(3, 350_000));
         self.offer("parallel", &content);
-        let (client, server) = (&self.topology.client, self.topology.http(v6));
-        let start = |number: usize| match number % 2 {
-            0 => Transfer::get(client, server, "/parallel"),
-            _ => Transfer::put(client, server, &format!("/upload/{number}"), &content, Duration::ZERO),
+        let connections: Vec<_> = (0..count).map(|_| self.dial(v6)).collect();
+        let start = |(number, stream)| match number % 2 {
+            0 => Transfer::get(stream, "/parallel").unwrap(),
+            _ => Transfer::put(stream, &format!("/upload/{number}"), &content, Duration::ZERO).unwrap(),
         };
-        let transfers: Vec<_> = (0..count).map(|number| start(number).unwrap()).collect();
+        let transfers: Vec<_> = connections.into_iter().enumerate().map(start).collect();
         for (number, transfer) in transfers.into_iter().enumerate() {
             let answer = transfer.finish().unwrap_or_else(|failure| panic!("transfer {number}: {failure}"));
             let content_there = match number % 2 {
@@ -130,8 +143,10 @@ impl Site {
     pub(crate) fn stop_now(mut self, memory: &str) {
         let process = self.gateway.process();
         let id = process.id();
+        let told = Instant::now();
         process.signal(Signal::SIGTERM).unwrap();
         let status = process.wait(END).unwrap();
+        println!("ended after {:?}", told.elapsed());
         let log = self.gateway.log();
         assert_eq!(status.code(), Some(0), "{log}");
         for line in ["every packet is accounted for", memory] {

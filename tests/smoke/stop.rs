@@ -12,9 +12,8 @@ fn a_gateway_that_is_told_to_end_under_load_ends_with_nothing_left() {
     let workers = "workers: { lcores: [0, 1] }\n";
     let site = Site::start(Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 3 }, workers);
     let content = Arc::new(vec![7; 256 << 20]);
-    let (client, server) = (&site.topology.client, site.topology.http(false));
     let put = |number| {
-        Transfer::put(client, server, &format!("/upload/{number}"), &content, Duration::ZERO).unwrap()
+        Transfer::put(site.dial(false), &format!("/upload/{number}"), &content, Duration::ZERO).unwrap()
     };
     let transfers: Vec<_> = (0..20).map(put).collect();
     wait_until(LIMIT, "10,000 packets", || {
@@ -32,8 +31,8 @@ fn a_gateway_that_drains_lets_the_transfers_finish() {
     let site = Site::start(Plan { device: Device::AfPacket, mode: Mode::FullNat, backends: 2 }, drain);
     let content = object(8, 512 << 10);
     site.offer("object", &content);
-    let (client, server) = (&site.topology.client, site.topology.http(false));
-    let transfers: Vec<_> = (0..10).map(|_| Transfer::get(client, server, "/slow/object").unwrap()).collect();
+    let transfers: Vec<_> =
+        (0..10).map(|_| Transfer::get(site.dial(false), "/slow/object").unwrap()).collect();
     let waiting = std::thread::spawn(move || {
         for transfer in transfers {
             assert!(transfer.finish().unwrap().body == content);

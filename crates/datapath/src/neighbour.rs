@@ -276,6 +276,12 @@ impl<F> Neighbours<F> {
         false
     }
 
+    /// Whether questions wait to be sent.
+    #[inline]
+    pub(crate) fn has_solicitations(&self) -> bool {
+        !self.solicitations.is_empty()
+    }
+
     /// The questions that wait to be sent.
     pub(crate) fn take_solicitations(&mut self) -> Solicitations {
         std::mem::take(&mut self.solicitations)

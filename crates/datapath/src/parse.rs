@@ -316,8 +316,11 @@ mod tests {
         }
     }
 
+    /// What one way says of a frame, when it accepts it.
+    type Said = Option<(Packet, FlowKey)>;
+
     /// What both ways say of the bytes: the plain one, and the long one.
-    fn both(bytes: &[u8]) -> (Option<(Packet, FlowKey)>, Option<(Packet, FlowKey)>) {
+    fn both(bytes: &[u8]) -> (Said, Said) {
         let (mut packet, mut key) = (Packet::NONE, FlowKey::default());
         let is_plain = parse_plain(&port(), &mut MemoryFrame::new(bytes), &mut packet, &mut key);
         let plain = is_plain.then_some((packet, key));

@@ -22,6 +22,9 @@ pub(crate) fn send_all<F, S>(
     F: Frame,
     S: FrameSource<Frame = F>,
 {
+    if !state.neighbours.has_solicitations() {
+        return;
+    }
     for question in state.neighbours.take_solicitations() {
         let Some(port) = snapshot.port(question.hop.port) else { continue };
         let Some(frame) = frame(port, &question, source) else { continue };

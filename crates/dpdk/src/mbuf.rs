@@ -122,6 +122,9 @@ impl Frame for Mbuf {
     }
 
     fn free(burst: &mut Burst<Self>) {
+        if burst.is_empty() {
+            return;
+        }
         let frames = as_pointers(burst);
         let count = burst.len();
         // SAFETY: a length of 0 is always right; the frames' owners are forgotten, not dropped.

@@ -20,7 +20,7 @@ mod wait;
 
 pub use child::Child;
 pub use failure::{Failure, Result};
-pub use http::{Answer, get, put};
+pub use http::{Answer, dial, get, put};
 pub use namespace::{Namespace, connect};
 pub use nginx::Nginx;
 pub use tidegate::{Tidegate, program};

@@ -24,7 +24,6 @@ use std::sync::{
 
 use arrayvec::ArrayVec;
 use datapath::{Outputs, Snapshot, WorkerMeters, WorkerState};
-use meter::Histogram;
 use model::{Generation, MAX_PORTS, Millis, WorkerId};
 use nic::{Burst, Clock, Cycles, FrameSource, MAX_BURST, RxQueue, TxQueue};
 
@@ -89,7 +88,9 @@ pub struct Worker<R: RxQueue, T, S, C> {
     source: S,
     clock: C,
     ticks_per_milli: u64,
-    started: Cycles,
+    started: Option<Cycles>,
+    now: Millis,
+    next_milli: Cycles,
     state: WorkerState<R::Frame>,
     outputs: Outputs<R::Frame>,
     burst: Burst<R::Frame>,
@@ -120,7 +121,9 @@ where
             meters: parts.meters,
             source: parts.source,
             ticks_per_milli: (parts.clock.hertz() / 1000).max(1),
-            started: Cycles(0),
+            started: None,
+            now: Millis(0),
+            next_milli: Cycles(0),
             clock: parts.clock,
             outputs: Outputs::new(workers),
             burst: Burst::new(),
@@ -141,11 +144,13 @@ where
 
     /// Polls until `stop` is set.
     pub fn run(&mut self, stop: &AtomicBool) {
+        let mut from = self.clock.now();
         while !stop.load(Ordering::Relaxed) {
-            let from = self.clock.now();
-            let handled = self.poll_once();
+            let handled = self.turn(from);
             self.rest.after(handled);
-            self.count_turn(from, handled);
+            let to = self.clock.now();
+            self.count_turn(to.since(from), handled);
+            from = to;
         }
     }
 
@@ -162,24 +167,24 @@ where
         &self.meters
     }
 
-    fn count_turn(&self, from: Cycles, handled: usize) {
-        let spent = self.clock.now().since(from).0;
+    fn count_turn(&self, spent: Cycles, handled: usize) {
         self.meters.polls.add(1);
         if handled == 0 {
             self.meters.idle_polls.add(1);
-            self.meters.idle_cycles.add(spent);
+            self.meters.idle_cycles.add(spent.0);
         } else {
-            self.meters.busy_cycles.add(spent);
-            let residence: &Histogram = &self.meters.residence_cycles;
-            residence.record(spent);
+            self.meters.busy_cycles.add(spent.0);
+            self.meters.residence_cycles.record(spent.0);
         }
     }
 
-    fn millis(&mut self) -> Millis {
-        let now = self.clock.now();
-        if self.started == Cycles(0) {
-            self.started = now;
+    /// Milliseconds since the worker's first turn. Divides once a millisecond only.
+    fn millis(&mut self, now: Cycles) -> Millis {
+        let started = *self.started.get_or_insert(now);
+        if now >= self.next_milli {
+            self.now = Millis(now.since(started).0 / self.ticks_per_milli);
+            self.next_milli = Cycles(started.0 + (self.now.0 + 1) * self.ticks_per_milli);
         }
-        Millis(now.since(self.started).0 / self.ticks_per_milli)
+        self.now
     }
 }

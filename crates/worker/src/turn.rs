@@ -3,7 +3,7 @@
 use datapath::{Arrival, DropReason, Lane, WorkerMeters, forward, housekeeping};
 use meter::Counter;
 use model::{Millis, PortId};
-use nic::{Burst, Clock, Frame, FrameSource, RxQueue, TxQueue};
+use nic::{Burst, Clock, Cycles, Frame, FrameSource, RxQueue, TxQueue};
 
 use crate::{TURNS, Worker, desk::ROWS, mesh::FrameRing};
 
@@ -16,7 +16,11 @@ where
 {
     /// One turn over all queues; returns the frames that it handled.
     pub fn poll_once(&mut self) -> usize {
-        let now = self.millis();
+        self.turn(self.clock.now())
+    }
+
+    pub(crate) fn turn(&mut self, now: Cycles) -> usize {
+        let now = self.millis(now);
         self.adopt();
         let mut handled = 0;
         for port in 0..self.ports.len() {

@@ -49,7 +49,10 @@ fn exchange(
 }
 
 /// A connection from `namespace` that gives up when the other side is silent for 30 s.
-pub(super) fn dial(namespace: &Namespace, server: SocketAddr) -> Result<TcpStream> {
+///
+/// # Errors
+/// When it does not come about within 30 s.
+pub fn dial(namespace: &Namespace, server: SocketAddr) -> Result<TcpStream> {
     let stream = namespace
         .enter(|| TcpStream::connect_timeout(&server, LIMIT))?
         .map_err(Failure::of(format!("no connection to {server}")))?;

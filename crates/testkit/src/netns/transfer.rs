@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Answer, Failure, Namespace, Result,
-    http::{dial, head, hear, say},
+    Answer, Failure, Result,
+    http::{head, hear, say},
 };
 
 /// What a paced upload sends at once.
@@ -22,31 +22,25 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Connects from `namespace` and begins to fetch `path`.
+    /// Begins to fetch `path` over a connection ([`dial`](super::dial)).
     ///
     /// # Errors
-    /// When the connection fails.
-    pub fn get(namespace: &Namespace, server: SocketAddr, path: &str) -> Result<Self> {
+    /// When the connection is broken.
+    pub fn get(stream: TcpStream, path: &str) -> Result<Self> {
         let head = head("GET", path, 0);
-        Self::start(dial(namespace, server)?, move |mut stream| {
+        Self::start(stream, move |mut stream| {
             say(&mut stream, &[head.as_bytes()])?;
             hear(&mut stream)
         })
     }
 
-    /// Connects from `namespace` and begins to store `body` under `path`, 16 KiB at a time with a `pause` after each.
+    /// Begins to store `body` under `path` over a connection, 16 KiB at a time with a `pause` after each.
     ///
     /// # Errors
-    /// When the connection fails.
-    pub fn put(
-        namespace: &Namespace,
-        server: SocketAddr,
-        path: &str,
-        body: &Arc<Vec<u8>>,
-        pause: Duration,
-    ) -> Result<Self> {
+    /// When the connection is broken.
+    pub fn put(stream: TcpStream, path: &str, body: &Arc<Vec<u8>>, pause: Duration) -> Result<Self> {
         let (head, body) = (head("PUT", path, body.len()), Arc::clone(body));
-        Self::start(dial(namespace, server)?, move |mut stream| {
+        Self::start(stream, move |mut stream| {
             say(&mut stream, &[head.as_bytes()])?;
             for portion in body.chunks(PORTION) {
                 say(&mut stream, &[portion])?;
@@ -109,20 +103,19 @@ pub fn object(number: u64, length: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netns::Nginx;
+    use crate::netns::{Namespace, Nginx, dial};
 
     #[test]
     fn transfers_run_beside_the_test_until_they_are_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let namespace = Namespace::create("nginx").unwrap();
         let nginx = Nginx::start(&namespace, "backend7", 8080, &directory.path().join("nginx")).unwrap();
-        let server = "127.0.0.1:8080".parse().unwrap();
+        let connect = || dial(&namespace, "127.0.0.1:8080".parse().unwrap()).unwrap();
         let body = Arc::new(object(1, 512 << 10));
         nginx.offer("object", &body).unwrap();
-        let download = Transfer::get(&namespace, server, "/slow/object").unwrap();
-        let upload =
-            Transfer::put(&namespace, server, "/upload/new", &body, Duration::from_millis(10)).unwrap();
-        let abandoned = Transfer::get(&namespace, server, "/slow/object").unwrap();
+        let download = Transfer::get(connect(), "/slow/object").unwrap();
+        let upload = Transfer::put(connect(), "/upload/new", &body, Duration::from_millis(10)).unwrap();
+        let abandoned = Transfer::get(connect(), "/slow/object").unwrap();
         assert!(download.is_running() && upload.is_running() && abandoned.is_running());
         abandoned.abandon();
         assert_eq!(download.finish().unwrap().body, *body);
