@@ -5,11 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nic::Burst;
-use testkit::MemoryFrame;
 use tidegate_fuzz::{
     frames,
-    rig::{Rig, Setup},
+    rig::{Arrived, Rig, Setup},
     script::Script,
     sums,
 };
@@ -37,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// A worker, and what has yet to arrive by its two ports.
 struct Run {
     rig: Rig,
-    bursts: [Burst<MemoryFrame>; 2],
+    bursts: [Vec<Arrived>; 2],
 }
 
 impl Run {
@@ -65,9 +63,9 @@ impl Run {
 
     /// Delivers what has come together for a port.
     fn deliver(&mut self, side: usize, is_handed_over: bool) {
-        let burst = &mut self.bursts[side];
-        if !burst.is_empty() {
-            self.rig.forward(frames::port(side), is_handed_over, burst);
+        let arrived = std::mem::take(&mut self.bursts[side]);
+        if !arrived.is_empty() {
+            self.rig.forward(frames::port(side), is_handed_over, arrived);
         }
     }
 
@@ -83,8 +81,7 @@ impl Run {
             sums::repair(&mut bytes);
         }
         let cut = if how & 8 == 0 { 0 } else { usize::from(script.byte()) };
-        let frame = self.rig.frame(&bytes, cut);
-        self.bursts[side].push(frame);
+        self.bursts[side].push(Arrived { bytes, cut });
         if self.bursts[side].len() >= BURST {
             self.deliver(side, false);
         }

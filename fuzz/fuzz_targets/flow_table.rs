@@ -60,7 +60,7 @@ fn flow(script: &mut Script<'_>) -> Flow {
 }
 
 fn address(number: u8) -> Address {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         Address::from_v4([10, 0, 0, number])
     } else {
         Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number])
@@ -156,7 +156,7 @@ impl Pair {
 
     /// Many flows at once.
     fn fill(&mut self, seed: u8) {
-        for number in 0..=u8::MAX {
+        for number in 0..=63 {
             self.insert(flow(&mut Script::new(&[number, number, seed, seed, number, seed])));
         }
     }

@@ -61,6 +61,23 @@ impl Setup {
     }
 }
 
+/// A frame that comes in.
+pub struct Arrived {
+    /// All its bytes.
+    pub bytes: Vec<u8>,
+    /// Where its second segment begins, if inside.
+    pub cut: usize,
+}
+
+impl Arrived {
+    fn in_memory(&self) -> MemoryFrame {
+        match self.bytes.split_at_checked(self.cut) {
+            Some((first, rest)) if self.cut > 0 && !rest.is_empty() => MemoryFrame::scattered(&[first, rest]),
+            _ => MemoryFrame::new(&self.bytes),
+        }
+    }
+}
+
 /// One worker and all around it.
 pub struct Rig {
     snapshot: Snapshot,
@@ -101,19 +118,11 @@ impl Rig {
         }
     }
 
-    /// A frame in one segment, or in two when `cut` lies inside.
-    #[must_use]
-    pub fn frame(&mut self, bytes: &[u8], cut: usize) -> MemoryFrame {
-        self.is_honest &= sums::are_right(bytes) == Some(true);
-        let frame = match bytes.split_at_checked(cut) {
-            Some((first, rest)) if cut > 0 && !rest.is_empty() => MemoryFrame::scattered(&[first, rest]),
-            _ => MemoryFrame::new(bytes),
-        };
-        frame.counted(&self.alive)
-    }
-
     /// Forwards a burst, and checks that each of its frames is accounted for.
-    pub fn forward(&mut self, port: PortId, is_handed_over: bool, burst: &mut Burst<MemoryFrame>) {
+    pub fn forward(&mut self, port: PortId, is_handed_over: bool, arrived: Vec<Arrived>) {
+        self.is_honest &= arrived.iter().all(|frame| sums::are_right(&frame.bytes) == Some(true));
+        let burst: &mut Burst<MemoryFrame> =
+            &mut arrived.iter().map(|frame| frame.in_memory().counted(&self.alive)).collect();
         let count = burst.len();
         let is_handed_over = is_handed_over && self.snapshot.workers > 1;
         let entered = if is_handed_over {

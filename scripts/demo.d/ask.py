@@ -1,27 +1,38 @@
-"""Sends UDP datagrams, each from a port of its own, and prints how many came back unchanged.
+"""Sends UDP datagrams, each from a port of its own, and again when no answer comes, as UDP's users must.
 
 usage: ask.py ADDRESS PORT COUNT
+
+Prints `ANSWERED AGAIN`: how many came back unchanged, and how many of them only when they were sent again.
 """
 
 import socket
 import sys
 
+TRIES = 5
+# Seconds.
+PATIENCE = 1
 
-def answered(address: str, port: int, question: bytes) -> bool:
+
+def tries_until_answered(address: str, port: int, question: bytes) -> int | None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(2)
+        client.settimeout(PATIENCE)
         client.connect((address, port))
-        client.send(question)
-        try:
-            return client.recv(65535) == question
-        except OSError:
-            return False
+        for number in range(1, TRIES + 1):
+            try:
+                client.send(question)
+                if client.recv(65535) == question:
+                    return number
+            except OSError:
+                continue
+    return None
 
 
 def main() -> None:
     address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    print(sum(answered(address, port, b"question %d" % number) for number in range(count)))
+    tries = [tries_until_answered(address, port, b"question %d" % number) for number in range(count)]
+    answered = [number for number in tries if number]
+    print(len(answered), sum(number > 1 for number in answered))
 
 
 main()

@@ -24,17 +24,14 @@ start_nginx() { # NUMBER
     mkdir -p "$dir/files/upload"
     sed "s|@NAME@|backend$1|; s|@DIR@|$dir|" "$here/nginx.conf" >"$dir/nginx.conf"
     start_in "backend$1" "$dir/nginx.log" nginx -e "$dir/error.log" -c "$dir/nginx.conf"
-    wait_until 10 in_namespace "backend$1" curl -sf http://127.0.0.1:8080/ ||
-        fail "nginx does not answer in backend$1: $(cat "$dir/nginx.log")"
+    wait_until 30 in_namespace "backend$1" curl -sf --max-time 5 http://127.0.0.1:8080/ ||
+        fail "nginx does not answer in backend$1: $(cat "$dir/nginx.log" "$dir/error.log")"
 }
 
-kill_nginx() { # NUMBER
-    local pids
-    pids=$(ip netns pids "$prefix-backend$1" | while read -r pid; do
+processes_of_nginx() { # NUMBER
+    ip netns pids "$prefix-backend$1" | while read -r pid; do
         if [[ $(cat "/proc/$pid/comm") == nginx ]]; then echo "$pid"; fi
-    done)
-    # shellcheck disable=SC2086 # one word each
-    kill -KILL $pids
+    done
 }
 
 start_echo() { # NUMBER
@@ -46,6 +43,7 @@ start_echo() { # NUMBER
 start_backends() {
     local number
     head -c 256M /dev/urandom >"$work/object"
+    object_sum=$(checksum <"$work/object")
     for number in "${backends[@]}"; do
         start_nginx "$number"
         start_echo "$number"

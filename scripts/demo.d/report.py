@@ -1,6 +1,6 @@
 """Prints the demo's table from what `tidegate … list -o json` said and from curl's timings.
 
-usage: report.py BACKENDS.json DROPS.json SECONDS.txt
+usage: report.py MODE BACKENDS.json DROPS.json SECONDS.txt
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 # The names of the members of Tidegate's JSON that this page shows, in one place.
 ADDRESS, CONNECTIONS = "address", "flows_opened"
 TO_BACKEND, TO_CLIENT = "bytes_in", "bytes_out"
-REASON, PACKETS = "reason", "packets"
+REASON, PACKETS, MEANING = "reason", "packets", "description"
 
 
 def size(count: int) -> str:
@@ -33,36 +33,41 @@ def by_machine(rows: list[dict]) -> dict[str, list[int]]:
     return machines
 
 
-def print_backends(rows: list[dict]) -> None:
+def print_backends(mode: str, rows: list[dict]) -> None:
     machines = by_machine(rows)
     all_connections = sum(total[0] for total in machines.values()) or 1
-    print(f"  {'backend':<12}{'connections':>12}{'share':>8}{'to backend':>14}{'to client':>14}")
+    print(f"  {'backend':<10}{'connections':>12}{'share':>8}{'to backend':>13}{'to client':>13}")
     for name, (connections, to_backend, to_client) in sorted(machines.items()):
         share = 100 * connections / all_connections
-        print(f"  {name:<12}{connections:>12}{share:>7.1f}%{size(to_backend):>14}{size(to_client):>14}")
+        back = "direct" if mode == "dsr" else size(to_client)
+        print(f"  {name:<10}{connections:>12}{share:>7.1f}%{size(to_backend):>13}{back:>13}")
 
 
 def print_drops(rows: list[dict]) -> None:
-    dropped = [row for row in rows if row[PACKETS]]
+    dropped = sorted((row for row in rows if row[PACKETS]), key=lambda row: -row[PACKETS])
     if not dropped:
         print("  dropped: nothing")
-    for row in sorted(dropped, key=lambda row: -row[PACKETS]):
-        print(f"  dropped: {row[PACKETS]:>8} packets  {row[REASON]}")
+        return
+    print(f"  {'dropped because':<22}{'packets':>8}")
+    for row in dropped:
+        print(f"  {row[REASON]:<22}{row[PACKETS]:>8}  {row[MEANING]}")
 
 
 def print_latency(seconds: list[float]) -> None:
     seconds.sort()
     marks = ((50, "p50"), (90, "p90"), (99, "p99"), (100, "max"))
     shown = (f"{name} {1000 * seconds[(len(seconds) - 1) * mark // 100]:.1f} ms" for mark, name in marks)
-    print(f"  {len(seconds)} requests, connect to last byte: {', '.join(shown)}")
+    print(f"  {len(seconds)} requests, from connect to last byte: {', '.join(shown)}")
 
 
 def main() -> None:
-    backends, drops, seconds = sys.argv[1:]
+    mode, backends, drops, seconds = sys.argv[1:]
     with open(backends) as file:
-        print_backends(json.load(file))
+        print_backends(mode, json.load(file))
+    print()
     with open(drops) as file:
         print_drops(json.load(file))
+    print()
     with open(seconds) as file:
         print_latency([float(line) for line in file])
 

@@ -1,7 +1,7 @@
 //! Two workers on two-queue ports: replies that land on the other worker are handed over, and no connection notices.
 
 use model::Mode;
-use testkit::netns::{Device, Plan};
+use testkit::netns::{Device, Plan, Topology};
 
 use crate::site::Site;
 
@@ -41,4 +41,33 @@ fn two_workers_on_tap_carry_nat() {
 #[test]
 fn two_workers_on_tap_carry_full_nat() {
     two_workers_carry_200_connections(Device::Tap, Mode::FullNat);
+}
+
+/// A packet socket whose ring fills up passes packets on to another one, whoever owns their flow.
+fn packets_that_spill_over_find_their_flow(mode: Mode) {
+    let topology = Topology::build(Plan { device: Device::AfPacket, mode, backends: 3 }).unwrap();
+    let configuration = topology.configuration(TWO_WORKERS);
+    let small_rings = configuration.replace("iface=clients", "iface=clients,framecnt=32");
+    let site = Site::start_with(topology, &small_rings);
+    for v6 in [false, true] {
+        site.exchange_in_parallel(v6, 40);
+    }
+    assert_eq!(site.gateway.drops("no_flow").unwrap(), 0);
+    assert!(site.handed_over() > 0);
+    site.stop();
+}
+
+#[test]
+fn what_spills_over_in_full_nat_finds_its_flow() {
+    packets_that_spill_over_find_their_flow(Mode::FullNat);
+}
+
+#[test]
+fn what_spills_over_in_dsr_finds_its_flow() {
+    packets_that_spill_over_find_their_flow(Mode::Dsr);
+}
+
+#[test]
+fn what_spills_over_in_nat_finds_its_flow() {
+    packets_that_spill_over_find_their_flow(Mode::Nat);
 }

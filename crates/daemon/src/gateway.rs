@@ -8,6 +8,7 @@
 //! control and its socket go, then twins, ports, packet memory, EAL, and last the kernel's interfaces are restored.
 
 mod advice;
+mod arrivals;
 mod control_thread;
 mod crew;
 mod device;

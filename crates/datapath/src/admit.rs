@@ -125,7 +125,7 @@ fn foreign_owner<F: Frame>(
     if admission.snapshot.workers <= 1 || admission.arrival.is_handed_over {
         return None;
     }
-    ownership::owner(admission.snapshot, key).filter(|owner| *owner != state.id)
+    ownership::owner(admission.snapshot, admission.arrival.port, key).filter(|owner| *owner != state.id)
 }
 
 /// A packet that no virtual server is the destination of.

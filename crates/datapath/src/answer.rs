@@ -82,6 +82,9 @@ fn is_answered(admission: &Admission<'_>, address: Address) -> bool {
 fn turn_round<F: Frame>(admission: &Admission<'_>, frame: &mut F) -> Verdict {
     let id = admission.arrival.port;
     let Some(port) = admission.snapshot.port(id) else { return Verdict::Drop(DropReason::NoRoute) };
+    if resolve::is_over_mtu(frame, port) {
+        return Verdict::Drop(DropReason::FrameOverMtu);
+    }
     let to = resolve::source_mac(frame);
     resolve::address_frame(frame, to, port.mac);
     Verdict::Transmit(id)

@@ -4,19 +4,23 @@
 //! - `full_nat`: the worker that received the client's first packet owns the flow; it took a SNAT port that names it.
 //! - `dsr`: whoever receives the packet owns the flow; only one direction passes.
 //!
+//! Where a port's queues spill over into one another, a client's packets do not all come to the same worker. There the
+//! client's address and port name the owner in all modes.
+//!
 //! A packet of a flow that is found in the own table never gets here.
 
 use flow::FlowKey;
-use model::{Address, Mode, SNAT_PORTS, WorkerId};
+use model::{Address, Mode, PortId, SNAT_PORTS, WorkerId};
 
 use crate::{Snapshot, snapshot::Owned};
 
 /// The worker that owns the flow of a packet; `None` when any worker may.
-pub(crate) fn owner(snapshot: &Snapshot, key: &FlowKey) -> Option<WorkerId> {
+pub(crate) fn owner(snapshot: &Snapshot, port: PortId, key: &FlowKey) -> Option<WorkerId> {
     if let Some((_, server)) = snapshot.service(key) {
+        let spills_over = snapshot.port(port).is_some_and(|port| port.device.spills_over);
         return match server.mode {
-            Mode::Nat => Some(owner_by_client(snapshot, key.source, key.source_port, key.protocol)),
-            Mode::FullNat | Mode::Dsr => None,
+            Mode::FullNat | Mode::Dsr if !spills_over => None,
+            _ => Some(owner_by_client(snapshot, key.source, key.source_port, key.protocol)),
         };
     }
     if let Some(owned) = snapshot.addresses.owner(key.destination) {
@@ -28,7 +32,7 @@ pub(crate) fn owner(snapshot: &Snapshot, key: &FlowKey) -> Option<WorkerId> {
     is_reply.then(|| owner_by_client(snapshot, key.destination, key.destination_port, key.protocol))
 }
 
-/// The owner of a `nat` flow.
+/// The owner of a flow that the client's address and port name.
 fn owner_by_client(snapshot: &Snapshot, address: Address, port: u16, protocol: u8) -> WorkerId {
     let client = FlowKey { source: address, source_port: port, protocol, ..FlowKey::default() };
     let high = snapshot.hash_key.hash(&client) >> 32;

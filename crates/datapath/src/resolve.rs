@@ -105,7 +105,7 @@ fn address<F: Frame>(frame: &mut F, snapshot: &Snapshot, id: PortId, to: MacAddr
 
 /// Whether a frame is larger than what the port sends.
 #[inline]
-fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
+pub(crate) fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
     frame.length() > usize::from(port.mtu) + ethernet::HEADER
 }
 

@@ -95,6 +95,8 @@ pub struct DeviceTraits {
     pub partial_checksums: bool,
     /// Frames larger than the device's ring slots arrive cut (af_packet).
     pub cuts_frames: bool,
+    /// What finds a queue's ring full comes by another queue (af_packet): a flow has no queue of its own.
+    pub spills_over: bool,
 }
 
 /// A virtual server as a worker sees it.

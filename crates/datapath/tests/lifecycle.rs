@@ -200,6 +200,31 @@ fn a_nat_flow_belongs_to_one_worker_wherever_its_packets_arrive() {
 }
 
 #[test]
+fn where_queues_spill_over_a_flow_belongs_to_one_worker_in_all_modes() {
+    let mut pair = Pair::new();
+    for rig in &mut pair.0 {
+        rig.snapshot.ports[CLIENTS.index()].device.spills_over = true;
+    }
+    for (mode, port) in
+        [Mode::FullNat, Mode::Dsr].into_iter().flat_map(|mode| (1..=100).map(move |port| (mode, port)))
+    {
+        let syn = packets::tcp(TO_GATEWAY, client(port), server(mode), SYN, b"");
+        let (out, opener_is_other) = pair.arrive(0, CLIENTS, &syn);
+        let owner = usize::from(opener_is_other);
+        let source: SocketAddr = describe(&out).split(' ').nth(1).unwrap().parse().unwrap();
+        for worker in 0..2 {
+            let ack = packets::tcp(TO_GATEWAY, client(port), server(mode), ACK, b"");
+            assert_eq!(pair.arrive(worker, CLIENTS, &ack).1, worker != owner);
+            if mode == Mode::FullNat {
+                let answer = packets::tcp(FROM_BACKEND, backend(), source, SYN_ACK, b"");
+                assert_eq!(pair.arrive(worker, BACKENDS, &answer).1, worker != owner);
+            }
+        }
+    }
+    pair.0.iter_mut().for_each(Rig::assert_conserved);
+}
+
+#[test]
 fn a_full_nat_reply_finds_the_worker_that_opened_the_flow() {
     let mut pair = Pair::new();
     for port in 1..=200 {

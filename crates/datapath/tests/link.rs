@@ -178,6 +178,30 @@ fn echo_to_a_virtual_address_without_backends_is_dropped() {
     rig.dropped(CLIENTS, &request("203.0.113.9"), DropReason::NoVirtualServer);
 }
 
+/// Repaired from 0xf7ff (type 8, all else 0) the checksum would be 0; receivers take that for wrong.
+#[test]
+fn an_echo_reply_of_zeros_has_a_checksum() {
+    let mut rig = Rig::new();
+    let mut request = packets::echo(TO_GATEWAY, CLIENT.parse().unwrap(), SELF.parse().unwrap(), &[0; 8]);
+    request[36..42].copy_from_slice(&[0xf7, 0xff, 0, 0, 0, 0]);
+    check_checksums(&request).unwrap();
+    let reply = rig.forwarded(CLIENTS, &request, CLIENTS);
+    assert_eq!(reply[36..38], [0xff, 0xff]);
+    check_checksums(&reply).unwrap();
+}
+
+#[test]
+fn an_echo_larger_than_the_mtu_is_not_answered() {
+    let mut snapshot = fixture::snapshot(1);
+    snapshot.ports[0].mtu = 100;
+    let mut rig = Rig::with(snapshot, model::WorkerId(0));
+    let request =
+        |length| packets::echo(TO_GATEWAY, CLIENT.parse().unwrap(), SELF.parse().unwrap(), &vec![1; length]);
+    rig.forwarded(CLIENTS, &request(72), CLIENTS);
+    rig.dropped(CLIENTS, &request(73), DropReason::FrameOverMtu);
+    rig.assert_conserved();
+}
+
 #[test]
 fn packets_wait_for_their_hop_and_leave_in_order() {
     for v6 in [false, true] {

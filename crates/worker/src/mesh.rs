@@ -8,8 +8,11 @@ use crossbeam::queue::ArrayQueue;
 use datapath::Fact;
 use model::PortId;
 
-/// Frames on their way from one worker to another.
-const FRAMES: usize = 1024;
+/// Frames on their way to one worker, from all others: what arrives in the milliseconds in which the system runs something
+/// else on its core.
+pub const FRAMES_TO_WORKER: usize = 4096;
+/// Frames on their way from one worker to another, at least: some bursts.
+const FEWEST_FRAMES: usize = 256;
 /// Facts on their way from one worker to another; what finds no room is learned by asking.
 const FACTS: usize = 256;
 
@@ -39,7 +42,9 @@ impl<F> Seat<F> {
 #[must_use]
 pub fn seats<F>(workers: u8) -> Vec<Seat<F>> {
     let workers = usize::from(workers);
-    let frames = square(workers, || Arc::new(ArrayQueue::new(FRAMES)));
+    let others = workers.saturating_sub(1).max(1);
+    let room = (FRAMES_TO_WORKER / others).max(FEWEST_FRAMES);
+    let frames = square(workers, || Arc::new(ArrayQueue::new(room)));
     let facts = square(workers, || Arc::new(ArrayQueue::new(FACTS)));
     (0..workers)
         .map(|own| Seat {

@@ -8,7 +8,7 @@ use std::sync::{
 use dpdk::{Eal, MbufSource, RxQueue, TscClock, TxQueue, lcore::Handle};
 use worker::Worker;
 
-use super::remedies;
+use super::{arrivals, remedies};
 use crate::failure::Failure;
 
 /// A worker on DPDK's queues.
@@ -38,6 +38,9 @@ impl Crew {
         };
         let stop = Arc::clone(&self.stop);
         let polling = move || {
+            if let Err(error) = arrivals::take() {
+                tracing::error!("worker {number} does not hear of frames on taps: {error}");
+            }
             worker.run(&stop);
             worker
         };

@@ -84,6 +84,7 @@ impl PortDevice {
         DeviceTraits {
             partial_checksums: matches!(self.kind, Kind::AfPacket | Kind::AfXdp),
             cuts_frames: matches!(self.kind, Kind::AfPacket),
+            spills_over: matches!(self.kind, Kind::AfPacket),
         }
     }
 
@@ -180,7 +181,8 @@ pub(super) mod tests {
             "net_af_packet0,iface=veth0,qpairs=2,framesz=2048,blocksz=4096,framecnt=2048"
         );
         assert_eq!(device.taken_interface(), Some("veth0"));
-        assert!(device.traits().cuts_frames && device.traits().partial_checksums);
+        let traits = device.traits();
+        assert!(traits.cuts_frames && traits.partial_checksums && traits.spills_over);
 
         let jumbo = Port { mtu: 9000, ..port("net_af_packet0,iface=veth0") };
         let device = PortDevice::of(&jumbo, 1).unwrap();

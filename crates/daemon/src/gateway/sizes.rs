@@ -1,6 +1,7 @@
 //! How much packet memory a gateway needs.
 
 use dpdk::PoolOptions;
+use worker::mesh::FRAMES_TO_WORKER;
 
 use super::device::PortDevice;
 
@@ -42,7 +43,8 @@ fn needed(devices: &[(PortDevice, u16)], twins: usize, workers: usize) -> u32 {
     let taps = twins as u32 * super::device::Kind::Tap.segments_per_queue();
     let queue_of_each: u32 =
         devices.iter().map(|(device, _)| device.kind.segments_per_queue()).sum::<u32>() + taps;
-    let each_worker = queue_of_each + CACHE + CACHE / 2 + IN_HAND;
+    let handed_over = if workers > 1 { FRAMES_TO_WORKER as u32 } else { 0 };
+    let each_worker = queue_of_each + CACHE + CACHE / 2 + IN_HAND + handed_over;
     (each_worker * workers as u32).max(FEWEST).next_power_of_two() - 1
 }
 

@@ -20,6 +20,7 @@ use worker::{
 };
 
 use super::{
+    arrivals,
     control_thread::ControlThread,
     crew::{Crew, RunningWorker},
     flow_list::FlowList,
@@ -44,6 +45,7 @@ impl Gateway {
     ) -> Result<Self, Failure> {
         let plan = Plan::of(&configuration, arguments)?;
         let socket = bind(&configuration.control.socket)?;
+        arrivals::keep_away().map_err(no_signals)?;
         let mut control = ControlThread::start(configuration.control.lcore.map(usize::from))
             .map_err(|error| no_thread(&error))?;
         let (devices, shares) = open_devices(&configuration, &plan)?;
@@ -83,6 +85,11 @@ fn bind(path: &Path) -> Result<Socket, Failure> {
 
 fn no_thread(error: &io::Error) -> Failure {
     Failure::device(format_args!("the control thread does not start: {error}")).remedy("see `ulimit -u`")
+}
+
+fn no_signals(error: nix::Error) -> Failure {
+    Failure::device(format_args!("signals cannot be kept from threads: {error}"))
+        .remedy("see what restricts this process (seccomp)")
 }
 
 /// Takes the interfaces, starts EAL, makes the packet memory, opens the ports.

@@ -45,7 +45,9 @@ fn reply_v4(head: &mut [u8], packet: &Packet) -> Option<()> {
     let message: &mut Icmpv4 = wire::header_mut(head, usize::from(packet.transport))?;
     let kind = Delta::of(&[message.kind, 0], &[icmpv4::ECHO_REPLY, 0]);
     message.kind = icmpv4::ECHO_REPLY;
-    message.checksum = U16::new(kind.apply(message.checksum.get()));
+    // A reply may be all zeros, which sum to 0 and not to its other form, 0xffff; 0xffff is right for either.
+    let checksum = Some(kind.apply(message.checksum.get())).filter(|&checksum| checksum != 0);
+    message.checksum = U16::new(checksum.unwrap_or(0xffff));
     Some(())
 }
 
