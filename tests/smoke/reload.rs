@@ -1,6 +1,6 @@
 //! A reload is a transaction: flows on backends that stay do not notice it, and a mistake changes nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::TcpStream, sync::Arc, time::Duration};
 
 use model::Mode;
 use testkit::netns::{Device, Plan, Topology, Transfer, object, wait_until};
@@ -18,9 +18,10 @@ fn a_backend_comes_and_another_goes_under_200_running_transfers() {
     let site = Site::start_with(topology, &first);
     let content = Arc::new(object(4, 1 << 20));
     site.offer("object", &content);
-    let transfers = start_transfers(&site, &content);
-    let removed = clients_of(&site, "10.10.2.11:8080");
     let generation = site.gateway.wait_until_settled(LIMIT).unwrap();
+    let connections: Vec<_> = (0..TRANSFERS).map(|_| site.dial(false)).collect();
+    let removed = clients_of(&site, "10.10.2.11:8080");
+    let transfers = start_transfers(connections, &content);
 
     site.gateway.reload(&second).unwrap();
     wait_until(LIMIT, "the reload", || site.gateway.log().contains("configuration is in force")).unwrap();
@@ -44,14 +45,15 @@ fn a_backend_comes_and_another_goes_under_200_running_transfers() {
 }
 
 /// Each takes eight seconds; every other one is an upload.
-fn start_transfers(site: &Site, content: &Arc<Vec<u8>>) -> Vec<Transfer> {
-    let start = |number: usize| match number % 2 {
-        0 => Transfer::get(site.dial(false), "/slow/object"),
+fn start_transfers(connections: Vec<TcpStream>, content: &Arc<Vec<u8>>) -> Vec<Transfer> {
+    let start = |(number, stream)| match number % 2 {
+        0 => Transfer::get(stream, "/slow/object").unwrap(),
         _ => {
-            Transfer::put(site.dial(false), &format!("/upload/{number}"), content, Duration::from_millis(125))
+            let pause = Duration::from_millis(125);
+            Transfer::put(stream, &format!("/upload/{number}"), content, pause).unwrap()
         }
     };
-    (0..TRANSFERS).map(|number| start(number).unwrap()).collect()
+    connections.into_iter().enumerate().map(start).collect()
 }
 
 fn finish(site: &Site, number: usize, transfer: Transfer, content: &[u8]) {

@@ -132,7 +132,7 @@ fn an_address_of_ours_is_defended_against_who_wants_to_take_it() {
 }
 
 #[test]
-fn discovery_from_beyond_the_link_or_with_a_wrong_checksum_is_dropped() {
+fn discovery_from_beyond_the_link_of_a_group_or_with_a_wrong_checksum_is_dropped() {
     let mut rig = Rig::new();
     let octets = address("2001:db8:1::1").octets();
     let question = nd::Message::solicitation(octets, CLIENT_MAC);
@@ -143,6 +143,9 @@ fn discovery_from_beyond_the_link_or_with_a_wrong_checksum_is_dropped() {
     let mut wrong = good;
     wrong[57] ^= 1;
     rig.dropped(CLIENTS, &wrong, DropReason::Malformed(Refusal::NdChecksum));
+    let group = nd::Message::solicitation(octets, [0x33, 0x33, 0, 0, 0, 1]);
+    let group = nd_frame(TO_GATEWAY, CLIENT_6, "2001:db8:1::1", group);
+    rig.dropped(CLIENTS, &group, DropReason::Malformed(Refusal::NdOptionMalformed));
     let other = nd::Message::solicitation(address("2001:db8:1::77").octets(), CLIENT_MAC);
     rig.dropped(CLIENTS, &nd_frame(TO_GATEWAY, CLIENT_6, "2001:db8:1::1", other), DropReason::NdNotForUs);
     rig.assert_conserved();

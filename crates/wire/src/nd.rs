@@ -121,7 +121,9 @@ fn link_layer_address(mut options: &[u8], wanted: u8) -> Result<Option<[u8; 6]>,
         }
         options = options.get(size..).unwrap_or_default();
     }
-    if options.is_empty() { Ok(mac) } else { Err(Refusal::NdOptionMalformed) }
+    // Nobody has a group address; who believed in one would flood the link (RFC 1812, 3.3.2 says so for ARP).
+    let is_group = mac.is_some_and(|[first, ..]| first & 1 == 1);
+    if options.is_empty() && !is_group { Ok(mac) } else { Err(Refusal::NdOptionMalformed) }
 }
 
 /// The multicast address that an address's owner listens to (RFC 4291, 2.7.1).
@@ -182,6 +184,7 @@ mod tests {
             (8, 0xff, Refusal::NdTarget),
             (25, 0, Refusal::NdOptionMalformed),
             (25, 2, Refusal::NdOptionMalformed),
+            (26, 3, Refusal::NdOptionMalformed),
         ] {
             let mut bytes = good.clone();
             bytes[offset] = byte;

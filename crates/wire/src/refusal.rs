@@ -115,7 +115,7 @@ refusals! {
     NdHopLimit,
     /// A neighbour discovery message with a code.
     NdCode,
-    /// A neighbour discovery option of length 0, or one that runs over the message.
+    /// A neighbour discovery option of length 0, one that runs over the message, or one with a group MAC address.
     NdOptionMalformed,
     /// Neighbour discovery for a multicast target.
     NdTarget,
