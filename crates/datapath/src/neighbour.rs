@@ -178,6 +178,12 @@ impl<F> Neighbours<F> {
         Some(entry.hop.port)
     }
 
+    /// The MAC address of a hop that is there and did answer.
+    pub(crate) fn known_mac(&self, hop: Hop) -> Option<MacAddress> {
+        let entry = self.entries.get(self.position(hop)?)?;
+        entry.is_usable().then_some(entry.mac)
+    }
+
     /// Where a hop is in the table. A hop that is not there yet is entered, and asked for.
     pub(crate) fn resolve(&mut self, hop: Hop, now: Millis) -> Result<NeighbourIndex, DropReason> {
         let Some(position) = self.position(hop) else {
@@ -264,13 +270,14 @@ impl<F> Neighbours<F> {
                 let question = Solicitation { hop: entry.hop, to: Some(entry.mac) };
                 self.ask(question);
             }
-            State::Reachable { until } if now >= until && entry.used => {
+            State::Reachable { until } if now < until => {}
+            State::Reachable { .. } | State::Stale if entry.used => {
                 entry.used = false;
                 entry.state = State::Probe { sent: 1, next: again };
                 let question = Solicitation { hop: entry.hop, to: Some(entry.mac) };
                 self.ask(question);
             }
-            State::Reachable { until } if now >= until => entry.state = State::Stale,
+            State::Reachable { .. } => entry.state = State::Stale,
             _ => {}
         }
         false
@@ -398,6 +405,22 @@ mod tests {
         table.run_timers(Millis(REACHABLE), 8, drop);
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
         assert_eq!(table.mac(index), Some((PortId(0), MAC)), "it is used while it is asked");
+    }
+
+    #[test]
+    fn a_hop_that_nobody_used_for_long_is_asked_once_it_is_used() {
+        let mut table = table();
+        let index = table.resolve(hop(1), Millis(0)).unwrap();
+        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
+        table.run_timers(Millis(REACHABLE), 8, drop);
+        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(REACHABLE));
+        table.take_solicitations();
+        table.run_timers(Millis(2 * REACHABLE), 8, drop);
+        table.run_timers(Millis(2 * REACHABLE), 8, drop);
+        assert!(table.take_solicitations().is_empty());
+        assert_eq!(table.mac(index), Some((PortId(0), MAC)));
+        table.run_timers(Millis(2 * REACHABLE), 8, drop);
+        assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
     }
 
     #[test]

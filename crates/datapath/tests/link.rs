@@ -13,7 +13,7 @@ use fixture::{
 use model::{Millis, Mode};
 use testkit::packets::{self, Link, SYN, check_checksums, describe};
 use wire::{
-    Refusal, U16,
+    Refusal,
     arp::{self, Arp},
     nd,
 };
@@ -38,12 +38,23 @@ fn arp_frame(to: [u8; 6], operation: u16, sender: ([u8; 6], &str), target: ([u8;
 }
 
 /// A neighbour discovery message in a frame, its checksum right.
-fn nd_frame(link: Link, from: &str, to: &str, mut message: nd::Message) -> Vec<u8> {
+fn nd_frame(link: Link, from: &str, to: &str, message: nd::Message) -> Vec<u8> {
+    discovery_frame(link, from, to, message.as_bytes())
+}
+
+/// The same without its link-layer address option.
+fn short_nd_frame(link: Link, from: &str, to: &str, message: nd::Message) -> Vec<u8> {
+    discovery_frame(link, from, to, &message.as_bytes()[..nd::MESSAGE - 8])
+}
+
+fn discovery_frame(link: Link, from: &str, to: &str, message: &[u8]) -> Vec<u8> {
     let (from, to) = (address(from).octets(), address(to).octets());
-    let sum = wire::checksum::pseudo_v6(&from, &to, 58, 32).plus(wire::checksum::Sum::of(message.as_bytes()));
-    message.checksum = U16::new(!sum.fold());
-    let header = [&[0x60, 0, 0, 0, 0, 32, 58, 255], &from[..], &to].concat();
-    ethernet(link.1, link.0, 0x86dd, &[&header, message.as_bytes()].concat())
+    let length = message.len() as u8;
+    let sum = wire::checksum::pseudo_v6(&from, &to, 58, length.into()).plus(wire::checksum::Sum::of(message));
+    let header = [&[0x60, 0, 0, 0, 0, length, 58, 255], &from[..], &to].concat();
+    let mut frame = ethernet(link.1, link.0, 0x86dd, &[&header, message].concat());
+    frame[56..58].copy_from_slice(&(!sum.fold()).to_be_bytes());
+    frame
 }
 
 fn syn(rig: &mut Rig, v6: bool, port: u16) -> Verdict {
@@ -236,6 +247,33 @@ fn packets_wait_for_their_hop_and_leave_in_order() {
         assert_eq!(syn(&mut rig, v6, 4), Verdict::Transmit(BACKENDS), "the next one does not wait");
         rig.assert_conserved();
     }
+}
+
+#[test]
+fn a_hop_that_is_asked_alone_need_not_repeat_its_address() {
+    let mut rig = ignorant();
+    syn(&mut rig, true, 1);
+    rig.sent();
+    let told = nd::Message::advertisement(nd::flags::SOLICITED, address(BACKEND_6).octets(), BACKEND_MAC);
+    let link = (BACKEND_MAC, BACKENDS_MAC);
+    let short = short_nd_frame(link, BACKEND_6, SELF_6, told);
+    rig.dropped(BACKENDS, &short, DropReason::NdNotForUs);
+    assert_eq!(rig.one(BACKENDS, &nd_frame(link, BACKEND_6, SELF_6, told)).0, Verdict::Absorbed);
+
+    let mut questions = 0;
+    for second in 1..120 {
+        rig.now = Millis(1000 * second);
+        let asked = rig.keep_house();
+        for _ in asked.iter().filter(|(_, question)| question[..6] == BACKEND_MAC) {
+            assert_eq!(rig.one(BACKENDS, &short).0, Verdict::Absorbed);
+            questions += 1;
+        }
+        let verdict = syn(&mut rig, true, second as u16 + 1);
+        assert_eq!(verdict, Verdict::Transmit(BACKENDS), "after {second} s");
+        rig.sent();
+    }
+    assert_eq!(questions, 3, "one every 30 s");
+    rig.assert_conserved();
 }
 
 fn source_port(text: &str) -> u16 {

@@ -13,7 +13,7 @@ use wire::{
 use zerocopy::IntoBytes;
 
 use super::{for_us, is_answered, learn};
-use crate::{DropReason, Verdict, WorkerState, admit::Admission, packet::Packet, resolve};
+use crate::{DropReason, Verdict, WorkerState, admit::Admission, neighbour::Hop, packet::Packet, resolve};
 use model::MacAddress;
 
 /// Answers a solicitation for one of our addresses; takes an advertisement that answers one of our solicitations.
@@ -56,7 +56,11 @@ fn advertised<F: Frame>(
         return Err(DropReason::NdNotForUs);
     }
     let target = Address::from_v6(discovery.target);
-    let learned = discovery.mac.is_some_and(|mac| learn(state, admission, target, mac));
+    let hop = Hop { port: admission.arrival.port, address: target };
+    // Who was asked alone may leave out the address that it was asked at (RFC 4861, 7.2.4): it is still there.
+    let is_solicited = discovery.flags & nd::flags::SOLICITED != 0;
+    let known = || state.neighbours.known_mac(hop).filter(|_| is_solicited).map(|mac| mac.0);
+    let learned = discovery.mac.or_else(known).is_some_and(|mac| learn(state, admission, target, mac));
     Ok(for_us(admission, learned, DropReason::NdNotForUs))
 }
 
