@@ -139,7 +139,7 @@ pub(crate) enum ReplayFormat {
 /// What can be done with a kind of things.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Noun {
-    /// Lists them
+    /// Lists them, with state and counters
     List(List),
 }
 

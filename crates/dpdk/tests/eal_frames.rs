@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests fail by panicking, as tests do"
+    reason = "functions of tests fail by panicking, as tests do"
 )]
 
 mod environment;
