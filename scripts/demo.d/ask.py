@@ -5,6 +5,7 @@ usage: ask.py ADDRESS PORT COUNT
 Prints `ANSWERED AGAIN`: how many came back unchanged, and how many of them only when they were sent again.
 """
 
+import signal
 import socket
 import sys
 
@@ -29,6 +30,7 @@ def tries_until_answered(address: str, port: int, question: bytes) -> int | None
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     tries = [tries_until_answered(address, port, b"question %d" % number) for number in range(count)]
     answered = [number for number in tries if number]

@@ -29,6 +29,7 @@ def is_answered(address: str, port: int) -> bool:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     failed: list[float] = []
 
