@@ -1,8 +1,11 @@
 //! Filling a pool's table: by configuration, and after a change of health.
 
+mod thread_time;
+
 use balance::{Candidate, Maglev};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model::Address;
+use thread_time::ThreadTime;
 
 const SEED: [u8; 16] = *b"sixteen letters!";
 const SLOTS: usize = 65_536;
@@ -17,7 +20,7 @@ fn candidates(backends: u32) -> Vec<Candidate> {
     (1..=backends).map(candidate).collect()
 }
 
-fn build(criterion: &mut Criterion) {
+fn build(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("maglev/build");
     for backends in BACKENDS {
         let candidates = candidates(backends);
@@ -29,7 +32,7 @@ fn build(criterion: &mut Criterion) {
 }
 
 /// The table with every n-th backend down.
-fn assign(criterion: &mut Criterion) {
+fn assign(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("maglev/assign");
     for backends in BACKENDS {
         let table = Maglev::build(SEED, &candidates(backends), SLOTS);
@@ -44,5 +47,9 @@ fn assign(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, build, assign);
+criterion_group! {
+    name = benches;
+    config = thread_time::criterion();
+    targets = build, assign
+}
 criterion_main!(benches);

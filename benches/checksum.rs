@@ -1,13 +1,16 @@
 //! The Internet checksum: summed, and repaired after a change.
 
+mod thread_time;
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use thread_time::ThreadTime;
 use wire::checksum::{Delta, Sum, pseudo_v4, pseudo_v6};
 
 const BYTES: [u8; 9000] = [0x5a; 9000];
 
-fn sum(criterion: &mut Criterion) {
+fn sum(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("checksum/sum");
     for length in [20, 60, 1460, 9000] {
         let bytes = BYTES.get(..length).unwrap_or_default();
@@ -22,7 +25,7 @@ fn sum(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn pseudo_headers(criterion: &mut Criterion) {
+fn pseudo_headers(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("checksum/pseudo-header");
     group.bench_function("IPv4", |bencher| {
         bencher.iter(|| pseudo_v4(black_box(&[10, 0, 0, 1]), black_box(&[10, 0, 0, 2]), 6, 40).fold());
@@ -33,7 +36,7 @@ fn pseudo_headers(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn repair(criterion: &mut Criterion) {
+fn repair(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("checksum/repair");
     group.bench_function("difference of 12 bytes", |bencher| {
         bencher.iter(|| Delta::of(black_box(&[1; 12]), black_box(&[2; 12])));
@@ -45,5 +48,9 @@ fn repair(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sum, pseudo_headers, repair);
+criterion_group! {
+    name = benches;
+    config = thread_time::criterion();
+    targets = sum, pseudo_headers, repair
+}
 criterion_main!(benches);

@@ -2,11 +2,12 @@
 //! the first packets of new flows; and what is dropped.
 #![allow(clippy::indexing_slicing, reason = "a benchmark that cannot go on panics")]
 
+mod thread_time;
+
 use std::{cell::RefCell, net::SocketAddr, sync::Arc};
 
 use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-    measurement::WallTime,
 };
 use datapath::{Arrival, HashKey, Outputs, Snapshot, Verdict, WorkerMeters, WorkerState, forward};
 use model::{Millis, Mode, PortId, WorkerId};
@@ -15,6 +16,7 @@ use testkit::{
     gateway::{self, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT_MAC, CLIENTS, CLIENTS_MAC},
     packets::{self, ACK, Flags, SYN},
 };
+use thread_time::ThreadTime;
 
 const BURST: u16 = 32;
 /// Bursts that are made before they are timed together; 140 KiB.
@@ -164,7 +166,7 @@ const fn family(v6: bool) -> &'static str {
 }
 
 fn measure(
-    group: &mut BenchmarkGroup<'_, WallTime>,
+    group: &mut BenchmarkGroup<'_, ThreadTime>,
     id: BenchmarkId,
     rig: &mut Rig,
     port: PortId,
@@ -176,7 +178,7 @@ fn measure(
     });
 }
 
-fn established(criterion: &mut Criterion) {
+fn established(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("forward/established");
     group.throughput(Throughput::Elements(u64::from(BURST)));
     for (mode, v6) in
@@ -198,7 +200,7 @@ fn established(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn new_flows(criterion: &mut Criterion) {
+fn new_flows(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("forward/new flows");
     group.throughput(Throughput::Elements(u64::from(BURST)));
     for (mode, v6) in [(Mode::Nat, false), (Mode::FullNat, false), (Mode::Dsr, false), (Mode::Nat, true)] {
@@ -221,7 +223,7 @@ fn new_flows(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn drops(criterion: &mut Criterion) {
+fn drops(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("forward/drops");
     group.throughput(Throughput::Elements(u64::from(BURST)));
     let wrong = |offset: usize, value: u8| {
@@ -246,5 +248,9 @@ fn drops(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, established, new_flows, drops);
+criterion_group! {
+    name = benches;
+    config = thread_time::criterion();
+    targets = established, new_flows, drops
+}
 criterion_main!(benches);

@@ -1,10 +1,13 @@
 //! The flow table: hashing and looking up bursts of 32 keys, in tables that fit into the caches and that do not.
 
+mod thread_time;
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flow::{Flow, FlowKey, FlowState, FlowTable, Found, HashKey, Repair};
 use model::{Address, BackendId, MacAddress, Mode, PortId, VirtualServerId};
+use thread_time::ThreadTime;
 
 const BURST: usize = 32;
 const FLOWS: [u32; 3] = [4_096, 65_536, 1_048_576];
@@ -69,7 +72,7 @@ fn bursts<'a>(keys: &'a [FlowKey]) -> impl FnMut() -> &'a [FlowKey] {
     move || rest.next().unwrap_or_default()
 }
 
-fn hash(criterion: &mut Criterion) {
+fn hash(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("flow/hash_all");
     group.throughput(Throughput::Elements(BURST as u64));
     let table = table(16);
@@ -87,7 +90,7 @@ fn hash(criterion: &mut Criterion) {
 }
 
 /// Hashing included, because it asks for the memory that looking up reads.
-fn find(criterion: &mut Criterion) {
+fn find(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("flow/find_all");
     group.throughput(Throughput::Elements(BURST as u64));
     for flows in FLOWS {
@@ -111,7 +114,7 @@ fn find(criterion: &mut Criterion) {
 }
 
 /// A flow in and out of a table that is nearly full.
-fn turnover(criterion: &mut Criterion) {
+fn turnover(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("flow/insert and remove");
     for flows in FLOWS {
         let mut table = FlowTable::with_capacity(flows as usize, HashKey::from_seed([7; 16], 0));
@@ -128,5 +131,9 @@ fn turnover(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hash, find, turnover);
+criterion_group! {
+    name = benches;
+    config = thread_time::criterion();
+    targets = hash, find, turnover
+}
 criterion_main!(benches);
