@@ -25,7 +25,14 @@ fn key(number: u32, v6: bool) -> FlowKey {
     } else {
         Address::from_v4([198, 51, 100, 1])
     };
-    FlowKey { source, destination, source_port: 40_000, destination_port: 80, protocol: 6, domain: 0 }
+    FlowKey {
+        source,
+        destination,
+        source_port: 40_000,
+        destination_port: 80,
+        protocol: 6,
+        ..FlowKey::default()
+    }
 }
 
 fn flow(number: u32) -> Flow {

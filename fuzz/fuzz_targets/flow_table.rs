@@ -36,7 +36,7 @@ fn flow(script: &mut Script<'_>) -> Flow {
         source_port: u16::from(script.byte()),
         destination_port: 80,
         protocol: 6,
-        domain: 0,
+        ..FlowKey::default()
     };
     let reply = FlowKey { source: address(script.byte() % 4), ..client.reversed() };
     Flow {

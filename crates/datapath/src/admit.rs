@@ -1,67 +1,44 @@
-//! Fourth pass: packets that belong to no flow.
+//! Packets that continue no flow.
 //!
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{Flow, FlowKey, FlowState, Refused, Repair, Side};
-use model::{Address, Millis, Mode, PortId, VirtualServerId};
+use flow::{Flow, FlowIndex, FlowKey, FlowState, Found, Refused, Repair, Side};
+use model::{Address, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{checksum::Delta, tcp::flags};
 
 use crate::{
-    Arrival, DropReason, Snapshot, Verdict, WorkerState, answer,
+    DropReason, Snapshot, Verdict, answer,
     neighbour::NeighbourIndex,
     ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     resolve,
+    serve::{self, Occasion},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
-    track::{self, HANDSHAKE_TIMEOUT, Tally},
+    state::{Memory, close},
+    track::{self, Course, HANDSHAKE_TIMEOUT, Tally},
 };
 
-/// What the pass is given besides the worker's state.
-pub(crate) struct Admission<'a> {
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) arrival: Arrival,
-    pub(crate) now: Millis,
-}
-
-/// Admits what no flow was found for.
+/// Finds out what a packet is for which no flow was found, or none that it continues.
+#[cold]
 #[inline(never)]
-pub(crate) fn admit_all<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
-    burst: &mut nic::Burst<F>,
-) {
-    for (position, frame) in burst.iter_mut().enumerate() {
-        let packets = &state.packets;
-        let (Some(Step::Parsed), Some(&packet), Some(&key)) =
-            (packets.steps.get(position), packets.packets.get(position), packets.keys.get(position))
-        else {
-            continue;
-        };
-        let step = admit(state, admission, frame, &packet, &key);
-        if let Some(slot) = state.packets.steps.get_mut(position) {
-            *slot = step.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
-        }
-    }
-}
-
-fn admit<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
+pub(crate) fn admit<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
     key: &FlowKey,
 ) -> Result<Step, DropReason> {
     if packet.kind != Kind::Arp {
-        check_addresses(packet, key, admission.snapshot)?;
+        check_addresses(packet, key, occasion.snapshot)?;
     }
     match packet.kind {
-        Kind::Balanced => balanced(state, admission, frame, packet, key),
-        Kind::Arp | Kind::Icmp => Ok(Step::Done(answer::answer(state, admission, frame, packet, key))),
-        Kind::Other => Ok(Step::Done(unanswered(admission, key, DropReason::ProtocolUnsupported))),
+        Kind::Balanced => balanced(memory, occasion, frame, packet, key),
+        Kind::Arp | Kind::Icmp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
+        Kind::Other => Ok(Step::Done(unanswered(occasion, key, DropReason::ProtocolUnsupported))),
     }
 }
 
@@ -82,88 +59,125 @@ fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Resul
     if is_martian_destination(key.destination) { Err(DropReason::DestinationMartian) } else { Ok(()) }
 }
 
-/// A TCP or UDP packet without a flow when its burst was looked up.
+/// A TCP or UDP packet.
 fn balanced<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
-    frame: &F,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
     packet: &Packet,
     key: &FlowKey,
 ) -> Result<Step, DropReason> {
-    // An earlier packet of this burst may have opened the flow.
-    if let Some(found) = state.flows.find(key, state.flows.hash(key)) {
-        let mut tally = Tally::default();
-        let step = track::track(
-            &mut state.flows,
-            &state.meters,
-            admission.snapshot,
-            found,
-            packet,
-            admission.now,
-            &mut tally,
-        );
-        tally.write(&state.meters);
-        if step != Step::Parsed {
-            return Ok(step);
-        }
+    if let Some(step) = continued(memory, occasion, frame, packet, key)? {
+        return Ok(step);
     }
-    if let Some(owner) = foreign_owner(state, admission, key) {
+    if let Some(owner) = foreign_owner(memory, occasion, key) {
         return Ok(Step::Done(Verdict::HandOver(owner)));
     }
-    let Some((id, server)) = admission.snapshot.service(key) else {
-        return Ok(Step::Done(without_service(admission, key)));
+    let Some((id, server)) = occasion.snapshot.service(key) else {
+        return Ok(Step::Done(without_service(occasion, key)));
     };
-    open(state, admission, frame, packet, key, (id, server))
+    match open(memory, occasion, frame, packet, key, (id, server))? {
+        Opened::Flow(index) => serve_flow(memory, occasion, frame, packet, (index, Side::Client)),
+        Opened::Untracked(hop) => Ok(resolve::leave(&mut memory.neighbours, frame, occasion.snapshot, hop)),
+    }
+}
+
+/// A packet of a flow after all: an earlier packet of the burst has opened it, or its hash misled. A flow that does not go on
+/// ends here.
+fn continued<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    key: &FlowKey,
+) -> Result<Option<Step>, DropReason> {
+    let Some(Found { index, side }) = memory.flows.find(key, memory.flows.hash(key)) else {
+        return Ok(None);
+    };
+    let Some(flow) = memory.flows.flow(index) else { return Ok(None) };
+    let course = track::course(flow, side, packet, occasion.snapshot);
+    if course == Course::GoesOn {
+        return serve_flow(memory, occasion, frame, packet, (index, side)).map(Some);
+    }
+    if let Some(flow) = memory.flows.remove(index) {
+        close(&memory.meters, &flow);
+    }
+    if course == Course::BeginsAnew { Ok(None) } else { Err(DropReason::BackendRemoved) }
+}
+
+/// Serves a packet of a flow that goes on.
+fn serve_flow<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (index, side): (FlowIndex, Side),
+) -> Result<Step, DropReason> {
+    let Memory { flows, neighbours, meters, .. } = memory;
+    let flow = flows.flow_mut(index).ok_or(DropReason::NoFlow)?;
+    let mut tally = Tally::default();
+    let step = serve::serve_flow(neighbours, occasion, frame, packet, (flow, side), |flow| {
+        tally.count(meters, flow, side, packet.length);
+    });
+    tally.write(meters);
+    Ok(step)
+}
+
+/// What [`open`] has opened.
+enum Opened {
+    Flow(FlowIndex),
+    /// The table had no room: the packet goes by hash alone.
+    Untracked(NeighbourIndex),
 }
 
 /// The worker that is to have a packet, unless it is this one or the packet has been handed over already.
 fn foreign_owner<F: Frame>(
-    state: &WorkerState<F>,
-    admission: &Admission<'_>,
+    memory: &Memory<F>,
+    occasion: &Occasion<'_>,
     key: &FlowKey,
 ) -> Option<model::WorkerId> {
-    if admission.snapshot.workers <= 1 || admission.arrival.is_handed_over {
+    if occasion.snapshot.workers <= 1 || occasion.arrival.is_handed_over {
         return None;
     }
-    ownership::owner(admission.snapshot, admission.arrival.port, key).filter(|owner| *owner != state.id)
+    ownership::owner(occasion.snapshot, occasion.arrival.port, key).filter(|owner| *owner != memory.id)
 }
 
 /// A packet that no virtual server is the destination of.
-fn without_service(admission: &Admission<'_>, key: &FlowKey) -> Verdict {
-    match admission.snapshot.addresses.owner(key.destination) {
+fn without_service(occasion: &Occasion<'_>, key: &FlowKey) -> Verdict {
+    match occasion.snapshot.addresses.owner(key.destination) {
         Some(owned) if owned.is_snat_port(key.destination_port) => Verdict::Drop(DropReason::NoFlow),
         Some(Owned::Virtual { .. }) => Verdict::Drop(DropReason::NoVirtualServer),
-        Some(_) => unanswered(admission, key, DropReason::NoListener),
-        None if admission.snapshot.is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
+        Some(_) => unanswered(occasion, key, DropReason::NoListener),
+        None if occasion.snapshot.is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
         None => Verdict::Drop(DropReason::NoVirtualServer),
     }
 }
 
 /// What is not answered here goes to the host, if the destination is a port's own address and the port has a host twin.
-pub(crate) fn unanswered(admission: &Admission<'_>, key: &FlowKey, otherwise: DropReason) -> Verdict {
-    match admission.snapshot.addresses.owner(key.destination) {
-        Some(Owned::Port { port, .. }) => to_host(admission, port, otherwise),
+pub(crate) fn unanswered(occasion: &Occasion<'_>, key: &FlowKey, otherwise: DropReason) -> Verdict {
+    match occasion.snapshot.addresses.owner(key.destination) {
+        Some(Owned::Port { port, .. }) => to_host(occasion, port, otherwise),
         Some(_) => Verdict::Drop(otherwise),
         None => Verdict::Drop(DropReason::NoVirtualServer),
     }
 }
 
 /// To the host twin of a port, if it has one.
-pub(crate) fn to_host(admission: &Admission<'_>, port: PortId, otherwise: DropReason) -> Verdict {
-    let has_host = admission.snapshot.port(port).is_some_and(|port| port.host);
+pub(crate) fn to_host(occasion: &Occasion<'_>, port: PortId, otherwise: DropReason) -> Verdict {
+    let has_host = occasion.snapshot.port(port).is_some_and(|port| port.host);
     if has_host { Verdict::ToHost(port) } else { Verdict::Drop(otherwise) }
 }
 
 /// Opens a flow for the first packet of a conversation.
 fn open<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
     frame: &F,
     packet: &Packet,
     key: &FlowKey,
     (id, server): (VirtualServerId, &VirtualServer),
-) -> Result<Step, DropReason> {
-    let snapshot = admission.snapshot;
+) -> Result<Opened, DropReason> {
+    let snapshot = occasion.snapshot;
     if !may_open(server, packet) {
         return Err(DropReason::NoFlow);
     }
@@ -171,13 +185,13 @@ fn open<F: Frame>(
     let backend_id =
         snapshot.pool(server.pool).and_then(|pool| pool.choose(hash)).ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
-    let neighbour = resolve::backend_hop(&mut state.neighbours, snapshot, backend, hash, admission.now)?;
-    let egress = state.neighbours.port(neighbour).ok_or(DropReason::NoRoute)?;
-    let reply = reply_key(state, snapshot, server, backend, key, (egress, hash))?;
+    let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, backend, hash, occasion.now)?;
+    let egress = memory.neighbours.port(neighbour).ok_or(DropReason::NoRoute)?;
+    let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
     let flow = Flow {
         client: *key,
-        last_seen: admission.now.0 as u32,
+        last_seen: occasion.now.0 as u32,
         lifetime: first_lifetime(server, packet),
         backend: backend_id,
         neighbour: neighbour.0,
@@ -185,41 +199,35 @@ fn open<F: Frame>(
         state: if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established },
         mode: server.mode,
         fins: 0,
-        client_port: admission.arrival.port,
+        client_port: occasion.arrival.port,
         reply,
         virtual_server: id,
         to_client,
-        created: admission.now.0 as u32,
+        created: occasion.now.0 as u32,
         client_mac: resolve::source_mac(frame),
         incarnation: backend.incarnation,
     };
-    let index = match state.flows.insert(flow) {
+    let index = match memory.flows.insert(flow) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(untracked(state, &flow, packet)),
+        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(untracked(memory, &flow, packet)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
-    count_opened(state, &flow);
-    count(state, &flow, packet);
-    Ok(Step::ToBackend(index))
+    count_opened(memory, &flow);
+    Ok(Opened::Flow(index))
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.
-fn untracked<F: Frame>(state: &WorkerState<F>, flow: &Flow, packet: &Packet) -> Step {
-    state.meters.untracked_packets.add(1);
-    count(state, flow, packet);
-    Step::ToHop(NeighbourIndex(flow.neighbour))
-}
-
-/// Counts a client's packet.
-fn count<F: Frame>(state: &WorkerState<F>, flow: &Flow, packet: &Packet) {
+fn untracked<F: Frame>(memory: &Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
+    memory.meters.untracked_packets.add(1);
     let mut tally = Tally::default();
-    tally.count(&state.meters, flow, Side::Client, packet.length);
-    tally.write(&state.meters);
+    tally.count(&memory.meters, flow, Side::Client, packet.length);
+    tally.write(&memory.meters);
+    Opened::Untracked(NeighbourIndex(flow.neighbour))
 }
 
-fn count_opened<F: Frame>(state: &WorkerState<F>, flow: &Flow) {
-    let meters = &state.meters;
+fn count_opened<F: Frame>(memory: &Memory<F>, flow: &Flow) {
+    let meters = &memory.meters;
     for meters in
         [meters.backend(flow.backend), meters.virtual_server(flow.virtual_server)].into_iter().flatten()
     {
@@ -249,7 +257,7 @@ const fn first_lifetime(server: &VirtualServer, packet: &Packet) -> u32 {
 
 /// What the backend's replies will carry.
 fn reply_key<F: Frame>(
-    state: &WorkerState<F>,
+    memory: &Memory<F>,
     snapshot: &Snapshot,
     server: &VirtualServer,
     backend: &Backend,
@@ -261,14 +269,14 @@ fn reply_key<F: Frame>(
         Mode::Nat => Ok(FlowKey { source: backend.address, source_port: backend.port, ..key.reversed() }),
         Mode::FullNat => {
             let wish = snat::Wish {
-                worker: state.id,
+                worker: memory.id,
                 workers: snapshot.workers,
                 egress,
                 backend: (backend.address, backend.port),
                 protocol: key.protocol,
                 hash,
             };
-            snat::choose(&state.flows, &server.snat, &wish)
+            snat::choose(&memory.flows, &server.snat, &wish)
         }
     }
 }

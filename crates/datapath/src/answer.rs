@@ -11,12 +11,14 @@ use nic::Frame;
 use wire::{icmpv4, icmpv6};
 
 use crate::{
-    DropReason, Verdict, WorkerState,
-    admit::{Admission, to_host, unanswered},
+    DropReason, Verdict,
+    admit::{to_host, unanswered},
     neighbour::{Fact, Hop},
     packet::{Kind, Packet},
     resolve,
+    serve::Occasion,
     snapshot::Owned,
+    state::Memory,
 };
 
 /// The TTL and hop limit of what we say ourselves (RFC 1340).
@@ -24,22 +26,22 @@ const TTL: u8 = 64;
 
 /// Answers a packet, learns from it, or says where else it goes.
 pub(crate) fn answer<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
     key: &FlowKey,
 ) -> Verdict {
     let answered = match (packet.kind, packet.v6, message_kind(frame, packet)) {
-        (Kind::Arp, ..) => arp::answer(state, admission, frame, packet),
+        (Kind::Arp, ..) => arp::answer(memory, occasion, frame, packet),
         (_, true, icmpv6::NEIGHBOUR_SOLICITATION | icmpv6::NEIGHBOUR_ADVERTISEMENT) => {
-            nd::answer(state, admission, frame, packet, key)
+            nd::answer(memory, occasion, frame, packet, key)
         }
         (_, true, icmpv6::ECHO_REQUEST) | (_, false, icmpv4::ECHO_REQUEST) => {
-            echo::answer(admission, frame, packet, key)
+            echo::answer(occasion, frame, packet, key)
         }
         _ if is_multicast(key.destination) => Err(DropReason::DestinationGroup),
-        _ => Ok(unanswered(admission, key, DropReason::IcmpUnsupported)),
+        _ => Ok(unanswered(occasion, key, DropReason::IcmpUnsupported)),
     };
     answered.unwrap_or_else(Verdict::Drop)
 }
@@ -53,35 +55,30 @@ const fn is_multicast(address: Address) -> bool {
 }
 
 /// Takes a neighbour's word for its MAC address, and remembers to tell the other workers.
-fn learn<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
-    address: Address,
-    mac: [u8; 6],
-) -> bool {
-    let hop = Hop { port: admission.arrival.port, address };
+fn learn<F: Frame>(memory: &mut Memory<F>, occasion: &Occasion<'_>, address: Address, mac: [u8; 6]) -> bool {
+    let hop = Hop { port: occasion.arrival.port, address };
     let fact = Fact { hop, mac: MacAddress(mac) };
-    let learned = state.neighbours.learn(fact, false, admission.now);
-    if learned && admission.snapshot.workers > 1 {
+    let learned = memory.neighbours.learn(fact, false, occasion.now);
+    if learned && occasion.snapshot.workers > 1 {
         // Without room the others ask for themselves.
-        let _ = state.facts.try_push(fact);
+        let _ = memory.facts.try_push(fact);
     }
     learned
 }
 
 /// Whether questions for an address are answered on the port that they came by.
-fn is_answered(admission: &Admission<'_>, address: Address) -> bool {
-    match admission.snapshot.addresses.owner(address) {
-        Some(Owned::Port { port, .. }) => port == admission.arrival.port,
+fn is_answered(occasion: &Occasion<'_>, address: Address) -> bool {
+    match occasion.snapshot.addresses.owner(address) {
+        Some(Owned::Port { port, .. }) => port == occasion.arrival.port,
         Some(Owned::Snat | Owned::Virtual { .. }) => true,
         None => false,
     }
 }
 
 /// Sends a frame back where it came from.
-fn turn_round<F: Frame>(admission: &Admission<'_>, frame: &mut F) -> Verdict {
-    let id = admission.arrival.port;
-    let Some(port) = admission.snapshot.port(id) else { return Verdict::Drop(DropReason::NoRoute) };
+fn turn_round<F: Frame>(occasion: &Occasion<'_>, frame: &mut F) -> Verdict {
+    let id = occasion.arrival.port;
+    let Some(port) = occasion.snapshot.port(id) else { return Verdict::Drop(DropReason::NoRoute) };
     if resolve::is_over_mtu(frame, port) {
         return Verdict::Drop(DropReason::FrameOverMtu);
     }
@@ -91,8 +88,8 @@ fn turn_round<F: Frame>(admission: &Admission<'_>, frame: &mut F) -> Verdict {
 }
 
 /// An answer to a question of ours, or of the host twin's.
-fn for_us(admission: &Admission<'_>, learned: bool, otherwise: DropReason) -> Verdict {
-    match to_host(admission, admission.arrival.port, otherwise) {
+fn for_us(occasion: &Occasion<'_>, learned: bool, otherwise: DropReason) -> Verdict {
+    match to_host(occasion, occasion.arrival.port, otherwise) {
         Verdict::Drop(_) if learned => Verdict::Absorbed,
         verdict => verdict,
     }

@@ -6,33 +6,37 @@ use model::{MacAddress, PortId, WorkerId};
 use nic::{Burst, Frame};
 
 use crate::{
-    Arrival, DropReason, Outputs, Verdict, WorkerMeters, WorkerState, neighbour::NeighbourIndex,
-    packet::Step, resolve,
+    Arrival, DropReason, Outputs, Verdict, WorkerMeters,
+    neighbour::NeighbourIndex,
+    packet::{Packets, Step},
+    resolve,
+    state::Memory,
 };
 
 /// Moves all frames of a burst out. What waited for a hop that is known by now leaves before them.
 #[inline(never)]
 pub(crate) fn emit_all<F: Frame>(
-    state: &mut WorkerState<F>,
+    memory: &mut Memory<F>,
+    packets: &Packets,
     arrival: Arrival,
     burst: &mut Burst<F>,
     outputs: &mut Outputs<F>,
 ) {
-    release_held(state, outputs);
-    if leaves_together(state, burst, outputs) {
+    release_held(memory, outputs);
+    if leaves_together(packets, burst, outputs) {
         return;
     }
     let count = burst.len();
     for (frame, position) in burst.drain(..).zip(0..count) {
-        match state.packets.steps.get(position) {
-            Some(Step::Done(Verdict::Transmit(port))) => transmit(&state.meters, outputs, *port, frame),
-            Some(Step::Done(verdict)) => emit(&state.meters, outputs, arrival, *verdict, frame),
-            Some(&Step::Wait(port, neighbour)) => wait(state, outputs, (port, neighbour), frame),
+        match packets.steps.get(position) {
+            Some(Step::Done(Verdict::Transmit(port))) => transmit(&memory.meters, outputs, *port, frame),
+            Some(Step::Done(verdict)) => emit(&memory.meters, outputs, arrival, *verdict, frame),
+            Some(&Step::Wait(port, neighbour)) => wait(memory, outputs, (port, neighbour), frame),
             // No pass leaves a packet in any other step; if one did, it would be counted all the same.
-            _ => drop(&state.meters, outputs, DropReason::NoFlow, frame),
+            _ => drop(&memory.meters, outputs, DropReason::NoFlow, frame),
         }
     }
-    state.meters.held_frames.set(state.neighbours.held() as u64);
+    memory.meters.held_frames.set(memory.neighbours.held() as u64);
 }
 
 #[cold]
@@ -59,8 +63,8 @@ fn emit<F: Frame>(
 
 /// Lets a burst leave as it is when all of it goes to one port, as most bursts do; false when it does not.
 #[inline]
-fn leaves_together<F: Frame>(state: &WorkerState<F>, burst: &mut Burst<F>, outputs: &mut Outputs<F>) -> bool {
-    let steps = state.packets.steps.get(..burst.len()).unwrap_or_default();
+fn leaves_together<F: Frame>(packets: &Packets, burst: &mut Burst<F>, outputs: &mut Outputs<F>) -> bool {
+    let steps = packets.steps.get(..burst.len()).unwrap_or_default();
     let Some(first @ &Step::Done(Verdict::Transmit(port))) = steps.first() else { return false };
     let is_one_way = steps.iter().all(|step| step == first);
     is_one_way && outputs.port(port).is_some_and(|lane| lane.take_all(burst))
@@ -105,26 +109,26 @@ pub(crate) fn drop<F: Frame>(meters: &WorkerMeters, outputs: &mut Outputs<F>, re
 
 /// Makes a frame wait for its hop, unless it was learned in this very burst.
 fn wait<F: Frame>(
-    state: &mut WorkerState<F>,
+    memory: &mut Memory<F>,
     outputs: &mut Outputs<F>,
     (port, hop): (PortId, NeighbourIndex),
     mut frame: F,
 ) {
-    if let Some((_, mac)) = state.neighbours.mac(hop) {
+    if let Some((_, mac)) = memory.neighbours.mac(hop) {
         write_destination(&mut frame, mac);
-        return transmit(&state.meters, outputs, port, frame);
+        return transmit(&memory.meters, outputs, port, frame);
     }
-    if let Err((frame, reason)) = state.neighbours.hold(hop, frame, port) {
-        drop(&state.meters, outputs, reason, frame);
+    if let Err((frame, reason)) = memory.neighbours.hold(hop, frame, port) {
+        drop(&memory.meters, outputs, reason, frame);
     }
 }
 
 /// Sends what waited for hops that are known by now.
-pub(crate) fn release_held<F: Frame>(state: &mut WorkerState<F>, outputs: &mut Outputs<F>) {
-    if state.neighbours.held() == 0 {
+pub(crate) fn release_held<F: Frame>(memory: &mut Memory<F>, outputs: &mut Outputs<F>) {
+    if memory.neighbours.held() == 0 {
         return;
     }
-    let WorkerState { neighbours, meters, .. } = state;
+    let Memory { neighbours, meters, .. } = memory;
     neighbours.release(|mut frame, port, mac| {
         write_destination(&mut frame, mac);
         transmit(meters, outputs, port, frame);

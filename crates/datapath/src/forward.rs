@@ -1,14 +1,15 @@
 //! The way of a burst through the passes.
 
+use flow::FlowTable;
 use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Outputs, Snapshot, Verdict, WorkerState,
-    admit::{self, Admission},
-    complete, emit,
-    packet::Step,
-    parse, resolve, rewrite, solicit, track,
+    Outputs, Snapshot, Verdict, WorkerState, complete, emit,
+    packet::{Packets, Step},
+    parse,
+    serve::{self, Occasion},
+    solicit,
 };
 
 /// Where a burst came from.
@@ -36,36 +37,32 @@ pub fn forward<F, S>(
     S: FrameSource<Frame = F>,
 {
     let Some(port) = snapshot.port(arrival.port) else {
-        state.meters.drop_packets(crate::DropReason::NoRoute, burst.len() as u64);
+        state.memory.meters.drop_packets(crate::DropReason::NoRoute, burst.len() as u64);
         return F::free(burst);
     };
     parse::parse_all(port, burst, &mut state.packets);
     if port.device.partial_checksums && !arrival.is_handed_over {
-        complete::complete_all(burst, &state.packets, &state.meters);
+        complete::complete_all(burst, &state.packets, &state.memory.meters);
     }
-    find_all(state);
-    track::track_all(state, snapshot, now);
-    admit::admit_all(state, &Admission { snapshot, arrival, now }, burst);
-    rewrite::rewrite_all(state, burst);
-    resolve::resolve_all(state, snapshot, burst, now);
-    emit::emit_all(state, arrival, burst, outputs);
-    solicit::send_all(state, snapshot, outputs, source);
-    state.flows.recycle();
+    let WorkerState { memory, packets } = state;
+    find_all(&memory.flows, packets);
+    serve::serve_all(memory, &Occasion { snapshot, arrival, now }, packets, burst);
+    emit::emit_all(memory, packets, arrival, burst, outputs);
+    solicit::send_all(memory, snapshot, outputs, source);
     F::free(&mut outputs.dropped);
 }
 
 /// Second pass: hashes all keys, then looks all of them up, so that the cache misses of a burst overlap.
 #[inline(never)]
-fn find_all<F: Frame>(state: &mut WorkerState<F>) {
-    let packets = &mut state.packets;
+fn find_all(flows: &FlowTable, packets: &mut Packets) {
     let count = packets.count;
-    let (Some(keys), Some(hashes), Some(found)) =
-        (packets.keys.get(..count), packets.hashes.get_mut(..count), packets.found.get_mut(..count))
+    let (Some(keys), Some(hashes), Some(candidates)) =
+        (packets.keys.get(..count), packets.hashes.get_mut(..count), packets.candidates.get_mut(..count))
     else {
         return;
     };
-    state.flows.hash_all(keys, hashes);
-    state.flows.find_all(keys, hashes, found);
+    flows.hash_all(keys, hashes);
+    flows.find_all(hashes, candidates);
 }
 
 impl<F: Frame> WorkerState<F> {

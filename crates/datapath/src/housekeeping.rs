@@ -5,7 +5,12 @@ use flow::Fate;
 use model::Millis;
 use nic::{Frame, FrameSource};
 
-use crate::{DropReason, Outputs, Snapshot, WorkerState, emit, neighbour::Hop, solicit, state::close};
+use crate::{
+    DropReason, Outputs, Snapshot, WorkerState, emit,
+    neighbour::Hop,
+    solicit,
+    state::{Memory, close},
+};
 
 /// Flows looked at in one call.
 const FLOWS: usize = 256;
@@ -25,21 +30,22 @@ pub fn housekeeping<F, S>(
     F: Frame,
     S: FrameSource<Frame = F>,
 {
-    expire_flows(state, snapshot, now);
-    keep_backends_known(state, snapshot, now);
-    let WorkerState { neighbours, meters, .. } = state;
+    let memory = &mut state.memory;
+    expire_flows(memory, snapshot, now);
+    keep_backends_known(memory, snapshot, now);
+    let Memory { neighbours, meters, .. } = memory;
     neighbours.run_timers(now, NEIGHBOURS, |frame| {
         emit::drop(meters, outputs, DropReason::NeighbourUnreachable, frame)
     });
-    emit::release_held(state, outputs);
-    solicit::send_all(state, snapshot, outputs, source);
-    state.meters.held_frames.set(state.neighbours.held() as u64);
-    state.meters.flows.set(state.flows.len() as u64);
+    emit::release_held(memory, outputs);
+    solicit::send_all(memory, snapshot, outputs, source);
+    memory.meters.held_frames.set(memory.neighbours.held() as u64);
+    memory.meters.flows.set(memory.flows.len() as u64);
 }
 
 /// Ends flows that were silent too long, or whose backend is gone.
-fn expire_flows<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
-    let WorkerState { flows, meters, .. } = state;
+fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Millis) {
+    let Memory { flows, meters, .. } = memory;
     let now = now.0 as u32;
     let mut expired = 0;
     flows.scan(FLOWS, |_, flow| {
@@ -57,23 +63,23 @@ fn expire_flows<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: 
 }
 
 /// Asks for the next hops of backends before a packet needs them.
-fn keep_backends_known<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
+fn keep_backends_known<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Millis) {
     for _ in 0..BACKENDS.min(snapshot.backends.len()) {
-        state.backend_cursor =
-            if state.backend_cursor + 1 < snapshot.backends.len() { state.backend_cursor + 1 } else { 0 };
-        let Some(Some(backend)) = snapshot.backends.get(state.backend_cursor) else { continue };
+        memory.backend_cursor =
+            if memory.backend_cursor + 1 < snapshot.backends.len() { memory.backend_cursor + 1 } else { 0 };
+        let Some(Some(backend)) = snapshot.backends.get(memory.backend_cursor) else { continue };
         let Some(route) = backend.route.and_then(|route| snapshot.routes.route(route)) else { continue };
         let on_link = route.via.is_empty().then_some(&backend.address);
         for &address in route.via.iter().chain(on_link) {
             // A hop that does not answer is asked again by the next round.
-            let _ = state.neighbours.resolve(Hop { port: route.port, address }, now);
+            let _ = memory.neighbours.resolve(Hop { port: route.port, address }, now);
         }
     }
 }
 
 /// Gives up all packets that wait, because the worker stops.
 pub fn stop<F: Frame>(state: &mut WorkerState<F>, outputs: &mut Outputs<F>) {
-    let WorkerState { neighbours, meters, .. } = state;
+    let Memory { neighbours, meters, .. } = &mut state.memory;
     neighbours.drop_held(|frame| emit::drop(meters, outputs, DropReason::Shutdown, frame));
     meters.held_frames.set(0);
 }

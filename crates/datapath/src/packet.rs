@@ -1,6 +1,6 @@
 //! What the passes know of each packet of a burst, side by side with the frames.
 
-use flow::{FlowIndex, FlowKey, Found};
+use flow::{Candidate, FlowKey};
 use model::PortId;
 use nic::MAX_BURST;
 
@@ -47,12 +47,6 @@ impl Packet {
 pub(crate) enum Step {
     /// Nothing is known but its headers.
     Parsed,
-    /// It belongs to a flow, or is the first of a new one, and goes to the backend.
-    ToBackend(FlowIndex),
-    /// It belongs to a flow and goes to the client.
-    ToClient(FlowIndex),
-    /// It leaves to the hop, whose MAC address is still to be written.
-    ToHop(NeighbourIndex),
     /// It is complete but for its next hop, which has yet to answer.
     Wait(PortId, NeighbourIndex),
     /// Nothing more is to be done but what the verdict says.
@@ -66,7 +60,7 @@ pub(crate) struct Packets {
     pub(crate) steps: [Step; MAX_BURST],
     pub(crate) keys: [FlowKey; MAX_BURST],
     pub(crate) hashes: [u64; MAX_BURST],
-    pub(crate) found: [Option<Found>; MAX_BURST],
+    pub(crate) candidates: [Candidate; MAX_BURST],
 }
 
 impl Packets {
@@ -77,7 +71,7 @@ impl Packets {
             steps: [Step::Parsed; MAX_BURST],
             keys: [FlowKey::default(); MAX_BURST],
             hashes: [0; MAX_BURST],
-            found: [None; MAX_BURST],
+            candidates: [Candidate::NONE; MAX_BURST],
         }
     }
 }

@@ -69,7 +69,7 @@ fn parse_plain<F: Frame>(
         source_port: transport.source_port.get(),
         destination_port: transport.destination_port.get(),
         protocol: protocol::TCP,
-        domain: 0,
+        ..FlowKey::default()
     };
     let total = network.total_length.get();
     *packet = Packet {
@@ -174,7 +174,7 @@ fn parse_v4(
         source_port: transport.source_port,
         destination_port: transport.destination_port,
         protocol: header.protocol,
-        domain: 0,
+        ..FlowKey::default()
     };
     Ok(Packet {
         kind: transport.kind,
@@ -208,7 +208,7 @@ fn parse_v6(
         source_port: transport.source_port,
         destination_port: transport.destination_port,
         protocol: layout.protocol,
-        domain: 0,
+        ..FlowKey::default()
     };
     // To all that follows a mapped address is IPv4's; on a link there is none (RFC 4291, 2.5.5.2).
     if key.source.is_v4() {

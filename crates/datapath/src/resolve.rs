@@ -1,42 +1,36 @@
-//! Sixth pass: the next hop's MAC address; and where the next hop is looked up.
+//! The next hop's MAC address; and where the next hop is looked up.
 
-use flow::{Flow, FlowTable};
+use flow::{Flow, Side};
 use model::{Address, MacAddress, Millis, PortId};
-use nic::{Burst, Frame};
+use nic::Frame;
 use wire::ethernet::{self, Ethernet};
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerState,
+    DropReason, Snapshot, Verdict,
     neighbour::{Hop, NeighbourIndex, Neighbours},
     packet::Step,
     snapshot::{Backend, Port, RouteIndex},
 };
 
-/// Writes MAC addresses into all packets that leave by a port; what has no known hop yet waits.
-#[inline(never)]
-pub(crate) fn resolve_all<F: Frame>(
-    state: &mut WorkerState<F>,
+/// Writes the MAC addresses of a flow's packet; what has no known hop yet waits.
+#[inline(always)]
+pub(crate) fn resolve<F: Frame>(
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
-    burst: &mut Burst<F>,
+    frame: &mut F,
+    (flow, side): (&mut Flow, Side),
     now: Millis,
-) {
-    let WorkerState { packets, flows, neighbours, .. } = state;
-    for (frame, step) in burst.iter_mut().zip(&mut packets.steps) {
-        let known = match *step {
-            Step::ToBackend(index) => {
-                flows.flow_or_retired(index).and_then(|flow| neighbours.mac(NeighbourIndex(flow.neighbour)))
-            }
-            Step::ToClient(index) => flows.flow_or_retired(index).and_then(|flow| last_hop(snapshot, flow)),
-            Step::ToHop(hop) => neighbours.mac(hop),
-            Step::Parsed | Step::Wait(..) | Step::Done(_) => continue,
-        };
-        *step = match known {
-            Some((port, mac)) => address(frame, snapshot, port, mac, Step::Done(Verdict::Transmit(port))),
-            None => search(neighbours, flows, snapshot, now, *step).map_or_else(
-                |reason| Step::Done(Verdict::Drop(reason)),
-                |found| leave(neighbours, frame, snapshot, found),
-            ),
-        };
+) -> Step {
+    let known = match side {
+        Side::Client => neighbours.mac(NeighbourIndex(flow.neighbour)),
+        Side::Backend => last_hop(snapshot, flow),
+    };
+    match known {
+        Some((port, mac)) => address(frame, snapshot, port, mac, Step::Done(Verdict::Transmit(port))),
+        None => match search(neighbours, snapshot, flow, side, now) {
+            Ok(hop) => leave(neighbours, frame, snapshot, hop),
+            Err(reason) => Step::Done(Verdict::Drop(reason)),
+        },
     }
 }
 
@@ -53,31 +47,26 @@ fn last_hop(snapshot: &Snapshot, flow: &Flow) -> Option<(PortId, MacAddress)> {
 #[cold]
 fn search<F>(
     neighbours: &mut Neighbours<F>,
-    flows: &mut FlowTable,
     snapshot: &Snapshot,
+    flow: &mut Flow,
+    side: Side,
     now: Millis,
-    step: Step,
 ) -> Result<NeighbourIndex, DropReason> {
-    match step {
-        Step::ToBackend(index) => {
-            let flow = flows.flow_or_retired(index).ok_or(DropReason::NoFlow)?;
-            let hop = flow_hop(neighbours, snapshot, flow, now)?;
+    let hash = snapshot.hash_key.hash(&flow.client);
+    match side {
+        Side::Client => {
+            let backend = snapshot.backend(flow.backend).ok_or(DropReason::BackendRemoved)?;
+            let hop = backend_hop(neighbours, snapshot, backend, hash, now)?;
             flow.neighbour = hop.0;
             Ok(hop)
         }
-        Step::ToClient(index) => {
-            let flow = flows.flow_or_retired(index).ok_or(DropReason::NoFlow)?;
-            let hash = snapshot.hash_key.hash(&flow.client);
-            address_hop(neighbours, snapshot, flow.client.source, hash, now)
-        }
-        Step::ToHop(hop) => Ok(hop),
-        Step::Parsed | Step::Wait(..) | Step::Done(_) => Err(DropReason::NoRoute),
+        Side::Backend => address_hop(neighbours, snapshot, flow.client.source, hash, now),
     }
 }
 
 /// Lets a packet leave to a hop that was searched for, or wait for it.
 #[cold]
-fn leave<F: Frame>(
+pub(crate) fn leave<F: Frame>(
     neighbours: &mut Neighbours<F>,
     frame: &mut F,
     snapshot: &Snapshot,
@@ -146,17 +135,6 @@ pub(crate) fn address_hop<F>(
 ) -> Result<NeighbourIndex, DropReason> {
     let route = snapshot.routes.best(destination).ok_or(DropReason::NoRoute)?;
     hop(neighbours, snapshot, route, destination, hash, now)
-}
-
-/// The next hop of a flow towards its backend, which may have changed since the flow was opened.
-pub(crate) fn flow_hop<F>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    flow: &Flow,
-    now: Millis,
-) -> Result<NeighbourIndex, DropReason> {
-    let backend = snapshot.backend(flow.backend).ok_or(DropReason::BackendRemoved)?;
-    backend_hop(neighbours, snapshot, backend, snapshot.hash_key.hash(&flow.client), now)
 }
 
 fn hop<F>(

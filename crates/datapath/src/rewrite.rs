@@ -1,11 +1,11 @@
-//! Fifth pass: new addresses, ports and TTL, with checksums repaired (RFC 1624).
+//! New addresses, ports and TTL, with checksums repaired (RFC 1624).
 //!
 //! What is to be written is known from the flow's two keys; what that does to checksums was computed when the flow was
 //! opened. A checksum that arrived wrong leaves wrong by as much.
 
-use flow::{FlowKey, Repair, Side};
-use model::{Address, Mode};
-use nic::{Burst, Frame};
+use flow::{Flow, FlowKey, Repair, Side};
+use model::Address;
+use nic::Frame;
 use wire::{
     U16,
     checksum::Delta,
@@ -15,36 +15,16 @@ use wire::{
     udp::Udp,
 };
 
-use crate::{
-    DropReason, Verdict, WorkerState,
-    packet::{Packet, Step},
-};
+use crate::packet::Packet;
 
-/// Rewrites the packets of a burst that belong to flows.
-#[inline(never)]
-pub(crate) fn rewrite_all<F: Frame>(state: &mut WorkerState<F>, burst: &mut Burst<F>) {
-    let WorkerState { packets, flows, .. } = state;
-    for ((frame, packet), step) in burst.iter_mut().zip(&packets.packets).zip(&mut packets.steps) {
-        let (index, side) = match *step {
-            Step::ToBackend(index) => (index, Side::Client),
-            Step::ToClient(index) => (index, Side::Backend),
-            _ => continue,
-        };
-        // A later packet of the burst may have ended the flow already.
-        let Some(flow) = flows.flow_or_retired(index) else { continue };
-        if flow.mode == Mode::Dsr {
-            continue;
-        }
-        if packet.ttl <= 1 {
-            *step = Step::Done(Verdict::Drop(DropReason::TtlExpired));
-            continue;
-        }
-        let ends = match side {
-            Side::Client => Ends::opposite(&flow.reply, flow.to_backend),
-            Side::Backend => Ends::opposite(&flow.client, flow.to_client),
-        };
-        translate(frame.head_mut(), packet, &ends);
-    }
+/// Writes what the flow's packets carry on the other side.
+#[inline(always)]
+pub(crate) fn rewrite<F: Frame>(frame: &mut F, packet: &Packet, flow: &Flow, side: Side) {
+    let ends = match side {
+        Side::Client => Ends::opposite(&flow.reply, flow.to_backend),
+        Side::Backend => Ends::opposite(&flow.client, flow.to_client),
+    };
+    translate(frame.head_mut(), packet, &ends);
 }
 
 /// New ends of a packet and what they do to its checksums.
@@ -93,7 +73,7 @@ fn translate(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) {
 fn translate_v4(header: &mut Ipv4, ends: &Ends<'_>) {
     header.source = ends.source.0.v4();
     header.destination = ends.destination.0.v4();
-    header.ttl = header.ttl.wrapping_sub(1); // above 1: checked
+    header.ttl = header.ttl.wrapping_sub(1); // above 1: `serve` has looked
     header.checksum = U16::new(Delta(ends.repair.network).apply(header.checksum.get()));
 }
 
@@ -102,7 +82,7 @@ fn translate_v6(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) {
     if let Some(header) = wire::header_mut::<Ipv6>(head, usize::from(packet.network)) {
         header.source = ends.source.0.octets();
         header.destination = ends.destination.0.octets();
-        header.hop_limit = header.hop_limit.wrapping_sub(1); // above 1: checked
+        header.hop_limit = header.hop_limit.wrapping_sub(1); // above 1: `serve` has looked
     }
 }
 

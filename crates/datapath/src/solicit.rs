@@ -10,11 +10,11 @@ use wire::{
     nd::{self, Message},
 };
 
-use crate::{Outputs, Snapshot, WorkerState, answer, neighbour::Solicitation, snapshot::Port};
+use crate::{Outputs, Snapshot, answer, neighbour::Solicitation, snapshot::Port, state::Memory};
 
 /// Sends the questions that wait. One for which there is no frame or no sender address is asked again by its timer.
 pub(crate) fn send_all<F, S>(
-    state: &mut WorkerState<F>,
+    memory: &mut Memory<F>,
     snapshot: &Snapshot,
     outputs: &mut Outputs<F>,
     source: &mut S,
@@ -22,14 +22,14 @@ pub(crate) fn send_all<F, S>(
     F: Frame,
     S: FrameSource<Frame = F>,
 {
-    if !state.neighbours.has_solicitations() {
+    if !memory.neighbours.has_solicitations() {
         return;
     }
-    for question in state.neighbours.take_solicitations() {
+    for question in memory.neighbours.take_solicitations() {
         let Some(port) = snapshot.port(question.hop.port) else { continue };
         let Some(frame) = frame(port, &question, source) else { continue };
-        state.meters.originated_frames.add(1);
-        super::emit::transmit(&state.meters, outputs, question.hop.port, frame);
+        memory.meters.originated_frames.add(1);
+        super::emit::transmit(&memory.meters, outputs, question.hop.port, frame);
     }
 }
 

@@ -14,13 +14,19 @@ use crate::{
     packet::Packets,
 };
 
-/// What one worker remembers: flows, neighbours, and room to work in. All of it is allocated when it is made.
+/// One worker's share of the datapath. All of it is allocated when it is made.
 pub struct WorkerState<F: Frame> {
+    pub(crate) memory: Memory<F>,
+    /// Room to work in, for one burst.
+    pub(crate) packets: Packets,
+}
+
+/// What one worker remembers between bursts.
+pub(crate) struct Memory<F> {
     pub(crate) id: WorkerId,
     pub(crate) flows: FlowTable,
     pub(crate) neighbours: Neighbours<F>,
     pub(crate) meters: Arc<WorkerMeters>,
-    pub(crate) packets: Packets,
     /// Learned in this turn; the worker passes them on.
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
@@ -33,67 +39,67 @@ impl<F: Frame> WorkerState<F> {
     pub fn new(id: WorkerId, flows: usize, hash_key: HashKey, meters: Arc<WorkerMeters>) -> Self {
         let flows = FlowTable::with_capacity(flows, hash_key);
         meters.flows_capacity.set(flows.capacity() as u64);
-        Self {
+        let memory = Memory {
             id,
             flows,
             neighbours: Neighbours::new(),
             meters,
-            packets: Packets::new(),
             facts: ArrayVec::new(),
             backend_cursor: 0,
-        }
+        };
+        Self { memory, packets: Packets::new() }
     }
 
     /// Which worker this is.
     #[must_use]
     pub const fn id(&self) -> WorkerId {
-        self.id
+        self.memory.id
     }
 
     /// What it counts.
     #[must_use]
     pub fn meters(&self) -> &WorkerMeters {
-        &self.meters
+        &self.memory.meters
     }
 
     /// Takes over what a new snapshot gives: call it once for each generation, before the first burst.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
-        self.neighbours.adopt(snapshot);
-        self.meters.generation.set(snapshot.generation.0);
+        self.memory.neighbours.adopt(snapshot);
+        self.memory.meters.generation.set(snapshot.generation.0);
     }
 
     /// What was learned of neighbours since the last call, for the other workers.
     pub fn take_facts(&mut self) -> ArrayVec<Fact, MAX_BURST> {
-        std::mem::take(&mut self.facts)
+        std::mem::take(&mut self.memory.facts)
     }
 
     /// Takes over what another worker has learned.
     pub fn learn(&mut self, fact: Fact, now: Millis) {
-        self.neighbours.learn(fact, true, now);
+        self.memory.neighbours.learn(fact, true, now);
     }
 
     /// The flow that a packet with this key belongs to, and whether the packet is the client's or the backend's.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<(&Flow, Side)> {
-        let found = self.flows.find(key, self.flows.hash(key))?;
-        Some((self.flows.flow(found.index)?, found.side))
+        let found = self.memory.flows.find(key, self.memory.flows.hash(key))?;
+        Some((self.memory.flows.flow(found.index)?, found.side))
     }
 
     /// Answers a request: looks at `limit` positions, so there are at most as many rows, and one end.
     pub fn answer(&self, request: Request, now: Millis, limit: usize, mut reply: impl FnMut(Answer)) {
         let Request::ListFlows { from } = request;
         let end = from.saturating_add(limit as u32);
-        for (_, flow) in self.flows.list(from..end) {
+        for (_, flow) in self.memory.flows.list(from..end) {
             reply(Answer::Flow(self.row(flow, now)));
         }
-        reply(Answer::EndOfFlows { next: (end < self.flows.positions()).then_some(end) });
+        reply(Answer::EndOfFlows { next: (end < self.memory.flows.positions()).then_some(end) });
     }
 
     fn row(&self, flow: &Flow, now: Millis) -> FlowRow {
         let now = now.0 as u32;
         let source = if flow.mode == model::Mode::FullNat { flow.reply } else { flow.client.reversed() };
         FlowRow {
-            worker: self.id,
+            worker: self.memory.id,
             virtual_server: flow.virtual_server,
             backend: flow.backend,
             protocol: flow.client.protocol,

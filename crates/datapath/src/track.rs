@@ -1,20 +1,14 @@
-//! Third pass: packets that belong to a flow move it on.
+//! How a packet moves its flow on.
 //!
 //! The flow's clock is set back, its TCP state follows the flags, and the packet is counted. A flow whose backend is gone
-//! ends here; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its
-//! packet goes on to be admitted like the first of any flow.
+//! ends; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its packet
+//! is admitted like the first of any flow.
 
-use flow::{Flow, FlowIndex, FlowState, FlowTable, Found, Side};
+use flow::{Flow, FlowState, Side};
 use model::{BackendId, Millis, VirtualServerId};
-use nic::Frame;
 use wire::{protocol, tcp::flags};
 
-use crate::{
-    DropReason, Snapshot, Verdict, WorkerState,
-    meters::WorkerMeters,
-    packet::{Packet, Step},
-    state::close,
-};
+use crate::{Snapshot, meters::WorkerMeters, packet::Packet};
 
 /// Milliseconds that a flow may be silent until its handshake is complete.
 pub(crate) const HANDSHAKE_TIMEOUT: u32 = 5_000;
@@ -25,66 +19,39 @@ const CLIENT_FIN: u8 = 1;
 /// [`Flow::fins`]: the backend has sent a FIN.
 const BACKEND_FIN: u8 = 2;
 
-/// Moves on the flows of a burst.
-#[inline(never)]
-pub(crate) fn track_all<F: Frame>(state: &mut WorkerState<F>, snapshot: &Snapshot, now: Millis) {
-    let WorkerState { packets, flows, meters, .. } = state;
-    let count = packets.count;
-    let mut tally = Tally::default();
-    let known = packets.steps.iter_mut().zip(&packets.packets).zip(&packets.found);
-    for ((step, packet), found) in known.take(count) {
-        if let (Some(found), Step::Parsed) = (found, *step) {
-            *step = track(flows, meters, snapshot, *found, packet, now, &mut tally);
-        }
-    }
-    tally.write(meters);
+/// What a packet means for the flow whose key it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// The packet continues it.
+    GoesOn,
+    /// It is over: the packet is the first of a new one.
+    BeginsAnew,
+    /// It is over: its backend is no longer in the configuration.
+    BackendRemoved,
 }
 
-/// Moves one flow on. [`Step::Parsed`] sends the packet on to be admitted.
+/// What a packet means for the flow whose key it has.
 #[inline(always)]
-pub(crate) fn track(
-    flows: &mut FlowTable,
-    meters: &WorkerMeters,
-    snapshot: &Snapshot,
-    found: Found,
-    packet: &Packet,
-    now: Millis,
-    tally: &mut Tally,
-) -> Step {
-    let Some(flow) = flows.flow_mut(found.index) else { return Step::Parsed };
-    let backend = snapshot.backend(flow.backend).filter(|backend| backend.incarnation == flow.incarnation);
-    let Some(backend) = backend else {
-        end_flow(flows, meters, found.index);
-        return Step::Done(Verdict::Drop(DropReason::BackendRemoved));
-    };
-    if begins_anew(flow, found.side, packet, backend.up) {
-        end_flow(flows, meters, found.index);
-        return Step::Parsed;
+pub(crate) fn course(flow: &Flow, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
+    match snapshot.backend(flow.backend) {
+        Some(backend) if backend.incarnation != flow.incarnation => Course::BackendRemoved,
+        Some(backend) if begins_anew(flow, side, packet, backend.up) => Course::BeginsAnew,
+        Some(_) => Course::GoesOn,
+        None => Course::BackendRemoved,
     }
+}
+
+/// Moves a flow on: its clock is set back, and its TCP state follows the flags.
+#[inline(always)]
+pub(crate) fn track(flow: &mut Flow, side: Side, packet: &Packet, snapshot: &Snapshot, now: Millis) {
     flow.last_seen = now.0 as u32;
     if packet.flags != 0 {
-        follow_tcp(flow, found.side, packet.flags, snapshot);
-    }
-    tally.count(meters, flow, found.side, packet.length);
-    step(found.index, found.side)
-}
-
-/// Forgets a flow. Its position is reused only after the burst, because packets of the burst may still point at it.
-#[cold]
-fn end_flow(flows: &mut FlowTable, meters: &WorkerMeters, index: FlowIndex) {
-    if let Some(flow) = flows.retire(index) {
-        close(meters, &flow);
-    }
-}
-
-pub(crate) const fn step(index: FlowIndex, side: Side) -> Step {
-    match side {
-        Side::Client => Step::ToBackend(index),
-        Side::Backend => Step::ToClient(index),
+        follow_tcp(flow, side, packet.flags, snapshot);
     }
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.
+#[inline]
 fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bool {
     if side == Side::Backend {
         return false;

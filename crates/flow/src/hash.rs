@@ -34,12 +34,12 @@ impl HashKey {
     /// The hash of `key`. All its bits are good: callers may take low ones, high ones, or multiply.
     #[inline]
     #[must_use]
-    pub const fn hash(&self, key: &FlowKey) -> u64 {
+    pub fn hash(&self, key: &FlowKey) -> u64 {
         let [k0, k1, k2, k3] = self.0;
         let mixed = match key.v4_words() {
             Some([addresses, rest]) => folded_multiply(addresses ^ k0, rest ^ k1),
             None => {
-                let [source_high, source_low, destination_high, destination_low, rest] = key.words();
+                let &[source_high, source_low, destination_high, destination_low, rest] = key.words();
                 let source = folded_multiply(source_high ^ k0, source_low ^ k1);
                 let destination = folded_multiply(destination_high ^ k2, destination_low ^ k3);
                 folded_multiply(source ^ rest, destination ^ k0)
@@ -91,7 +91,7 @@ mod tests {
             source_port,
             destination_port,
             protocol: 6,
-            domain: 0,
+            ..FlowKey::default()
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
             source_port,
             destination_port: 443,
             protocol: 17,
-            domain: 0,
+            ..FlowKey::default()
         }
     }
 

@@ -7,11 +7,12 @@ use std::{
 };
 
 use model::Address;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The fields of a packet that its flow is known by. 40 bytes, the last two unused.
+/// The fields of a packet that its flow is known by. 40 bytes, all of which are compared.
 ///
 /// A key has a direction: the other one's is [`FlowKey::reversed`].
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct FlowKey {
     /// Who sent the packet.
@@ -26,6 +27,8 @@ pub struct FlowKey {
     pub protocol: u8,
     /// The route domain; 0 unless configured.
     pub domain: u8,
+    /// Always 0: without it the key would have bytes of no value, and could not be read as words.
+    pub reserved: [u8; 2],
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
@@ -45,38 +48,28 @@ impl FlowKey {
 
     /// The whole key as five words: equal keys have equal words, and different keys different ones.
     #[inline]
-    pub(crate) const fn words(&self) -> [u64; 5] {
-        let [source_high, source_low] = self.source.words();
-        let [destination_high, destination_low] = self.destination.words();
-        [source_high, source_low, destination_high, destination_low, self.rest()]
+    pub(crate) fn words(&self) -> &[u64; 5] {
+        zerocopy::transmute_ref!(self)
     }
 
     /// The whole key as two words, when it is IPv4.
     #[inline]
-    pub(crate) const fn v4_words(&self) -> Option<[u64; 2]> {
-        if !(self.source.is_v4() && self.destination.is_v4()) {
-            return None;
-        }
-        let source = u32::from_ne_bytes(self.source.v4()) as u64;
-        let destination = u32::from_ne_bytes(self.destination.v4()) as u64;
-        Some([source | destination << 32, self.rest()])
-    }
-
-    /// What is not an address.
-    #[inline]
-    const fn rest(&self) -> u64 {
-        self.source_port as u64
-            | (self.destination_port as u64) << 16
-            | (self.protocol as u64) << 32
-            | (self.domain as u64) << 40
+    pub(crate) fn v4_words(&self) -> Option<[u64; 2]> {
+        let &[source_high, source, destination_high, destination, rest] = self.words();
+        let is_v4 =
+            (source_high | destination_high == 0) & (source as u32 == V4) & (destination as u32 == V4);
+        is_v4.then_some([source >> 32 | destination & !u64::from(u32::MAX), rest])
     }
 }
+
+/// The third quarter of an IPv4 address in its mapped form (RFC 4291, 2.5.5.2), as it lies in memory.
+const V4: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl PartialEq for FlowKey {
     /// Compares all words before it decides: keys that are compared are nearly always equal.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let differences = self.words().into_iter().zip(other.words()).map(|(ours, theirs)| ours ^ theirs);
+        let differences = self.words().iter().zip(other.words()).map(|(ours, theirs)| ours ^ theirs);
         differences.fold(0, |all, difference| all | difference) == 0
     }
 }
@@ -123,7 +116,7 @@ mod tests {
             source_port: 40_000,
             destination_port: 80,
             protocol: 6,
-            domain: 0,
+            ..FlowKey::default()
         }
     }
 

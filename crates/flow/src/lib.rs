@@ -19,4 +19,4 @@ mod table;
 pub use hash::HashKey;
 pub use key::FlowKey;
 pub use record::{Flow, FlowState, Repair};
-pub use table::{Fate, FlowIndex, FlowTable, Found, Refused, Side};
+pub use table::{Candidate, Fate, FlowIndex, FlowTable, Found, Refused, Side};

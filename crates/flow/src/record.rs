@@ -104,7 +104,7 @@ pub(crate) mod tests {
             source_port: 40_000,
             destination_port: 80,
             protocol: 6,
-            domain: 0,
+            ..FlowKey::default()
         };
         let reply =
             FlowKey { source: Address::from_v4([10, 1, 0, 11]), source_port: 9000, ..client.reversed() };

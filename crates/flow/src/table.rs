@@ -11,8 +11,6 @@ use crate::{
     bucket::{Entry, Index},
 };
 
-/// The most keys that one pass handles.
-const BATCH: usize = 64;
 /// The bit of an [`Entry`] that says that it is the reply's.
 const REPLY: Entry = 1 << 31;
 /// No entry: a position that no table reaches.
@@ -46,6 +44,16 @@ impl Found {
         let side = if entry & REPLY == 0 { Side::Client } else { Side::Backend };
         Self { index: FlowIndex(entry & !REPLY), side }
     }
+}
+
+/// Where a key's flow is, if it has one: what [`FlowTable::find_all`] concludes from the key's hash alone, for
+/// [`FlowTable::confirm`] to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate(Entry);
+
+impl Candidate {
+    /// No flow comes into question.
+    pub const NONE: Self = Self(NONE);
 }
 
 /// Why a flow was not inserted.
@@ -85,10 +93,6 @@ pub struct FlowTable {
     records: Vec<Option<Flow>>,
     /// Positions in `records` that were given up, the last one to be used first.
     vacant: Vec<u32>,
-    /// Positions of retired flows, not to be used before [`FlowTable::recycle`].
-    resting: Vec<u32>,
-    /// The first [`BATCH`] of the retired flows themselves, for [`FlowTable::flow_or_retired`].
-    retired: Vec<(FlowIndex, Flow)>,
     capacity: usize,
     /// The position that the next [`FlowTable::scan`] begins with.
     hand: usize,
@@ -104,8 +108,6 @@ impl FlowTable {
             index: Index::with_capacity(capacity * 2),
             records: cpu::vector_on_huge_pages(capacity),
             vacant: Vec::with_capacity(capacity),
-            resting: Vec::with_capacity(capacity),
-            retired: Vec::with_capacity(BATCH),
             capacity,
             hand: 0,
         }
@@ -120,33 +122,26 @@ impl FlowTable {
         }
     }
 
-    /// Looks up all `keys`, whose hashes are known, at once: by fingerprint first, so that the records' cache lines are
-    /// on their way when the keys are compared.
+    /// The candidates for all `hashes`, and asks for the memory that [`FlowTable::confirm`] reads.
     #[inline]
-    pub fn find_all(&self, keys: &[FlowKey], hashes: &[u64], found: &mut [Option<Found>]) {
-        let batches = keys.chunks(BATCH).zip(hashes.chunks(BATCH)).zip(found.chunks_mut(BATCH));
-        for ((keys, hashes), found) in batches {
-            self.find_batch(keys, hashes, found);
+    pub fn find_all(&self, hashes: &[u64], candidates: &mut [Candidate]) {
+        for (candidate, &hash) in candidates.iter_mut().zip(hashes) {
+            let entry = self.index.find(hash, |_| true).unwrap_or(NONE);
+            if let Some(record) = self.records.get((entry & !REPLY) as usize) {
+                cpu::prefetch(record);
+            }
+            *candidate = Candidate(entry);
         }
     }
 
-    fn find_batch(&self, keys: &[FlowKey], hashes: &[u64], found: &mut [Option<Found>]) {
-        let mut entries = [NONE; BATCH];
-        for (entry, &hash) in entries.iter_mut().zip(hashes) {
-            *entry = self.index.find(hash, |_| true).unwrap_or(NONE);
-            if let Some(record) = self.records.get((*entry & !REPLY) as usize) {
-                cpu::prefetch(record);
-            }
-        }
-        for (((&entry, key), &hash), found) in entries.iter().zip(keys).zip(hashes).zip(found) {
-            *found = if entry == NONE {
-                None
-            } else if self.has_key(entry, key) {
-                Some(Found::of(entry))
-            } else {
-                self.find(key, hash)
-            };
-        }
+    /// The candidate's flow if this is its key, and which of its two. `None` also when another flow has the key, which
+    /// happens once in 10⁸ look-ups or when the table has changed since: [`FlowTable::find`] knows.
+    #[inline(always)]
+    pub fn confirm(&mut self, candidate: Candidate, key: &FlowKey) -> Option<(&mut Flow, Side)> {
+        let Found { index, side } = Found::of(candidate.0);
+        let flow = self.records.get_mut(index.0 as usize)?.as_mut()?;
+        let known = if side == Side::Client { &flow.client } else { &flow.reply };
+        (known == key).then_some((flow, side))
     }
 
     /// Looks up one key, whose hash is known.
@@ -191,9 +186,6 @@ impl FlowTable {
             return Err(Refused::Duplicate);
         }
         let index = self.vacant.last().copied().unwrap_or(self.records.len() as u32);
-        if index as usize >= self.capacity {
-            return Err(Refused::Full); // all that is left is resting
-        }
         self.enter(index, client_hash, reply.map(|(_, hash)| hash))?;
         self.place(index, flow);
         Ok(FlowIndex(index))
@@ -227,24 +219,6 @@ impl FlowTable {
         Some(flow)
     }
 
-    /// Removes a flow as [`FlowTable::remove`] does, but keeps its position empty until [`FlowTable::recycle`]: for whoever
-    /// may still hold the position and must not find another flow there. [`FlowTable::flow_or_retired`] still finds it.
-    pub fn retire(&mut self, index: FlowIndex) -> Option<Flow> {
-        let flow = self.leave(index)?;
-        self.resting.push(index.0);
-        if self.retired.len() < BATCH {
-            self.retired.push((index, flow));
-        }
-        Some(flow)
-    }
-
-    /// Gives the positions of retired flows back for use.
-    #[inline]
-    pub fn recycle(&mut self) {
-        self.vacant.append(&mut self.resting);
-        self.retired.clear();
-    }
-
     /// Takes a record out of the slab and of the index.
     fn leave(&mut self, index: FlowIndex) -> Option<Flow> {
         let flow = self.records.get_mut(index.0 as usize)?.take()?;
@@ -261,18 +235,6 @@ impl FlowTable {
     #[must_use]
     pub fn flow(&self, index: FlowIndex) -> Option<&Flow> {
         self.records.get(index.0 as usize)?.as_ref()
-    }
-
-    /// The flow at a position, or the one that was retired from it since the last [`FlowTable::recycle`] (one of the first
-    /// 64 of them): for what a packet owes to a flow that a later one has ended. To be changed as by
-    /// [`FlowTable::flow_mut`].
-    #[inline]
-    #[must_use]
-    pub fn flow_or_retired(&mut self, index: FlowIndex) -> Option<&mut Flow> {
-        match self.records.get_mut(index.0 as usize) {
-            Some(Some(flow)) => Some(flow),
-            _ => retired(&mut self.retired, index),
-        }
     }
 
     /// The flow at a position, to be changed: all but its keys and its mode.
@@ -315,7 +277,7 @@ impl FlowTable {
     /// How many flows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len() - self.vacant.len() - self.resting.len()
+        self.records.len() - self.vacant.len()
     }
 
     /// Whether there is no flow.
@@ -340,11 +302,6 @@ impl fmt::Debug for FlowTable {
     }
 }
 
-#[cold]
-fn retired(retired: &mut [(FlowIndex, Flow)], index: FlowIndex) -> Option<&mut Flow> {
-    retired.iter_mut().find(|(position, _)| *position == index).map(|(_, flow)| flow)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -361,6 +318,23 @@ mod tests {
 
     fn find(table: &FlowTable, key: &FlowKey) -> Option<Found> {
         table.find(key, table.hash(key))
+    }
+
+    /// What [`FlowTable::find`] finds, and whether it was the candidate; what was confirmed must be the same.
+    fn find_all(table: &mut FlowTable, keys: &[FlowKey]) -> Vec<(Option<Found>, bool)> {
+        let (mut hashes, mut candidates) = (vec![0; keys.len()], vec![Candidate::NONE; keys.len()]);
+        table.hash_all(keys, &mut hashes);
+        table.find_all(&hashes, &mut candidates);
+        let found = keys.iter().zip(candidates).map(|(key, candidate)| {
+            let confirmed = table.confirm(candidate, key).map(|(flow, side)| (flow.client, side));
+            let found = find(table, key);
+            if let Some((client, side)) = confirmed {
+                let found = found.unwrap();
+                assert_eq!((table.flow(found.index).unwrap().client, found.side), (client, side));
+            }
+            (found, confirmed.is_some())
+        });
+        found.collect()
     }
 
     #[test]
@@ -431,12 +405,10 @@ mod tests {
         flows.iter().for_each(|&flow| assert!(table.insert(flow).is_ok()));
         let known = flows.iter().flat_map(|flow| [flow.client, flow.reply]);
         let keys: Vec<FlowKey> = known.chain(flows.iter().map(|flow| flow.client.reversed())).collect();
-        let (mut hashes, mut found) = (vec![0; keys.len()], vec![None; keys.len()]);
-        table.hash_all(&keys, &mut hashes);
-        table.find_all(&keys, &hashes, &mut found);
-        for (position, (key, found)) in keys.iter().zip(found).enumerate() {
+        let found = find_all(&mut table, &keys);
+        for (position, (key, &(found, is_confirmed))) in keys.iter().zip(&found).enumerate() {
             assert_eq!(found, find(&table, key));
-            assert_eq!(found.is_some(), position < 20_000);
+            assert_eq!((found.is_some(), is_confirmed), (position < 20_000, position < 20_000));
         }
     }
 
@@ -555,13 +527,11 @@ mod tests {
         }
 
         /// Looks everything up at once, and what is not there as well.
-        fn check(&self) {
+        fn check(&mut self) {
             let mut keys: Vec<FlowKey> = self.oracle.keys().copied().collect();
             keys.extend((0..self.flows as u32).map(|number| flow(number, Mode::Nat).client));
-            let (mut hashes, mut found) = (vec![0; keys.len()], vec![None; keys.len()]);
-            self.table.hash_all(&keys, &mut hashes);
-            self.table.find_all(&keys, &hashes, &mut found);
-            assert!(keys.iter().zip(&found).all(|(key, found)| self.oracle.get(key) == found.as_ref()));
+            let found = find_all(&mut self.table, &keys);
+            assert!(keys.iter().zip(&found).all(|(key, (found, _))| self.oracle.get(key) == found.as_ref()));
             assert_eq!(self.table.list(0..self.table.positions()).count(), self.flows);
         }
     }
@@ -590,20 +560,5 @@ mod tests {
             pair.apply(choice, (random >> 32) as u32 % 9000);
         }
         pair.check();
-    }
-
-    #[test]
-    fn a_retired_position_is_not_used_before_it_is_recycled() {
-        let mut table = FlowTable::with_capacity(2, HashKey::from_seed([7; 16], 0));
-        let first = table.insert(flow(1, Mode::Dsr)).unwrap();
-        table.insert(flow(2, Mode::Dsr)).unwrap();
-        assert!(table.retire(first).is_some());
-        assert_eq!(table.len(), 1);
-        assert_eq!(table.insert(flow(3, Mode::Dsr)), Err(Refused::Full));
-        assert!(table.flow(first).is_none());
-        assert_eq!(table.flow_or_retired(first).unwrap().client, flow(1, Mode::Dsr).client);
-        table.recycle();
-        assert!(table.flow_or_retired(first).is_none());
-        assert_eq!(table.insert(flow(3, Mode::Dsr)), Ok(first));
     }
 }

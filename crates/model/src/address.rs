@@ -6,10 +6,14 @@ use std::{
     str::FromStr,
 };
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// An IPv4 or IPv6 address in 16 bytes, network order; IPv4 in its IPv4-mapped form (RFC 4291, 2.5.5.2).
 ///
 /// An IPv6 packet that carries a mapped address is refused when it is parsed, so the two never meet.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
 #[repr(C, align(8))]
 pub struct Address([u8; 16]);
 

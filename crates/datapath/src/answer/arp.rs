@@ -5,12 +5,12 @@ use nic::Frame;
 use wire::arp::{self, Arp};
 
 use super::{for_us, is_answered, learn, turn_round};
-use crate::{DropReason, Verdict, WorkerState, admit::Admission, packet::Packet, resolve};
+use crate::{DropReason, Verdict, packet::Packet, resolve, serve::Occasion, state::Memory};
 
 /// Answers a request for one of our addresses; takes a reply to one of our requests.
 pub(super) fn answer<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
 ) -> Result<Verdict, DropReason> {
@@ -19,31 +19,31 @@ pub(super) fn answer<F: Frame>(
     let message = *arp::check(frame.head().get(offset..).unwrap_or_default(), source.0)?;
     let (sender, target) =
         (Address::from_v4(message.sender_address), Address::from_v4(message.target_address));
-    if admission.snapshot.addresses.owner(sender).is_some() {
+    if occasion.snapshot.addresses.owner(sender).is_some() {
         return Err(DropReason::SourceIsOurs);
     }
-    if !is_answered(admission, target) {
+    if !is_answered(occasion, target) {
         return Err(DropReason::ArpNotForUs);
     }
-    let learned = learn(state, admission, sender, message.sender_mac);
+    let learned = learn(memory, occasion, sender, message.sender_mac);
     if message.operation.get() == arp::REPLY {
-        return Ok(for_us(admission, learned, DropReason::ArpNotForUs));
+        return Ok(for_us(occasion, learned, DropReason::ArpNotForUs));
     }
-    reply(admission, frame, offset, &message)
+    reply(occasion, frame, offset, &message)
 }
 
 fn reply<F: Frame>(
-    admission: &Admission<'_>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     offset: usize,
     request: &Arp,
 ) -> Result<Verdict, DropReason> {
-    let port = admission.snapshot.port(admission.arrival.port).ok_or(DropReason::NoRoute)?;
+    let port = occasion.snapshot.port(occasion.arrival.port).ok_or(DropReason::NoRoute)?;
     let message: &mut Arp = wire::header_mut(frame.head_mut(), offset).ok_or(DropReason::NoRoomForAnswer)?;
     let (us, them) = ((port.mac.0, request.target_address), (request.sender_mac, request.sender_address));
     *message = Arp::new(arp::REPLY, us, them);
     if frame.length() > offset + arp::MESSAGE && !frame.resize(offset + arp::MESSAGE) {
         return Err(DropReason::NoRoomForAnswer);
     }
-    Ok(turn_round(admission, frame))
+    Ok(turn_round(occasion, frame))
 }

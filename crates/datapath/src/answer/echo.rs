@@ -12,11 +12,11 @@ use wire::{
 };
 
 use super::{TTL, is_multicast, turn_round};
-use crate::{DropReason, Verdict, admit::Admission, packet::Packet, snapshot::Owned};
+use crate::{DropReason, Verdict, packet::Packet, serve::Occasion, snapshot::Owned};
 
 /// Answers an echo request to one of our addresses; for a virtual server's, while it is available.
 pub(super) fn answer<F: Frame>(
-    admission: &Admission<'_>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
     key: &FlowKey,
@@ -24,7 +24,7 @@ pub(super) fn answer<F: Frame>(
     if is_multicast(key.destination) {
         return Err(DropReason::DestinationGroup);
     }
-    match admission.snapshot.addresses.owner(key.destination) {
+    match occasion.snapshot.addresses.owner(key.destination) {
         Some(Owned::Virtual { available: false }) => return Err(DropReason::NoBackend),
         Some(_) => {}
         None => return Err(DropReason::NoVirtualServer),
@@ -32,7 +32,7 @@ pub(super) fn answer<F: Frame>(
     let written =
         if packet.v6 { reply_v6(frame.head_mut(), packet) } else { reply_v4(frame.head_mut(), packet) };
     written.ok_or(DropReason::NoRoomForAnswer)?;
-    Ok(turn_round(admission, frame))
+    Ok(turn_round(occasion, frame))
 }
 
 /// Swapping addresses changes no checksum; the TTL and the message's kind do.

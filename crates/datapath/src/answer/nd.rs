@@ -13,13 +13,13 @@ use wire::{
 use zerocopy::IntoBytes;
 
 use super::{for_us, is_answered, learn};
-use crate::{DropReason, Verdict, WorkerState, admit::Admission, neighbour::Hop, packet::Packet, resolve};
+use crate::{DropReason, Verdict, neighbour::Hop, packet::Packet, resolve, serve::Occasion, state::Memory};
 use model::MacAddress;
 
 /// Answers a solicitation for one of our addresses; takes an advertisement that answers one of our solicitations.
 pub(super) fn answer<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
     key: &FlowKey,
@@ -34,47 +34,47 @@ pub(super) fn answer<F: Frame>(
         return Err(Refusal::NdChecksum.into());
     }
     if discovery.is_advertisement {
-        return advertised(state, admission, &discovery, key);
+        return advertised(memory, occasion, &discovery, key);
     }
-    if !is_answered(admission, Address::from_v6(discovery.target)) {
+    if !is_answered(occasion, Address::from_v6(discovery.target)) {
         return Err(DropReason::NdNotForUs);
     }
     let is_unspecified = key.source == Address::UNSPECIFIED;
     if let Some(mac) = discovery.mac.filter(|_| !is_unspecified) {
-        learn(state, admission, key.source, mac);
+        learn(memory, occasion, key.source, mac);
     }
-    advertise(admission, frame, packet, key, &discovery)
+    advertise(occasion, frame, packet, key, &discovery)
 }
 
 fn advertised<F: Frame>(
-    state: &mut WorkerState<F>,
-    admission: &Admission<'_>,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
     discovery: &Discovery,
     key: &FlowKey,
 ) -> Result<Verdict, DropReason> {
-    if !is_answered(admission, key.destination) {
+    if !is_answered(occasion, key.destination) {
         return Err(DropReason::NdNotForUs);
     }
     let target = Address::from_v6(discovery.target);
-    let hop = Hop { port: admission.arrival.port, address: target };
+    let hop = Hop { port: occasion.arrival.port, address: target };
     // Who was asked alone may leave out the address that it was asked at (RFC 4861, 7.2.4): it is still there.
     let is_solicited = discovery.flags & nd::flags::SOLICITED != 0;
-    let known = || state.neighbours.known_mac(hop).filter(|_| is_solicited).map(|mac| mac.0);
-    let learned = discovery.mac.or_else(known).is_some_and(|mac| learn(state, admission, target, mac));
-    Ok(for_us(admission, learned, DropReason::NdNotForUs))
+    let known = || memory.neighbours.known_mac(hop).filter(|_| is_solicited).map(|mac| mac.0);
+    let learned = discovery.mac.or_else(known).is_some_and(|mac| learn(memory, occasion, target, mac));
+    Ok(for_us(occasion, learned, DropReason::NdNotForUs))
 }
 
 /// Writes an advertisement over a solicitation. Who asks from `::` wants to take our address, so all nodes are told
 /// (RFC 4861, 7.2.4).
 fn advertise<F: Frame>(
-    admission: &Admission<'_>,
+    occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
     key: &FlowKey,
     asked: &Discovery,
 ) -> Result<Verdict, DropReason> {
-    let id = admission.arrival.port;
-    let mac = admission.snapshot.port(id).ok_or(DropReason::NoRoute)?.mac;
+    let id = occasion.arrival.port;
+    let mac = occasion.snapshot.port(id).ok_or(DropReason::NoRoute)?.mac;
     let (destination, to, solicited) = if key.source == Address::UNSPECIFIED {
         (nd::ALL_NODES, MacAddress(nd::multicast_mac(nd::ALL_NODES)), 0)
     } else {
