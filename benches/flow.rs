@@ -42,6 +42,7 @@ fn flow(number: u32) -> Flow {
         client,
         reply,
         last_seen: 0,
+        checked: 0,
         lifetime: 0,
         backend: BackendId(0),
         neighbour: 0,

@@ -43,6 +43,7 @@ fn flow(script: &mut Script<'_>) -> Flow {
         client,
         reply,
         last_seen: 0,
+        checked: 0,
         lifetime: 0,
         backend: BackendId(u32::from(script.byte())),
         neighbour: 0,

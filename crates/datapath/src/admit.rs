@@ -15,14 +15,14 @@ use crate::{
     packet::{Kind, Packet, Step},
     parse::is_group,
     resolve,
-    serve::{self, Occasion},
+    serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     state::{Memory, close},
     track::{self, Course, HANDSHAKE_TIMEOUT, Tally},
 };
 
-/// Finds out what a packet is for which no flow was found, or none that it continues.
+/// Finds out what a packet is that no steady flow has passed on.
 #[cold]
 #[inline(never)]
 pub(crate) fn admit<F: Frame>(
@@ -30,15 +30,26 @@ pub(crate) fn admit<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    key: &FlowKey,
+    sought: &Sought<'_>,
 ) -> Result<Step, DropReason> {
-    if packet.kind != Kind::Arp {
-        check_addresses(packet, key, occasion.snapshot)?;
-    }
+    let key = sought.key;
     match packet.kind {
-        Kind::Balanced => balanced(memory, occasion, frame, packet, key),
-        Kind::Arp | Kind::Icmp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
-        Kind::Other => Ok(Step::Done(unanswered(occasion, key, DropReason::ProtocolUnsupported))),
+        Kind::Balanced => {
+            if let Some(step) = continued(memory, occasion, frame, packet, sought)? {
+                return Ok(step);
+            }
+            check_addresses(packet, key, occasion.snapshot)?;
+            balanced(memory, occasion, frame, packet, key)
+        }
+        Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
+        Kind::Icmp => {
+            check_addresses(packet, key, occasion.snapshot)?;
+            Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
+        }
+        Kind::Other => {
+            check_addresses(packet, key, occasion.snapshot)?;
+            Ok(Step::Done(unanswered(occasion, key, DropReason::ProtocolUnsupported)))
+        }
     }
 }
 
@@ -59,7 +70,7 @@ fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Resul
     if is_martian_destination(key.destination) { Err(DropReason::DestinationMartian) } else { Ok(()) }
 }
 
-/// A TCP or UDP packet.
+/// A TCP or UDP packet that continues no flow.
 fn balanced<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -67,9 +78,6 @@ fn balanced<F: Frame>(
     packet: &Packet,
     key: &FlowKey,
 ) -> Result<Step, DropReason> {
-    if let Some(step) = continued(memory, occasion, frame, packet, key)? {
-        return Ok(step);
-    }
     if let Some(owner) = foreign_owner(memory, occasion, key) {
         return Ok(Step::Done(Verdict::HandOver(owner)));
     }
@@ -77,27 +85,30 @@ fn balanced<F: Frame>(
         return Ok(Step::Done(without_service(occasion, key)));
     };
     match open(memory, occasion, frame, packet, key, (id, server))? {
-        Opened::Flow(index) => serve_flow(memory, occasion, frame, packet, (index, Side::Client)),
-        Opened::Untracked(hop) => Ok(resolve::leave(&mut memory.neighbours, frame, occasion.snapshot, hop)),
+        Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
+        Opened::Untracked(hop) => resolve::leave(&mut memory.neighbours, occasion.snapshot, frame, hop),
     }
 }
 
-/// A packet of a flow after all: an earlier packet of the burst has opened it, or its hash misled. A flow that does not go on
-/// ends here.
+/// A packet of a flow that is not steady, or that was not found with the burst's (an earlier packet has opened it, or a hash
+/// misled). A flow that does not go on ends here.
 fn continued<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    key: &FlowKey,
+    sought: &Sought<'_>,
 ) -> Result<Option<Step>, DropReason> {
-    let Some(Found { index, side }) = memory.flows.find(key, memory.flows.hash(key)) else {
+    let found = memory.flows.settle(sought.candidate, sought.key, sought.hash);
+    let Some((Found { index, side }, flow)) =
+        found.and_then(|found| Some((found, memory.flows.flow_mut(found.index)?)))
+    else {
         return Ok(None);
     };
-    let Some(flow) = memory.flows.flow(index) else { return Ok(None) };
     let course = track::course(flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
-        return serve_flow(memory, occasion, frame, packet, (index, side)).map(Some);
+        track::track(flow, side, packet, occasion.snapshot);
+        return pass_on(memory, occasion, frame, packet, (index, side)).map(Some);
     }
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, &flow);
@@ -105,8 +116,8 @@ fn continued<F: Frame>(
     if course == Course::BeginsAnew { Ok(None) } else { Err(DropReason::BackendRemoved) }
 }
 
-/// Serves a packet of a flow that goes on.
-fn serve_flow<F: Frame>(
+/// Passes a packet of the flow at a position on.
+fn pass_on<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     frame: &mut F,
@@ -115,10 +126,9 @@ fn serve_flow<F: Frame>(
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, meters, .. } = memory;
     let flow = flows.flow_mut(index).ok_or(DropReason::NoFlow)?;
-    let mut tally = Tally::default();
-    let step = serve::serve_flow(neighbours, occasion, frame, packet, (flow, side), |flow| {
-        tally.count(meters, flow, side, packet.length);
-    });
+    let mut tally = Tally::new(side);
+    let mut step = Step::Parsed;
+    serve::pass_on(neighbours, occasion, frame, packet, flow, (side, &mut tally, meters), &mut step);
     tally.write(meters);
     Ok(step)
 }
@@ -192,6 +202,7 @@ fn open<F: Frame>(
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
+        checked: snapshot.generation.0 as u32,
         lifetime: first_lifetime(server, packet),
         backend: backend_id,
         neighbour: neighbour.0,
@@ -220,8 +231,8 @@ fn open<F: Frame>(
 /// A `dsr` packet that the table has no room for goes by hash alone.
 fn untracked<F: Frame>(memory: &Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
     memory.meters.untracked_packets.add(1);
-    let mut tally = Tally::default();
-    tally.count(&memory.meters, flow, Side::Client, packet.length);
+    let mut tally = Tally::new(Side::Client);
+    tally.count(&memory.meters, flow, packet.length);
     tally.write(&memory.meters);
     Opened::Untracked(NeighbourIndex(flow.neighbour))
 }

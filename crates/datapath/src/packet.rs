@@ -3,6 +3,7 @@
 use flow::{Candidate, FlowKey};
 use model::PortId;
 use nic::MAX_BURST;
+use wire::{ethernet, ipv4};
 
 use crate::{Verdict, neighbour::NeighbourIndex};
 
@@ -37,6 +38,14 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// Whether the headers are those of nearly all packets, `wire::ipv4::EthernetIpv4Tcp`: nothing else has its L4 header
+    /// there and flags in it.
+    #[inline(always)]
+    pub(crate) const fn is_plain(&self) -> bool {
+        const TRANSPORT: u16 = (ethernet::HEADER + ipv4::HEADER) as u16;
+        self.transport == TRANSPORT && self.flags != 0
+    }
+
     /// Nothing is known.
     pub(crate) const NONE: Self =
         Self { kind: Kind::Other, v6: false, network: 0, transport: 0, length: 0, ttl: 0, flags: 0 };

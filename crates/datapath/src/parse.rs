@@ -36,14 +36,12 @@ pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, burst: &mut Burst<F>, p
     packets.count = burst.len();
     let known = packets.packets.iter_mut().zip(&mut packets.keys).zip(&mut packets.steps);
     for (frame, ((packet, key), step)) in burst.iter_mut().zip(known) {
-        *step = if parse_plain(port, frame, packet, key) {
-            Step::Parsed
-        } else {
-            match parse(port, frame, packet, key) {
-                Ok(()) => Step::Parsed,
-                Err(reason) => Step::Done(Verdict::Drop(reason)),
-            }
-        };
+        *step = Step::Parsed;
+        if !parse_plain(port, frame, packet, key)
+            && let Err(reason) = parse(port, frame, packet, key)
+        {
+            *step = Step::Done(Verdict::Drop(reason));
+        }
     }
 }
 

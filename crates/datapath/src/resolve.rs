@@ -1,4 +1,4 @@
-//! The next hop's MAC address; and where the next hop is looked up.
+//! How a packet leaves: its next hop, and that one's MAC address.
 
 use flow::{Flow, Side};
 use model::{Address, MacAddress, Millis, PortId};
@@ -8,30 +8,69 @@ use wire::ethernet::{self, Ethernet};
 use crate::{
     DropReason, Snapshot, Verdict,
     neighbour::{Hop, NeighbourIndex, Neighbours},
-    packet::Step,
+    packet::{Packet, Step},
+    rewrite::{self, Link},
+    serve::Occasion,
     snapshot::{Backend, Port, RouteIndex},
 };
 
-/// Writes the MAC addresses of a flow's packet; what has no known hop yet waits.
+/// Lets a packet of a flow leave to its next hop, rewritten; what has no known hop yet waits.
 #[inline(always)]
-pub(crate) fn resolve<F: Frame>(
+pub(crate) fn depart<F: Frame>(
     neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
+    occasion: &Occasion<'_>,
     frame: &mut F,
+    packet: &Packet,
     (flow, side): (&mut Flow, Side),
-    now: Millis,
-) -> Step {
+    step: &mut Step,
+) {
     let known = match side {
         Side::Client => neighbours.mac(NeighbourIndex(flow.neighbour)),
-        Side::Backend => last_hop(snapshot, flow),
+        Side::Backend => last_hop(occasion.snapshot, flow),
     };
-    match known {
-        Some((port, mac)) => address(frame, snapshot, port, mac, Step::Done(Verdict::Transmit(port))),
-        None => match search(neighbours, snapshot, flow, side, now) {
-            Ok(hop) => leave(neighbours, frame, snapshot, hop),
-            Err(reason) => Step::Done(Verdict::Drop(reason)),
-        },
+    let Some((port, mac)) = known else {
+        *step = depart_elsewhere(neighbours, occasion, frame, packet, (flow, side));
+        return;
+    };
+    *step = Step::Done(Verdict::Transmit(port));
+    if let Err(reason) = prepare(occasion.snapshot, frame, packet, (flow, side), (port, mac)) {
+        *step = Step::Done(Verdict::Drop(reason));
     }
+}
+
+/// Lets a packet leave for which no hop is remembered, or none that still holds.
+#[cold]
+#[inline(never)]
+fn depart_elsewhere<F: Frame>(
+    neighbours: &mut Neighbours<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    (flow, side): (&mut Flow, Side),
+) -> Step {
+    let found = search(neighbours, occasion.snapshot, flow, side, occasion.now).and_then(|hop| {
+        let (to, then) = destination(neighbours, hop)?;
+        prepare(occasion.snapshot, frame, packet, (flow, side), to)?;
+        Ok(then)
+    });
+    found.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
+}
+
+/// Rewrites a packet of a flow that is to leave by a port, unless it is too large for it.
+#[inline(always)]
+fn prepare<F: Frame>(
+    snapshot: &Snapshot,
+    frame: &mut F,
+    packet: &Packet,
+    flow: (&Flow, Side),
+    (id, mac): (PortId, MacAddress),
+) -> Result<(), DropReason> {
+    let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
+    if packet.length > port.mtu {
+        return Err(DropReason::FrameOverMtu);
+    }
+    rewrite::rewrite(frame, packet, flow, &Link { destination: mac, source: port.mac });
+    Ok(())
 }
 
 /// Where the client's packets came from, if its port answers there.
@@ -43,8 +82,7 @@ fn last_hop(snapshot: &Snapshot, flow: &Flow) -> Option<(PortId, MacAddress)> {
         .then_some((flow.client_port, flow.client_mac))
 }
 
-/// Finds the hop of a packet for which nothing is remembered, or nothing that still holds.
-#[cold]
+/// Finds a flow's next hop, and remembers the one to the backend.
 fn search<F>(
     neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
@@ -64,32 +102,32 @@ fn search<F>(
     }
 }
 
-/// Lets a packet leave to a hop that was searched for, or wait for it.
-#[cold]
+/// Lets a packet without a flow leave to a hop, or wait for it.
 pub(crate) fn leave<F: Frame>(
     neighbours: &mut Neighbours<F>,
-    frame: &mut F,
     snapshot: &Snapshot,
+    frame: &mut F,
     hop: NeighbourIndex,
-) -> Step {
-    if let Some((port, mac)) = neighbours.mac(hop) {
-        return address(frame, snapshot, port, mac, Step::Done(Verdict::Transmit(port)));
+) -> Result<Step, DropReason> {
+    let ((id, mac), then) = destination(neighbours, hop)?;
+    let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
+    if is_over_mtu(frame, port) {
+        return Err(DropReason::FrameOverMtu);
     }
-    match neighbours.port(hop) {
-        Some(port) => address(frame, snapshot, port, MacAddress::default(), Step::Wait(port, hop)),
-        None => Step::Done(Verdict::Drop(DropReason::NeighbourUnreachable)),
-    }
+    address_frame(frame, mac, port.mac);
+    Ok(then)
 }
 
-/// Writes the MAC addresses of a packet that is to leave by a port; `then` unless it is too large.
-#[inline]
-fn address<F: Frame>(frame: &mut F, snapshot: &Snapshot, id: PortId, to: MacAddress, then: Step) -> Step {
-    let Some(port) = snapshot.port(id) else { return Step::Done(Verdict::Drop(DropReason::NoRoute)) };
-    if is_over_mtu(frame, port) {
-        return Step::Done(Verdict::Drop(DropReason::FrameOverMtu));
+/// The port and MAC address of a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
+fn destination<F>(
+    neighbours: &mut Neighbours<F>,
+    hop: NeighbourIndex,
+) -> Result<((PortId, MacAddress), Step), DropReason> {
+    if let Some((port, mac)) = neighbours.mac(hop) {
+        return Ok(((port, mac), Step::Done(Verdict::Transmit(port))));
     }
-    address_frame(frame, to, port.mac);
-    then
+    let port = neighbours.port(hop).ok_or(DropReason::NeighbourUnreachable)?;
+    Ok(((port, MacAddress::default()), Step::Wait(port, hop)))
 }
 
 /// Whether a frame is larger than what the port sends.
@@ -99,12 +137,8 @@ pub(crate) fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
 }
 
 /// Writes both MAC addresses.
-#[inline]
 pub(crate) fn address_frame<F: Frame>(frame: &mut F, to: MacAddress, from: MacAddress) {
-    if let Some(header) = wire::header_mut::<Ethernet>(frame.head_mut(), 0) {
-        header.destination = to.0;
-        header.source = from.0;
-    }
+    rewrite::write_link(frame.head_mut(), &Link { destination: to, source: from });
 }
 
 /// Who sent a frame.

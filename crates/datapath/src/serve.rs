@@ -1,22 +1,24 @@
 //! Third pass: each packet in its turn, from its flow to its next hop.
 //!
-//! For a packet of an established flow this is everything: `track`, `rewrite`, `resolve`, with the flow's record in hand. All
-//! others go to `admit`, which is the rarer path and may open a flow; the packets behind it in the burst find that flow.
+//! A packet of a steady flow is passed on here, with the flow's record in hand: its clock, its new addresses, its next hop.
+//! All others, among them those that begin or end a flow, go to `admit`; the packets behind them in the burst find what they
+//! did.
 //!
-//! One pass rather than three: packets are served strictly in the order in which they arrived, so what one does to a flow
-//! or a neighbour the next one sees, and a record that is given up may be used again at once.
+//! One pass rather than one for each of these: packets are served strictly in the order in which they arrived, so a record
+//! that is given up may be used again at once.
 
-use flow::{Flow, Side};
+use flow::{Candidate, Flow, FlowKey, Side};
 use model::{Millis, Mode};
 use nic::{Burst, Frame};
 
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
+    meters::WorkerMeters,
     neighbour::Neighbours,
     packet::{Packet, Packets, Step},
-    resolve, rewrite,
+    resolve,
     state::Memory,
-    track::{self, Course, Tally},
+    track::{self, Tally},
 };
 
 /// When and where a burst is served.
@@ -24,6 +26,13 @@ pub(crate) struct Occasion<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) arrival: Arrival,
     pub(crate) now: Millis,
+}
+
+/// What a packet's flow is looked up by.
+pub(crate) struct Sought<'a> {
+    pub(crate) key: &'a FlowKey,
+    pub(crate) hash: u64,
+    pub(crate) candidate: Candidate,
 }
 
 /// Serves a burst: every packet has its last step afterwards.
@@ -34,44 +43,50 @@ pub(crate) fn serve_all<F: Frame>(
     packets: &mut Packets,
     burst: &mut Burst<F>,
 ) {
-    let mut tally = Tally::default();
-    let known = packets.steps.iter_mut().zip(&packets.packets).zip(&packets.keys).zip(&packets.candidates);
-    for (frame, (((step, packet), key), candidate)) in burst.iter_mut().zip(known) {
+    let generation = occasion.snapshot.generation.0 as u32;
+    let (mut from_clients, mut from_backends) = (Tally::new(Side::Client), Tally::new(Side::Backend));
+    let sought = packets.keys.iter().zip(&packets.hashes).zip(&packets.candidates);
+    let known = packets.steps.iter_mut().zip(&packets.packets).zip(sought);
+    for (frame, ((step, packet), ((key, &hash), &candidate))) in burst.iter_mut().zip(known) {
         if *step != Step::Parsed {
             continue;
         }
         let Memory { flows, neighbours, meters, .. } = &mut *memory;
-        let flow = flows
-            .confirm(*candidate, key)
-            .filter(|(flow, side)| track::course(flow, *side, packet, occasion.snapshot) == Course::GoesOn);
-        *step = match flow {
-            Some((flow, side)) => serve_flow(neighbours, occasion, frame, packet, (flow, side), |flow| {
-                tally.count(meters, flow, side, packet.length);
-            }),
-            None => admit::admit(memory, occasion, frame, packet, key)
-                .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason))),
-        };
+        match flows.confirm(candidate, key) {
+            Some((flow, Side::Client)) if track::is_steady(flow, packet, generation) => {
+                let side = (Side::Client, &mut from_clients, &**meters);
+                pass_on(neighbours, occasion, frame, packet, flow, side, step);
+            }
+            Some((flow, Side::Backend)) if track::is_steady(flow, packet, generation) => {
+                let side = (Side::Backend, &mut from_backends, &**meters);
+                pass_on(neighbours, occasion, frame, packet, flow, side, step);
+            }
+            _ => {
+                *step = admit::admit(memory, occasion, frame, packet, &Sought { key, hash, candidate })
+                    .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
+            }
+        }
     }
-    tally.write(&memory.meters);
+    from_clients.write(&memory.meters);
+    from_backends.write(&memory.meters);
 }
 
-/// Serves a packet of a flow that goes on; `count` is called for one that the flow has passed on.
+/// Passes a packet of a flow on to its other side, and counts it.
 #[inline(always)]
-pub(crate) fn serve_flow<F: Frame>(
+pub(crate) fn pass_on<F: Frame>(
     neighbours: &mut Neighbours<F>,
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    (flow, side): (&mut Flow, Side),
-    count: impl FnOnce(&Flow),
-) -> Step {
-    track::track(flow, side, packet, occasion.snapshot, occasion.now);
-    if flow.mode != Mode::Dsr {
-        if packet.ttl <= 1 {
-            return Step::Done(Verdict::Drop(DropReason::TtlExpired));
-        }
-        rewrite::rewrite(frame, packet, flow, side);
+    flow: &mut Flow,
+    (side, tally, meters): (Side, &mut Tally, &WorkerMeters),
+    step: &mut Step,
+) {
+    flow.last_seen = occasion.now.0 as u32;
+    if packet.ttl <= 1 && flow.mode != Mode::Dsr {
+        *step = Step::Done(Verdict::Drop(DropReason::TtlExpired));
+        return;
     }
-    count(flow);
-    resolve::resolve(neighbours, occasion.snapshot, frame, (flow, side), occasion.now)
+    tally.count(meters, flow, packet.length);
+    resolve::depart(neighbours, occasion, frame, packet, (flow, side), step);
 }

@@ -1,11 +1,12 @@
 //! How a packet moves its flow on.
 //!
-//! The flow's clock is set back, its TCP state follows the flags, and the packet is counted. A flow whose backend is gone
+//! Most packets of an established flow change nothing ([`is_steady`]) and are only counted ([`Tally`]). With the others its
+//! TCP state follows the flags. A flow whose backend is gone
 //! ends; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its packet
 //! is admitted like the first of any flow.
 
 use flow::{Flow, FlowState, Side};
-use model::{BackendId, Millis, VirtualServerId};
+use model::{BackendId, VirtualServerId};
 use wire::{protocol, tcp::flags};
 
 use crate::{Snapshot, meters::WorkerMeters, packet::Packet};
@@ -31,7 +32,6 @@ pub(crate) enum Course {
 }
 
 /// What a packet means for the flow whose key it has.
-#[inline(always)]
 pub(crate) fn course(flow: &Flow, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
     match snapshot.backend(flow.backend) {
         Some(backend) if backend.incarnation != flow.incarnation => Course::BackendRemoved,
@@ -41,17 +41,25 @@ pub(crate) fn course(flow: &Flow, side: Side, packet: &Packet, snapshot: &Snapsh
     }
 }
 
-/// Moves a flow on: its clock is set back, and its TCP state follows the flags.
+/// Whether a flow is established, and a packet does nothing to change that: it is passed on without looking further.
+///
+/// A new generation is the only thing that makes its backend another one, so that is looked at once a generation.
 #[inline(always)]
-pub(crate) fn track(flow: &mut Flow, side: Side, packet: &Packet, snapshot: &Snapshot, now: Millis) {
-    flow.last_seen = now.0 as u32;
+pub(crate) fn is_steady(flow: &Flow, packet: &Packet, generation: u32) -> bool {
+    flow.checked == generation
+        && flow.state == FlowState::Established
+        && packet.flags & (flags::SYN | flags::RST | flags::FIN) == 0
+}
+
+/// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
+pub(crate) fn track(flow: &mut Flow, side: Side, packet: &Packet, snapshot: &Snapshot) {
+    flow.checked = snapshot.generation.0 as u32;
     if packet.flags != 0 {
         follow_tcp(flow, side, packet.flags, snapshot);
     }
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.
-#[inline]
 fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bool {
     if side == Side::Backend {
         return false;
@@ -64,7 +72,6 @@ fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bo
 }
 
 /// RFC 9293, 3.3.2, as far as an observer in the middle can tell.
-#[inline]
 fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
     if flow.state == FlowState::Established && bits & (flags::RST | flags::FIN) == 0 {
         return;
@@ -90,39 +97,56 @@ fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
     }
 }
 
-/// Packets of one virtual server, backend and direction that follow one another, to be counted together.
-#[derive(Default)]
+/// Packets of one direction that follow one another to or from the same backend of the same virtual server, to be counted
+/// together.
 pub(crate) struct Tally {
+    side: Side,
     backend: BackendId,
     virtual_server: VirtualServerId,
-    is_reply: bool,
-    packets: u64,
-    bytes: u64,
+    /// Packets above [`Tally::BYTES`] bits of bytes: one addition counts both.
+    sum: u64,
 }
 
 impl Tally {
+    /// Bits that hold all bytes of a burst: 64 packets of 16 bits of length.
+    const BYTES: u32 = 32;
+
+    /// For packets from one side.
+    pub(crate) const fn new(side: Side) -> Self {
+        Self { side, backend: BackendId(0), virtual_server: VirtualServerId(0), sum: 0 }
+    }
+
     /// Counts a packet of a flow with an IP length of so many bytes.
-    #[inline]
-    pub(crate) fn count(&mut self, meters: &WorkerMeters, flow: &Flow, side: Side, length: u16) {
-        let is_reply = side == Side::Backend;
-        let of = (flow.backend, flow.virtual_server, is_reply);
-        if of != (self.backend, self.virtual_server, self.is_reply) {
+    #[inline(always)]
+    pub(crate) fn count(&mut self, meters: &WorkerMeters, flow: &Flow, length: u16) {
+        if flow.backend != self.backend || flow.virtual_server != self.virtual_server {
             self.write(meters);
-            (self.backend, self.virtual_server, self.is_reply) = of;
+            (self.backend, self.virtual_server) = (flow.backend, flow.virtual_server);
         }
-        self.packets += 1;
-        self.bytes += u64::from(length);
+        self.sum += 1 << Self::BYTES | u64::from(length);
     }
 
     /// Adds what was counted to the meters.
+    #[inline(always)]
     pub(crate) fn write(&mut self, meters: &WorkerMeters) {
-        if self.packets == 0 {
-            return;
+        if self.sum != 0 {
+            write(meters, self.side, (self.backend, self.virtual_server), self.sum);
+            self.sum = 0;
         }
-        let of_both = [meters.backend(self.backend), meters.virtual_server(self.virtual_server)];
-        for traffic in of_both.into_iter().flatten() {
-            traffic.count(self.is_reply, self.packets, self.bytes);
-        }
-        (self.packets, self.bytes) = (0, 0);
+    }
+}
+
+/// All by value, so that a tally can stay in registers.
+#[inline(never)]
+fn write(
+    meters: &WorkerMeters,
+    side: Side,
+    (backend, virtual_server): (BackendId, VirtualServerId),
+    sum: u64,
+) {
+    let (packets, bytes) = (sum >> Tally::BYTES, sum & ((1 << Tally::BYTES) - 1));
+    let of_both = [meters.backend(backend), meters.virtual_server(virtual_server)];
+    for traffic in of_both.into_iter().flatten() {
+        traffic.count(side == Side::Backend, packets, bytes);
     }
 }

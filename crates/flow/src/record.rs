@@ -4,7 +4,8 @@ use model::{BackendId, MacAddress, Mode, PortId, VirtualServerId};
 
 use crate::FlowKey;
 
-/// What is remembered of a flow: 128 bytes in two cache lines that lie side by side.
+/// What is remembered of a flow: 128 bytes in two cache lines that lie side by side. A packet of an established flow needs
+/// the first one, and where addresses are rewritten, the beginning of the second.
 ///
 /// `client`, `reply` and `mode` say where the table finds it, and stay as they were inserted.
 #[derive(Clone, Copy, Debug)]
@@ -14,14 +15,14 @@ pub struct Flow {
     pub client: FlowKey,
     /// When the last packet passed, in milliseconds; wraps after 49 days.
     pub last_seen: u32,
-    /// Milliseconds of silence after which the flow ends.
-    pub lifetime: u32,
+    /// The generation, its low 32 bits, under which its backend was last found to be as it should be.
+    pub checked: u32,
     /// Where its packets go.
     pub backend: BackendId,
+    /// What the client sends to.
+    pub virtual_server: VirtualServerId,
     /// The next hop towards the backend, in the numbering of whoever resolves it.
     pub neighbour: u32,
-    /// What the rewriting of packets to the backend does to checksums.
-    pub to_backend: Repair,
     /// How far it has come.
     pub state: FlowState,
     /// How its packets reach the backend.
@@ -34,10 +35,12 @@ pub struct Flow {
     /// The key of packets from the backend, as it sends them: backend to client (`nat`) or to the SNAT address
     /// (`full_nat`). Not used in `dsr`.
     pub reply: FlowKey,
-    /// What the client sends to.
-    pub virtual_server: VirtualServerId,
+    /// What the rewriting of packets to the backend does to checksums.
+    pub to_backend: Repair,
     /// What the rewriting of packets to the client does to checksums.
     pub to_client: Repair,
+    /// Milliseconds of silence after which the flow ends.
+    pub lifetime: u32,
     /// When it was opened, in milliseconds as `last_seen`.
     pub created: u32,
     /// The Ethernet address that the client's packets come from.
@@ -112,6 +115,7 @@ pub(crate) mod tests {
             client,
             reply,
             last_seen: 0,
+            checked: 0,
             lifetime: 1000,
             backend: BackendId(number),
             neighbour: 0,

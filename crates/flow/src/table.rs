@@ -144,6 +144,15 @@ impl FlowTable {
         (known == key).then_some((flow, side))
     }
 
+    /// Looks up one key, whose hash and candidate are known.
+    #[must_use]
+    pub fn settle(&mut self, candidate: Candidate, key: &FlowKey, hash: u64) -> Option<Found> {
+        if self.confirm(candidate, key).is_some() {
+            return Some(Found::of(candidate.0));
+        }
+        self.find(key, hash)
+    }
+
     /// Looks up one key, whose hash is known.
     #[must_use]
     pub fn find(&self, key: &FlowKey, hash: u64) -> Option<Found> {

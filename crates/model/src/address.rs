@@ -23,8 +23,10 @@ impl Address {
 
     /// From the four bytes of an IPv4 header field.
     #[must_use]
-    pub const fn from_v4([a, b, c, d]: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    #[inline]
+    pub const fn from_v4(octets: [u8; 4]) -> Self {
+        // As one number, which is written in two words; an array of bytes is written in four pieces.
+        Self(((u32::from_le_bytes(octets) as u128) << 96 | 0xffff << 80).to_le_bytes())
     }
 
     /// From the sixteen bytes of an IPv6 header field.

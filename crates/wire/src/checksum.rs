@@ -19,16 +19,6 @@ impl Sum {
         sum
     }
 
-    /// The sum of the first `N` bytes, a multiple of four known to the compiler, which then needs no loop; 0 when there
-    /// are fewer.
-    #[inline(always)]
-    #[must_use]
-    pub fn of_chunk<const N: usize>(bytes: &[u8]) -> Self {
-        let Some(chunk) = bytes.first_chunk::<N>() else { return Self::default() };
-        let (words, _) = chunk.as_chunks::<4>();
-        Self { sum: words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum(), odd: false }
-    }
-
     /// Adds the bytes that follow.
     #[inline]
     pub fn add(&mut self, bytes: &[u8]) {
@@ -55,6 +45,20 @@ impl Sum {
     pub const fn fold(self) -> u16 {
         fold(self.sum)
     }
+}
+
+/// Whether the sum over `bytes`, a checksum among them, is what it should be. For data that is not all zero, as no header
+/// is. `N` is a multiple of four.
+///
+/// Neither the order of bytes nor folding matters for that (RFC 1071, 2 (B)): all ones in one's complement is a multiple of
+/// 0xffff.
+#[inline(always)]
+#[must_use]
+pub fn is_right<const N: usize>(bytes: &[u8; N]) -> bool {
+    const { assert!(N.is_multiple_of(4)) };
+    let (words, _) = bytes.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    sum.is_multiple_of(0xffff)
 }
 
 /// The sum of words, in 32-bit steps: any carry is kept in the upper half.
@@ -183,6 +187,17 @@ mod tests {
         #[test]
         fn the_sum_equals_the_slow_one(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(same(Sum::of(&bytes).fold(), slow(&bytes)));
+        }
+
+        #[test]
+        fn what_is_right_sums_to_all_ones(mut header in any::<[u8; 20]>(), wrong in 1_u16..0xffff) {
+            header[0] |= 1;
+            header[10..12].copy_from_slice(&[0, 0]);
+            let checksum = !Sum::of(&header).fold();
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+            prop_assert!(is_right(&header));
+            header[10..12].copy_from_slice(&checksum.wrapping_add(wrong).to_be_bytes());
+            prop_assert_eq!(is_right(&header), Sum::of(&header).fold() == 0xffff);
         }
 
         #[test]

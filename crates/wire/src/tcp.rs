@@ -53,9 +53,24 @@ pub struct Tcp {
 #[inline]
 #[must_use]
 pub const fn are_flags_sound(bits: u8) -> bool {
-    use flags::{ACK, FIN, PSH, RST, SYN, URG};
-    (bits & (FIN | SYN | RST | PSH | ACK | URG) != 0) & ((bits & SYN == 0) | (bits & (FIN | RST) == 0))
+    SOUND_FLAGS >> (bits & ALL) & 1 == 1
 }
+
+/// All control bits that have a meaning here; the two above them are ECN's (RFC 3168).
+const ALL: u8 = 0x3f;
+
+/// The sound ones among all combinations of six control bits: bit `i` stands for the combination `i`.
+const SOUND_FLAGS: u64 = {
+    use flags::{FIN, RST, SYN};
+    let (mut sound, mut bits) = (0, 1);
+    while bits <= ALL {
+        if bits & SYN == 0 || bits & (FIN | RST) == 0 {
+            sound |= 1 << bits;
+        }
+        bits += 1;
+    }
+    sound
+};
 
 /// Checks the segment at the beginning of `bytes`, of which the packet has `available`.
 ///
