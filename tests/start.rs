@@ -171,11 +171,9 @@ fn more_huge_pages_than_there_are_are_refused() {
 }
 
 #[test]
-fn more_workers_than_queues_are_refused() {
+fn a_processor_that_is_not_there_is_refused() {
     let host = Host::new();
-    let configuration = host.configuration("net_af_xdp0,iface=lan", "");
-    let log = host.refusal(&configuration.replace("flows: 4096", "flows: 4096, lcores: [0, 1]"));
-    assert!(log.contains("af_xdp has one queue"), "{log}");
+    let configuration = host.configuration(LAN, "");
     let log = host.refusal(&configuration.replace("flows: 4096", "flows: 4096, lcores: [1000]"));
     assert!(log.contains("processor 1000"), "{log}");
 }
