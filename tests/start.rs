@@ -1,4 +1,4 @@
-//! Starting and ending the real gateway: every refusal has a remedy and exit code 5, and nothing is left behind.
+//! Starting and ending the real gateway: every refusal has a remedy and its exit code, and nothing is left behind.
 //!
 //! Needs root; each test has network namespaces of its own.
 
@@ -58,11 +58,16 @@ impl Host {
 
     /// Starts what must not start; what it said. Nothing may be different afterwards.
     fn refusal(&self, configuration: &str) -> String {
+        self.refusal_with(5, configuration)
+    }
+
+    /// As [`Host::refusal`], with another exit code.
+    fn refusal_with(&self, code: i32, configuration: &str) -> String {
         let before = self.state();
         let mut gateway = self.start(configuration);
         let status = gateway.process().wait(LIMIT).unwrap();
         let log = gateway.log();
-        assert_eq!(status.code(), Some(5), "{log}");
+        assert_eq!(status.code(), Some(code), "{log}");
         assert!(log.contains("remedy: "), "{log}");
         assert_eq!(self.state(), before);
         log
@@ -146,12 +151,41 @@ fn an_address_that_another_interface_has_is_refused() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_made_is_a_mistake_of_the_configuration_told_with_one_remedy() {
+    let host = Host::new();
+    let file = host.path().join("data");
+    fs::write(&file, "precious").unwrap();
+    let configuration = host.configuration(LAN, "");
+    let socket = Tidegate::socket(host.path());
+    for path in [Path::new("/proc/tidegate.sock"), &file, &file.join("tidegate.sock")] {
+        let configuration = configuration.replace(socket.to_str().unwrap(), path.to_str().unwrap());
+        let log = host.refusal_with(3, &configuration);
+        assert!(log.contains(path.to_str().unwrap()), "{log}");
+        assert_eq!(log.matches("`control.socket`").count(), 1, "{log}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[test]
 fn a_device_that_is_not_there_is_refused() {
     let host = Host::new();
     let log = host.refusal(&host.configuration("net_nonsense0", ""));
     assert!(log.contains("net_nonsense0"), "{log}");
     let log = host.refusal(&host.configuration("0000:ff:1f.7", ""));
     assert!(log.contains("lspci"), "{log}");
+}
+
+#[test]
+fn what_dpdk_says_is_told_once() {
+    let host = Host::new();
+    let log = host.refusal(&host.configuration("net_nonsense0", ""));
+    assert_eq!(log.matches("failed to parse device").count(), 1, "{log}");
+    let log = host.refusal(&host.configuration("net_pcap0,rx_pcap=/nowhere", ""));
+    assert_eq!(log.matches("Couldn't open /nowhere").count(), 1, "{log}");
+    assert!(!log.contains("not permitted"), "{log}");
+    let log = host.refusal(&format!("{}eal: {{ args: [--nonsense] }}\n", host.configuration(LAN, "")));
+    assert_eq!(log.matches("unrecognized option '--nonsense'").count(), 1, "{log}");
+    assert_eq!(log.matches("Invalid 'command line' arguments").count(), 1, "{log}");
 }
 
 #[test]
@@ -304,7 +338,8 @@ fn every_list_can_be_read_by_people_and_by_programs() {
         };
         let table = list("table");
         assert!(!table.is_empty() && table.lines().all(|line| line.chars().count() <= 100), "{table}");
-        let rows: Vec<Value> = serde_json::from_str(&list("json")).unwrap();
+        let answer: Value = serde_json::from_str(&list("json")).unwrap();
+        let rows = answer.get("flows").unwrap_or(&answer).as_array().unwrap();
         // What arrived by itself, from neighbours that look for routers, may have been dropped.
         assert!(rows.is_empty() == (noun == "flow") || noun == "drop", "{noun}: {rows:?}");
         assert!(!list("yaml").trim().is_empty(), "{noun}");
