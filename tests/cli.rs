@@ -55,6 +55,9 @@ fn a_command_line_that_is_none_is_a_usage_error() {
         &["pool"],
         &["pool", "frob"],
         &["pool", "list", "-o", "xml"],
+        &["pool", "list", "--limit", "5"],
+        &["flow", "list", "--limit", "0"],
+        &["flow", "list", "--limit", "100001"],
         &["check", "-o", "yaml", "x"],
         &["schema", "x"],
         &["version", "--what"],
@@ -150,10 +153,19 @@ fn a_file_that_cannot_be_read_is_an_invalid_configuration() {
 #[test]
 fn nothing_runs_with_an_invalid_configuration() {
     let directory = tempfile::tempdir().unwrap();
-    let file = file(directory.path(), &GOOD.replace("192.0.2.2/24", "nowhere"));
-    let outcome = tidegate(&["run", "-c", &file]);
-    assert_eq!(outcome.code, 3, "{}", outcome.err);
-    assert!(outcome.err.contains("1 mistake"), "{}", outcome.err);
+    let two_workers = format!("workers: {{ lcores: [0, 1] }}\n{GOOD}");
+    for text in [
+        GOOD.replace("192.0.2.2/24", "nowhere"),
+        two_workers.replace("net_null0", "\"net_af_xdp0,iface=x\""),
+        two_workers.replace("net_null0", "net_null0, queues: 1"),
+    ] {
+        let file = file(directory.path(), &text);
+        for command in [&["check", &file][..], &["run", "-c", &file]] {
+            let outcome = tidegate(command);
+            assert_eq!(outcome.code, 3, "{}", outcome.err);
+            assert!(outcome.err.contains("1 mistake"), "{}", outcome.err);
+        }
+    }
 }
 
 #[test]

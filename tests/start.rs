@@ -1,10 +1,10 @@
-//! Starting and ending the real gateway: every refusal has a remedy and exit code 5, and nothing is left behind.
+//! Starting and ending the real gateway: every refusal has a remedy and its exit code, and nothing is left behind.
 //!
 //! Needs root; each test has network namespaces of its own.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, net::UdpSocket, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -58,11 +58,16 @@ impl Host {
 
     /// Starts what must not start; what it said. Nothing may be different afterwards.
     fn refusal(&self, configuration: &str) -> String {
+        self.refusal_with(5, configuration)
+    }
+
+    /// As [`Host::refusal`], with another exit code.
+    fn refusal_with(&self, code: i32, configuration: &str) -> String {
         let before = self.state();
         let mut gateway = self.start(configuration);
         let status = gateway.process().wait(LIMIT).unwrap();
         let log = gateway.log();
-        assert_eq!(status.code(), Some(5), "{log}");
+        assert_eq!(status.code(), Some(code), "{log}");
         assert!(log.contains("remedy: "), "{log}");
         assert_eq!(self.state(), before);
         log
@@ -146,12 +151,41 @@ fn an_address_that_another_interface_has_is_refused() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_made_is_a_mistake_of_the_configuration_told_with_one_remedy() {
+    let host = Host::new();
+    let file = host.path().join("data");
+    fs::write(&file, "precious").unwrap();
+    let configuration = host.configuration(LAN, "");
+    let socket = Tidegate::socket(host.path());
+    for path in [Path::new("/proc/tidegate.sock"), &file, &file.join("tidegate.sock")] {
+        let configuration = configuration.replace(socket.to_str().unwrap(), path.to_str().unwrap());
+        let log = host.refusal_with(3, &configuration);
+        assert!(log.contains(path.to_str().unwrap()), "{log}");
+        assert_eq!(log.matches("`control.socket`").count(), 1, "{log}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[test]
 fn a_device_that_is_not_there_is_refused() {
     let host = Host::new();
     let log = host.refusal(&host.configuration("net_nonsense0", ""));
     assert!(log.contains("net_nonsense0"), "{log}");
     let log = host.refusal(&host.configuration("0000:ff:1f.7", ""));
     assert!(log.contains("lspci"), "{log}");
+}
+
+#[test]
+fn what_dpdk_says_is_told_once() {
+    let host = Host::new();
+    let log = host.refusal(&host.configuration("net_nonsense0", ""));
+    assert_eq!(log.matches("failed to parse device").count(), 1, "{log}");
+    let log = host.refusal(&host.configuration("net_pcap0,rx_pcap=/nowhere", ""));
+    assert_eq!(log.matches("Couldn't open /nowhere").count(), 1, "{log}");
+    assert!(!log.contains("not permitted"), "{log}");
+    let log = host.refusal(&format!("{}eal: {{ args: [--nonsense] }}\n", host.configuration(LAN, "")));
+    assert_eq!(log.matches("unrecognized option '--nonsense'").count(), 1, "{log}");
+    assert_eq!(log.matches("Invalid 'command line' arguments").count(), 1, "{log}");
 }
 
 #[test]
@@ -171,11 +205,9 @@ fn more_huge_pages_than_there_are_are_refused() {
 }
 
 #[test]
-fn more_workers_than_queues_are_refused() {
+fn a_processor_that_is_not_there_is_refused() {
     let host = Host::new();
-    let configuration = host.configuration("net_af_xdp0,iface=lan", "");
-    let log = host.refusal(&configuration.replace("flows: 4096", "flows: 4096, lcores: [0, 1]"));
-    assert!(log.contains("af_xdp has one queue"), "{log}");
+    let configuration = host.configuration(LAN, "");
     let log = host.refusal(&configuration.replace("flows: 4096", "flows: 4096, lcores: [1000]"));
     assert!(log.contains("processor 1000"), "{log}");
 }
@@ -284,8 +316,13 @@ fn the_host_twin_is_the_kernels_way_to_the_ports_network() {
     host.peer.ip("addr add 10.9.0.11/24 dev lan").unwrap();
     host.peer.ip("addr add fd00:9::11/64 dev lan nodad").unwrap();
     let gateway = host.running(&host.configuration(LAN, ", host: true"));
-    for (from, to) in [("10.9.0.1", "10.9.0.11"), ("fd00:9::1", "fd00:9::11")] {
-        host.namespace.run(&format!("ping -c 3 -W 5 -I {from} {to}")).unwrap();
+    // Whatever the host says of reverse paths, the interface itself answers nothing: its copies go unheard.
+    for reverse_path in ["0", "1", "2"] {
+        host.namespace.run(&format!("sysctl -qw net.ipv4.conf.all.rp_filter={reverse_path}")).unwrap();
+        for (from, to) in [("10.9.0.1", "10.9.0.11"), ("fd00:9::1", "fd00:9::11")] {
+            let said = host.namespace.run(&format!("ping -c 2 -i 0.2 -W 5 -I {from} {to}")).unwrap();
+            assert!(!said.contains("DUP"), "{said}");
+        }
     }
     assert!(host.namespace.run("ip rule").unwrap().contains("from 10.9.0.1"));
     drop(gateway);
@@ -306,12 +343,38 @@ fn every_list_can_be_read_by_people_and_by_programs() {
         };
         let table = list("table");
         assert!(!table.is_empty() && table.lines().all(|line| line.chars().count() <= 100), "{table}");
-        let rows: Vec<Value> = serde_json::from_str(&list("json")).unwrap();
+        let answer: Value = serde_json::from_str(&list("json")).unwrap();
+        let rows = answer.get("flows").unwrap_or(&answer).as_array().unwrap();
         // What arrived by itself, from neighbours that look for routers, may have been dropped.
         assert!(rows.is_empty() == (noun == "flow") || noun == "drop", "{noun}: {rows:?}");
         assert!(!list("yaml").trim().is_empty(), "{noun}");
     }
     assert_eq!(gateway.list("pool").unwrap()[0]["name"], "web");
+}
+
+#[test]
+fn a_list_of_flows_says_how_many_it_does_not_show() {
+    let host = Host::new();
+    host.peer.ip("addr add 10.9.0.11/24 dev lan").unwrap();
+    host.peer.ip("route add 198.51.100.10 via 10.9.0.1").unwrap();
+    let gateway = host.running(&host.configuration(LAN, "").replace("protocol: tcp", "protocol: udp"));
+    let send = || {
+        // Each from a port of its own.
+        (0..3).all(|_| UdpSocket::bind("10.9.0.11:0").unwrap().send_to(b"x", "198.51.100.10:80").is_ok())
+    };
+    assert!(host.peer.enter(send).unwrap());
+    wait_until(LIMIT, "three flows", || gateway.list("flow").unwrap().len() == 3).unwrap();
+    let list = |arguments: &[&str]| {
+        let socket = Tidegate::socket(host.path());
+        let output =
+            Command::new(program()).args(["flow", "list", "--socket"]).arg(socket).args(arguments).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let table = list(&["--limit", "2"]);
+    assert!(table.lines().count() == 4 && table.ends_with("2 of 3 flows; --limit 3 shows more\n"), "{table}");
+    assert_eq!(list(&["--limit", "3"]).lines().count(), 4);
+    let answer: Value = serde_json::from_str(&list(&["--limit", "2", "-o", "json"])).unwrap();
+    assert_eq!((&answer["total"], &answer["shown"]), (&3.into(), &2.into()), "{answer}");
 }
 
 #[test]

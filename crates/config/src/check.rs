@@ -7,6 +7,7 @@ mod networks;
 mod pools;
 mod ports;
 mod process;
+mod queues;
 mod site;
 mod virtual_servers;
 
@@ -24,6 +25,7 @@ use site::Site;
 pub(crate) fn all(file: &File, findings: &mut Findings) {
     process::check(file, findings);
     ports::check(file, findings);
+    queues::check(file, findings);
     let site = Site::of(file);
     pools::check(file, &site, findings);
     profiles(file, findings);

@@ -13,7 +13,7 @@ mod virtual_server;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use given::{Auto, Given, List};
+pub(crate) use given::{Auto, AutoWord, Given, List};
 pub(crate) use pool::{Backend, Monitor, Pool, State};
 pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};

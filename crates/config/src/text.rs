@@ -130,7 +130,23 @@ fn device(text: &str) -> Result<String, Refusal> {
         let message = format!("{} names no kernel interface", quoted(text));
         return Err(Refusal::new(message, format!("write `{head},iface=NAME`")));
     }
+    // The `iface` of vhost is the path of a socket.
+    interface(text).filter(|_| driver != Some("vhost")).map_or(Ok(()), interface_name)?;
     Ok(text.to_owned())
+}
+
+fn interface_name(name: &str) -> Result<(), Refusal> {
+    // IFNAMSIZ of netdevice(7) counts a 0 at the end.
+    const LONGEST: usize = 15;
+    if name.len() <= LONGEST {
+        return Ok(());
+    }
+    let message = format!(
+        "the interface name {} has {} bytes; the kernel's have at most {LONGEST}",
+        quoted(name),
+        name.len()
+    );
+    Err(Refusal::new(message, "write the name that `ip link` shows"))
 }
 
 /// The kernel interface that a device string names.
@@ -184,6 +200,15 @@ fn duration(text: &str) -> Result<time::Duration, Refusal> {
     total.map(time::Duration::from_millis).ok_or_else(|| {
         Refusal::new(format!("{} is longer than a year", quoted(text)), "write a shorter duration")
     })
+}
+
+/// A duration as the file would say it: in the largest unit that leaves no rest.
+pub(crate) fn shown(duration: time::Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let unit = units.into_iter().find(|(length, _)| millis >= *length && millis.is_multiple_of(*length));
+    let (length, unit) = if millis == 0 { (1, "s") } else { unit.unwrap_or((1, "ms")) };
+    format!("{}{unit}", millis / length)
 }
 
 fn address(text: &str) -> Result<IpAddr, Refusal> {
@@ -269,6 +294,10 @@ fn socket_path(text: &str) -> Result<String, Refusal> {
     const LONGEST: usize = 107;
     match text.len() {
         _ if text.contains('\0') => Err(Refusal::new("the path contains a zero byte", "remove it")),
+        _ if text.ends_with('/') => {
+            let message = format!("{} names a directory", quoted(text));
+            Err(Refusal::new(message, format!("add the socket's name: `{text}tidegate.sock`")))
+        }
         0 => Err(Refusal::new("the path is empty", "write a path such as `/run/tidegate/tidegate.sock`")),
         1..=LONGEST => Ok(text.to_owned()),
         length => {
@@ -290,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn a_duration_is_shown_as_people_write_it() {
+        for text in ["0s", "5s", "300ms", "1500ms", "90s", "2m", "1h", "36h"] {
+            assert_eq!(shown(duration(text).unwrap()), text);
+        }
+        assert_eq!(shown(duration("60000ms").unwrap()), "1m");
+    }
+
+    #[test]
     fn a_duration_that_is_none_is_refused() {
         for text in
             ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "1_000ms", "99999999999999999999s", "9000h", "５s"]
@@ -308,6 +345,8 @@ mod tests {
             "net_tap0",
             "net_null0,size=64,copy=1",
             "net_pcap0,rx_pcap=/tmp/a.pcap,infinite_rx=1",
+            "net_tap0,iface=fifteen-bytes-0",
+            "net_vhost0,iface=/run/a/socket/with/a/long/path",
         ] {
             assert_eq!(device(text).unwrap(), text);
         }
@@ -325,6 +364,8 @@ mod tests {
             "net_tap0,iface",
             "net_af_xdp0",
             "net_af_packet0,iface=",
+            "net_af_packet0,iface=sixteen-bytes-00",
+            "net_tap0,iface=sixteen-bytes-00",
         ] {
             assert!(device(text).is_err(), "{text}");
         }

@@ -109,3 +109,28 @@ fn a_byte_order_mark_does_not_shift_the_place_of_a_mistake() {
     let mistakes = config::parse(&text, "test.yaml").unwrap_err();
     assert!(mistakes.to_string().contains("test.yaml:2:17"), "{mistakes}");
 }
+
+#[test]
+fn queues_are_as_many_as_workers_whoever_counts_them() {
+    let two = "workers: { lcores: [1, 2] }\n";
+    for (device, queues, workers) in [
+        ("net_null0", 1, ""),
+        ("net_null0", 2, two),
+        ("'net_af_xdp0,iface=x'", 1, ""),
+        ("'0000:3b:02.0'", 8, ""), // as many processors as that machine may have
+    ] {
+        accepted(&format!(
+            "version: 1\n{workers}ports: [{{ name: a, device: {device}, addresses: [192.0.2.2/24], queues: {queues} }}]"
+        ));
+    }
+}
+
+#[test]
+fn addresses_beside_which_there_is_nobody_and_link_local_ones_may_be_in_the_network_of_another_port() {
+    accepted(
+        "version: 1
+ports:
+- { name: a, device: net_null0, addresses: [192.0.2.2/24, 192.0.2.3/24, 'fe80::1/64'] }
+- { name: b, device: net_null1, addresses: [192.0.2.9/32, 192.0.3.1/24, 'fe80::2/64'] }",
+    );
+}

@@ -22,7 +22,10 @@ use tokio::{
     time,
 };
 
-pub use self::socket::{BindError, Socket};
+pub use self::{
+    routes::MAX_FLOWS,
+    socket::{BindError, Socket},
+};
 use crate::Plane;
 
 /// Connections at once; more wait in the socket's queue.

@@ -28,7 +28,7 @@ mod supervise;
 mod traffic;
 pub mod view;
 
-pub use api::{BindError, Socket, Workers};
+pub use api::{BindError, MAX_FLOWS, Socket, Workers};
 pub use compile::{BackendKey, Facts, Names, PortFacts, Registry, compile};
 pub use health::{Cause, Check, Condition, Diagnosis, Health};
 pub use monitor::SourceFor;

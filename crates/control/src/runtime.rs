@@ -212,7 +212,9 @@ mod tests {
     #[tokio::test]
     async fn flows_have_names_and_a_limit() {
         let running = Running::start(fixture::gateway([fixture::pool("objects", 1)]));
-        let flows: Vec<view::Flow> = running.rows("/v1/flows?limit=2").await;
+        running.plane.fleet.members[0].meters.flows.set(1_200);
+        let view::Flows { total, shown, flows } = running.rows("/v1/flows?limit=2").await;
+        assert_eq!((total, shown, flows.len()), (1_200, 2, 2));
         assert_eq!(flows[0].client, "203.0.113.5:40000".parse().unwrap());
         assert_eq!(flows[0].backend, Some("10.0.0.1:80".parse().unwrap()));
         assert_eq!(
@@ -223,7 +225,7 @@ mod tests {
             (flows[1].backend, flows[1].pool.as_ref(), flows[1].virtual_server.as_ref()),
             (None, None, None)
         );
-        assert_eq!(running.rows::<Vec<view::Flow>>("/v1/flows").await.len(), 1_000);
+        assert_eq!(running.rows::<view::Flows>("/v1/flows").await.flows.len(), 1_000);
         let (status, error) = running.problem("GET", "/v1/flows?limit=all").await;
         assert_eq!(status, 400, "{error}");
     }

@@ -153,14 +153,20 @@ impl Plane {
         view::Balance { total: account(&total), workers: sides.iter().map(account).collect() }
     }
 
-    /// Flows with names for their ids.
+    /// Flows with names for their ids, and how many there are besides them.
     #[must_use]
-    pub fn name_flows(&self, flows: &[FlowRow]) -> Vec<view::Flow> {
+    pub fn name_flows(&self, flows: &[FlowRow]) -> view::Flows {
         let names = {
             let state = self.state();
             Names::of(&state.configuration.gateway, &state.registry)
         };
-        flows.iter().map(|row| flow(row, &names)).collect()
+        let tracked: u64 = self.fleet.members.iter().map(|member| member.meters.flows.read()).sum();
+        let shown = flows.len() as u64;
+        view::Flows {
+            total: tracked.max(shown),
+            shown,
+            flows: flows.iter().map(|row| flow(row, &names)).collect(),
+        }
     }
 
     /// Whether all workers have begun to work, and new flows are let in.

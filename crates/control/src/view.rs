@@ -167,6 +167,17 @@ pub struct Drop {
     pub description: String,
 }
 
+/// `/v1/flows`: as many flows as the request's `limit` allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// How many there are, as of the same moment but for the flows that began or ended meanwhile.
+    pub total: u64,
+    /// How many of them follow.
+    pub shown: u64,
+    /// Those.
+    pub flows: Vec<Flow>,
+}
+
 /// A row of `/v1/flows`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {

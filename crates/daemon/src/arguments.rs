@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Backend(Noun),
     /// Flows that the running gateway tracks
     #[command(subcommand)]
-    Flow(Noun),
+    Flow(FlowNoun),
     /// Workers of the running gateway
     #[command(subcommand)]
     Worker(Noun),
@@ -123,16 +123,25 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "NAME")]
     pub(crate) port: Option<String>,
     /// How to print
-    #[arg(short, long, value_enum, default_value_t = ReplayFormat::Table)]
-    pub(crate) output: ReplayFormat,
+    #[arg(short, long, value_enum, default_value_t = ExplainFormat::Table)]
+    pub(crate) output: ExplainFormat,
 }
 
-/// How `replay` and `explain` print.
+/// How `replay` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReplayFormat {
-    /// For people; of a capture the totals only
+    /// For people: the totals
     Table,
-    /// An object with all that there is to tell; of a capture with a verdict for each packet
+    /// An object with the totals, and a verdict for each packet
+    Json,
+}
+
+/// How `explain` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For people: what becomes of the packet, line by line
+    Table,
+    /// The same as an object
     Json,
 }
 
@@ -151,6 +160,25 @@ impl Noun {
     }
 }
 
+/// What can be done with flows.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FlowNoun {
+    /// Lists them, with state and counters
+    List(FlowList),
+}
+
+/// What `flow list` is told.
+#[derive(Args, Debug)]
+pub(crate) struct FlowList {
+    /// How, and whose.
+    #[command(flatten)]
+    pub(crate) list: List,
+    /// List so many at most, up to 100000; there may be more, which is told
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=control::MAX_FLOWS as u64))]
+    pub(crate) limit: u64,
+}
+
 /// What `list` is told.
 #[derive(Args, Debug)]
 pub(crate) struct List {
@@ -167,7 +195,7 @@ pub(crate) struct List {
 pub(crate) enum Format {
     /// For people, 100 columns wide at most
     Table,
-    /// An array of objects, all figures whole and without units
+    /// All that the gateway tells, figures whole and without units
     Json,
     /// The same in YAML
     Yaml,

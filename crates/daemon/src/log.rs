@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use dpdk::LogLevel;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging; `TIDEGATE_LOG` chooses what (`info` unless it is set: `debug`, `warn`, `control=debug`, …).
@@ -26,12 +27,21 @@ const HARMLESS: [&str; 6] = [
     "hugepages reported on node",
 ];
 
-/// Passes a line of DPDK's on.
-pub(crate) fn from_dpdk(level: LogLevel, line: &str) {
+/// Passes a line of DPDK's on; whether it is shown.
+pub(crate) fn from_dpdk(level: LogLevel, line: &str) -> bool {
+    let harmless = HARMLESS.iter().any(|harmless| line.contains(harmless));
     match level {
-        _ if HARMLESS.iter().any(|harmless| line.contains(harmless)) => tracing::debug!("DPDK: {line}"),
-        LogLevel::Error => tracing::error!("DPDK: {line}"),
-        LogLevel::Warning => tracing::warn!("DPDK: {line}"),
-        _ => tracing::debug!("DPDK: {line}"),
+        LogLevel::Error if !harmless => {
+            tracing::error!("DPDK: {line}");
+            tracing::enabled!(Level::ERROR)
+        }
+        LogLevel::Warning if !harmless => {
+            tracing::warn!("DPDK: {line}");
+            tracing::enabled!(Level::WARN)
+        }
+        _ => {
+            tracing::debug!("DPDK: {line}");
+            tracing::enabled!(Level::DEBUG)
+        }
     }
 }

@@ -20,7 +20,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, FlowNoun};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Command::VirtualServer(noun) => command::list::virtual_servers(&noun.list()),
         Command::Pool(noun) => command::list::pools(&noun.list()),
         Command::Backend(noun) => command::list::backends(&noun.list()),
-        Command::Flow(noun) => command::list::flows(&noun.list()),
+        Command::Flow(FlowNoun::List(list)) => command::list::flows(&list),
         Command::Worker(noun) => command::list::workers(&noun.list()),
         Command::Drop(noun) => command::list::drops(&noun.list()),
         Command::Version => command::version::version(),

@@ -28,8 +28,9 @@ pub struct EalOptions {
     pub telemetry: bool,
     /// Arguments for DPDK, appended to those made from the above.
     pub arguments: Vec<String>,
-    /// Who gets the lines that DPDK logs (warnings and errors, unless `arguments` ask for more).
-    pub log: Option<fn(LogLevel, &str)>,
+    /// Who gets the lines that DPDK logs (warnings and errors, unless `arguments` ask for more), and says whether it
+    /// showed them to somebody: errors tell the others.
+    pub log: Option<fn(LogLevel, &str) -> bool>,
 }
 
 impl Default for EalOptions {

@@ -3,19 +3,30 @@
 use std::ffi::{CStr, CString, NulError};
 use std::fmt;
 
+/// `EINVAL`
+const INVALID: i32 = 22;
+
 /// A refusal by DPDK: the error number, and the lines that it logged meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// A positive `errno` value.
     pub errno: i32,
-    /// What DPDK logged during the call, oldest first; often empty.
+    /// What DPDK logged during the call and nobody was shown, oldest first; often empty.
     pub messages: Vec<String>,
+    /// Whether [`EalOptions::log`](crate::EalOptions::log) has shown somebody the rest of it.
+    pub shown: bool,
 }
 
 impl Failure {
     /// From what a DPDK function returned (negative `errno`) and the log lines since `mark`.
     pub(crate) fn from_result(result: i32, mark: crate::log::Mark) -> Self {
-        Self { errno: result.saturating_abs(), messages: crate::log::since(mark) }
+        let (messages, shown) = crate::log::since(mark);
+        Self { errno: result.saturating_abs(), messages, shown }
+    }
+
+    /// What cannot be said to C.
+    pub(crate) const fn invalid() -> Self {
+        Self { errno: INVALID, messages: Vec::new(), shown: false }
     }
 
     /// From the calling thread's `rte_errno` and the log lines since `mark`.
@@ -32,6 +43,7 @@ impl fmt::Display for Failure {
         const NOT_PERMITTED: i32 = 1;
         let messages = self.messages.join("; ");
         match self.errno {
+            NOT_PERMITTED if messages.is_empty() && self.shown => formatter.write_str("DPDK's log says why"),
             errno if messages.is_empty() => formatter.write_str(&describe(errno)),
             NOT_PERMITTED => write!(formatter, "DPDK says: {messages}"),
             errno => write!(formatter, "{} (DPDK says: {messages})", describe(errno)),

@@ -1,9 +1,10 @@
 //! What DPDK logs: kept for error messages, and passed on to whoever asked for it.
 //!
-//! What must stay true: a line is never lost on its way to the listener; only the last [`KEPT`] are kept for errors.
+//! What must stay true: a line is never lost on its way to the listener; only the last [`KEPT`] are kept for errors, which
+//! tell what nobody was shown.
 //! Drivers may log from worker threads, but not on the frame path.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,11 +36,16 @@ impl LogLevel {
     }
 }
 
-/// Where the lines go.
-pub(crate) type Listener = fn(LogLevel, &str);
+/// Where the lines go; whether a line was shown to somebody, who need not read it again in an error.
+pub(crate) type Listener = fn(LogLevel, &str) -> bool;
+
+struct Line {
+    text: String,
+    shown: bool,
+}
 
 struct Lines {
-    kept: VecDeque<String>,
+    kept: VecDeque<Line>,
     /// Lines seen since the start, kept or not.
     seen: u64,
     listener: Option<Listener>,
@@ -88,12 +94,25 @@ pub(crate) fn mark() -> Mark {
     Mark(lines().seen)
 }
 
-/// The lines that were logged after `mark`, as far as they are kept.
-pub(crate) fn since(mark: Mark) -> Vec<String> {
+/// What was logged after `mark`, as far as it is kept: the lines that nobody was shown, each once, and whether there
+/// are others.
+pub(crate) fn since(mark: Mark) -> (Vec<String>, bool) {
     let lines = lines();
     let new = usize::try_from(lines.seen - mark.0).unwrap_or(usize::MAX);
     let skip = lines.kept.len().saturating_sub(new);
-    lines.kept.iter().skip(skip).cloned().collect()
+    news(lines.kept.iter().skip(skip))
+}
+
+fn news<'a>(lines: impl Iterator<Item = &'a Line>) -> (Vec<String>, bool) {
+    let (shown, others): (Vec<&Line>, Vec<&Line>) = lines.partition(|line| line.shown);
+    let mut known: HashSet<String> = shown.iter().map(|line| plain(&line.text)).collect();
+    let news = others.into_iter().filter(|line| known.insert(plain(&line.text)));
+    (news.map(|line| line.text.clone()).collect(), !shown.is_empty())
+}
+
+/// A line without what EAL adds when it prints what it also logs.
+fn plain(line: &str) -> String {
+    line.replacen("FATAL: ", "", 1)
 }
 
 /// A listener that panics must not end the capture.
@@ -107,20 +126,43 @@ extern "C" fn take(level: u32, text: *const c_char, length: usize) {
     let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
     let level = LogLevel::from_dpdk(level);
     for line in String::from_utf8_lossy(bytes).lines().filter(|line| !line.trim().is_empty()) {
-        let listener = keep(line.trim_end());
-        if let Some(listener) = listener {
-            listener(level, line.trim_end());
-        }
+        // It is called while nobody holds the lock.
+        let listener = lines().listener;
+        let shown = listener.is_some_and(|listener| listener(level, line.trim_end()));
+        keep(Line { text: line.trim_end().to_owned(), shown });
     }
 }
 
-/// Keeps a line; the listener is called by the caller, after the lock is gone.
-fn keep(line: &str) -> Option<Listener> {
+fn keep(line: Line) {
     let mut lines = lines();
     if lines.kept.len() == KEPT {
         lines.kept.pop_front();
     }
-    lines.kept.push_back(line.to_owned());
+    lines.kept.push_back(line);
     lines.seen += 1;
-    lines.listener
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(lines: &[(&str, bool)]) -> (Vec<String>, bool) {
+        let lines: Vec<Line> =
+            lines.iter().map(|(text, shown)| Line { text: (*text).to_owned(), shown: *shown }).collect();
+        news(lines.iter())
+    }
+
+    #[test]
+    fn an_error_tells_what_nobody_was_shown_and_tells_it_once() {
+        let option = "tidegate: unrecognized option '--nonsense'";
+        let lines = [
+            (option, false),
+            (option, false),
+            ("EAL: FATAL: Invalid 'command line' arguments.", false),
+            ("EAL: Invalid 'command line' arguments.", true),
+        ];
+        assert_eq!(told(&lines), (vec![option.to_owned()], true));
+        assert_eq!(told(&lines[..2]), (vec![option.to_owned()], false));
+        assert_eq!(told(&[]), (Vec::new(), false));
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) fn unplug(device: &Device) {
 /// Attaches a virtual device; one that is there already (from EAL's own arguments) is fine.
 fn attach(device: &Device, mark: log::Mark) -> Result<(), PortError> {
     let failed = |failure| PortError::Attach { device: device.to_string(), failure };
-    let invalid = |_| failed(Failure { errno: 22, messages: Vec::new() });
+    let invalid = |_| failed(Failure::invalid());
     let name = c_string(device.name()).map_err(invalid)?;
     let arguments = c_string(device.arguments()).map_err(invalid)?;
     // SAFETY: EAL is running; the three texts are NUL-terminated and copied.
@@ -39,7 +39,7 @@ fn attach(device: &Device, mark: log::Mark) -> Result<(), PortError> {
 /// DPDK's number of the device's port.
 fn find(device: &Device, mark: log::Mark) -> Result<u16, PortError> {
     let absent = |failure| PortError::Absent { device: device.to_string(), failure };
-    let name = c_string(device.name()).map_err(|_| absent(Failure { errno: 22, messages: Vec::new() }))?;
+    let name = c_string(device.name()).map_err(|_| absent(Failure::invalid()))?;
     let mut id = 0;
     // SAFETY: `name` is NUL-terminated and `id` is writable.
     let result = unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut id) };

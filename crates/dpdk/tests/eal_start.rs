@@ -107,8 +107,19 @@ fn a_refusal_says_what_dpdk_said() {
 
 static HEARD: Mutex<Vec<(LogLevel, String)>> = Mutex::new(Vec::new());
 
-fn hear(level: LogLevel, line: &str) {
+fn hear(level: LogLevel, line: &str) -> bool {
     HEARD.lock().unwrap().push((level, line.to_owned()));
+    level == LogLevel::Error
+}
+
+#[test]
+fn a_refusal_does_not_repeat_what_the_listener_has_shown() {
+    let arguments = vec!["--no-such-option".to_owned()];
+    let error = Eal::start(&EalOptions { arguments, log: Some(hear), ..options() }).unwrap_err().to_string();
+    let heard = HEARD.lock().unwrap();
+    assert!(heard.iter().any(|(_, line)| line == "EAL: Invalid 'command line' arguments."), "{heard:?}");
+    assert!(!error.contains("'command line'"), "{error}");
+    assert_eq!(error.matches("--no-such-option").count(), 1, "{error}");
 }
 
 #[test]

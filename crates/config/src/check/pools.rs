@@ -103,6 +103,11 @@ fn times(place: Place, monitor: &Monitor, findings: &mut Findings) {
     let (Some(interval), Some(timeout)) = (interval, given(&monitor.timeout, default::TIMEOUT_MILLIS)) else {
         return;
     };
+    if interval.is_zero() {
+        let place = monitor.interval.at().map_or(place, |(place, _)| place);
+        let message = "with `interval: 0s` checks would follow each other without a pause";
+        findings.add_at(place, message, "write a longer time, such as `1s`");
+    }
     let said = monitor.timeout.at().map(|(place, _)| place);
     let place = said.or(monitor.interval.at().map(|(place, _)| place)).unwrap_or(place);
     if timeout.is_zero() {
@@ -111,8 +116,9 @@ fn times(place: Place, monitor: &Monitor, findings: &mut Findings) {
             "with `timeout: 0s` no check can succeed",
             "write a longer time, such as `300ms`",
         );
-    } else if timeout >= interval {
-        let message = format!("`timeout` ({timeout:?}) is not less than `interval` ({interval:?})");
+    } else if timeout >= interval && !interval.is_zero() {
+        let (timeout, interval) = (text::shown(timeout), text::shown(interval));
+        let message = format!("`timeout` ({timeout}) is not less than `interval` ({interval})");
         findings.add_at(place, message, "write a shorter `timeout` or a longer `interval`");
     }
 }

@@ -1,6 +1,9 @@
-//! Ports: each device once, and neighbours where they can be reached.
+//! Ports: each device and each network once, and neighbours where they can be reached.
 
-use std::net::IpAddr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -59,7 +62,8 @@ fn without_number(vdev: &str) -> &str {
 
 fn addresses(file: &File, findings: &mut Findings) {
     let mut firsts = Firsts::new();
-    for (_, port) in file.ports.items() {
+    let mut links = Vec::new();
+    for (number, (_, port)) in file.ports.items().enumerate() {
         for (place, network) in port.addresses.items() {
             let address = network.0.addr();
             if !is_somebodys(address, place, findings) || !is_a_hosts(network.0, place, findings) {
@@ -69,7 +73,40 @@ fn addresses(file: &File, findings: &mut Findings) {
                 let message = format!("`{address}` is given twice as a port's address");
                 let remedy = format!("write another address; the first is on line {}", findings.line(first));
                 findings.add_at(place, message, remedy);
+            } else if has_neighbours(network.0) {
+                links.push((network.0.trunc(), number, place));
             }
+        }
+    }
+    on_one_port(links, findings);
+}
+
+/// Whether anybody else can be in the network, and only there: link-local addresses of IPv6 are on every link.
+fn has_neighbours(network: IpNet) -> bool {
+    let link_local = matches!(network, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+    network.prefix_len() < network.max_prefix_len() && !link_local
+}
+
+/// Reports networks, each with the number of its port, that are on the link of another port as well.
+fn on_one_port(mut links: Vec<(IpNet, usize, Place)>, findings: &mut Findings) {
+    links.sort_by_key(|(network, ..)| network.prefix_len());
+    let mut firsts = HashMap::new();
+    for (network, port, place) in links {
+        let around = (0..=network.prefix_len()).filter_map(|length| IpNet::new(network.addr(), length).ok());
+        let first = around
+            .filter_map(|wider| firsts.get_key_value(&wider.trunc()))
+            .find(|&(_, &(other, _))| other != port);
+        if let Some((&wider, &(_, first))) = first {
+            let message = if wider == network {
+                format!("network `{network}` is on two ports")
+            } else {
+                format!("network `{network}` lies in `{wider}`, which is another port's")
+            };
+            let line = findings.line(first);
+            let remedy = format!("write an address of another network; the other port's is on line {line}");
+            findings.add_at(place, message, remedy);
+        } else {
+            firsts.entry(network).or_insert((port, place));
         }
     }
 }
@@ -143,7 +180,7 @@ fn reachable(port: &Port, findings: &mut Findings) {
 /// What is beside a port.
 struct Link {
     networks: Networks,
-    own: std::collections::HashSet<IpAddr>,
+    own: HashSet<IpAddr>,
     /// Whether an address of the port is mistaken.
     unsure: bool,
 }

@@ -44,7 +44,7 @@ pub(crate) enum Hugepages {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Workers {
-    /// A worker on each of these lcores; `auto`: chosen at start.
+    /// A worker on each of these lcores; `auto`: chosen at start, one where no port is a card.
     #[serde(default)]
     #[schemars(extend("default" = "auto"))]
     pub(crate) lcores: Given<Auto<Vec<Given<Lcore>>>>,

@@ -15,7 +15,7 @@ use crate::{metrics, view};
 /// Flows listed unless the request says otherwise.
 const FLOWS: usize = 1_000;
 /// Flows listed at most.
-const MAX_FLOWS: usize = 100_000;
+pub const MAX_FLOWS: usize = 100_000;
 
 pub(super) fn router(shared: Shared) -> Router {
     Router::new()

@@ -22,29 +22,23 @@ pub struct Socket {
     identity: (u64, u64),
 }
 
-/// Why there is no socket.
+/// Why there is no socket. What to do about it is the caller's to say.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody answers there.
-    #[error(
-        "{path}: another tidegate answers on this socket; stop it, or set `control.socket` to another path",
-        path = path.display()
-    )]
+    #[error("{path}: another tidegate answers on this socket", path = path.display())]
     AlreadyRunning {
         /// The socket's path.
         path: PathBuf,
     },
     /// Something else has the name.
-    #[error("{path}: exists and is no socket; remove it, or set `control.socket` to another path", path = path.display())]
+    #[error("{path}: exists and is no socket", path = path.display())]
     NotASocket {
         /// The socket's path.
         path: PathBuf,
     },
     /// The system refuses.
-    #[error(
-        "{path}: cannot listen: {source}; set `control.socket` to a path in a directory that you may write to",
-        path = path.display()
-    )]
+    #[error("{path}: cannot listen: {source}", path = path.display())]
     Refused {
         /// The socket's path.
         path: PathBuf,

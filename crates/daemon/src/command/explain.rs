@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{check, print, replay::word};
 use crate::{
-    arguments::{Explain, ReplayFormat},
+    arguments::{Explain, ExplainFormat},
     failure::Failure,
     replay::{Notation, Outcome, Rehearsal, compose, remedy, summary},
 };
@@ -27,8 +27,8 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), Failure> {
     let outcome = rehearsal.arrive(port, frame.clone(), Millis(0));
     let explanation = Explanation::of(&frame, port, &outcome, &rehearsal);
     match arguments.output {
-        ReplayFormat::Table => print(&explanation.text())?,
-        ReplayFormat::Json => {
+        ExplainFormat::Table => print(&explanation.text())?,
+        ExplainFormat::Json => {
             let text = serde_json::to_string_pretty(&explanation).map_err(Failure::unprintable)?;
             print(&format!("{text}\n"))?;
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::print;
 use crate::{
-    arguments::{Format, List},
+    arguments::{FlowList, Format, List},
     client,
     failure::Failure,
     table::{
@@ -93,8 +93,8 @@ pub(crate) fn backends(list: &List) -> Result<(), Failure> {
     })
 }
 
-/// Lists the flows that are tracked.
-pub(crate) fn flows(list: &List) -> Result<(), Failure> {
+/// Lists the flows that are tracked, and says at the end when there are more.
+pub(crate) fn flows(arguments: &FlowList) -> Result<(), Failure> {
     let columns = [
         ("PROTO", Left),
         ("CLIENT", Left),
@@ -106,7 +106,13 @@ pub(crate) fn flows(list: &List) -> Result<(), Failure> {
         ("IDLE", Right),
         ("W", Right),
     ];
-    show(list, "/v1/flows", "no flows", &columns, |flow: &view::Flow| {
+    let FlowList { list, limit } = arguments;
+    let answer = client::get(&list.socket, &format!("/v1/flows?limit={limit}"))?;
+    if list.output != Format::Table {
+        return whole(list, &answer);
+    }
+    let answer: view::Flows = parse(list, &answer)?;
+    tabulate(&columns, &answer.flows, "no flows", |flow: &view::Flow| {
         vec![
             flow.protocol.clone(),
             flow.client.to_string(),
@@ -118,6 +124,18 @@ pub(crate) fn flows(list: &List) -> Result<(), Failure> {
             duration(flow.idle_ms.into()),
             flow.worker.to_string(),
         ]
+    })?;
+    more_flows(&answer, *limit).map_or(Ok(()), |text| print(&text))
+}
+
+/// What a table does not show.
+fn more_flows(answer: &view::Flows, limit: u64) -> Option<String> {
+    let view::Flows { total, shown, .. } = answer;
+    let most = (*total).min(control::MAX_FLOWS as u64);
+    // Below the limit, some ended while they were counted.
+    (shown < total && *shown >= limit).then(|| match most > limit {
+        true => format!("{shown} of {total} flows; --limit {most} shows more\n"),
+        false => format!("{shown} of {total} flows; more than {most} are never shown\n"),
     })
 }
 
@@ -176,7 +194,7 @@ fn show<T: DeserializeOwned>(
 ) -> Result<(), Failure> {
     let answer = client::get(&list.socket, path)?;
     match list.output {
-        Format::Table => tabulate(columns, &parse::<T>(list, &answer)?, none, cells),
+        Format::Table => tabulate(columns, &parse::<Vec<T>>(list, &answer)?, none, cells),
         Format::Json | Format::Yaml => whole(list, &answer),
     }
 }
@@ -205,7 +223,7 @@ fn whole(list: &List, answer: &[u8]) -> Result<(), Failure> {
     print(&format!("{}\n", text.trim_end()))
 }
 
-fn parse<T: DeserializeOwned>(list: &List, answer: &[u8]) -> Result<Vec<T>, Failure> {
+fn parse<T: DeserializeOwned>(list: &List, answer: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(answer).map_err(|error| foreign(list, &error))
 }
 
@@ -225,4 +243,21 @@ fn word(value: &impl Serialize) -> String {
 
 fn available(available: bool) -> String {
     if available { "up" } else { "down" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_flows_says_what_it_does_not_show() {
+        let text = |shown, total, limit| more_flows(&view::Flows { total, shown, flows: Vec::new() }, limit);
+        assert_eq!(text(1_000, 5_000, 1_000).unwrap(), "1000 of 5000 flows; --limit 5000 shows more\n");
+        assert_eq!(
+            text(100_000, 900_000, 100_000).unwrap(),
+            "100000 of 900000 flows; more than 100000 are never shown\n"
+        );
+        assert_eq!(text(9, 9, 1_000), None);
+        assert_eq!(text(8, 9, 1_000), None); // one has just ended
+    }
 }

@@ -82,7 +82,8 @@ fn devices(ports: &[Port], workers: usize) -> Result<Vec<PortDevice>, Failure> {
         .collect()
 }
 
-/// Each worker polls one queue of each port, and each queue must be polled.
+/// Each worker polls one queue of each port, and each queue must be polled. A file's mistake where it names the lcores;
+/// where it does not, only this machine knows.
 fn check_queues(port: &Port, device: &PortDevice, workers: usize) -> Result<(), Failure> {
     let queues = port.queues.map_or(workers, usize::from);
     if device.kind == Kind::AfXdp && workers > 1 {

@@ -17,7 +17,7 @@ pub(crate) fn eal(error: &EalError) -> Failure {
         EalError::Processor { .. } => failure.remedy("choose others in workers.lcores and control.lcore"),
         EalError::TooManyWorkers(_) => failure.remedy("name fewer processors in workers.lcores"),
         EalError::AlreadyStarted | EalError::Argument(_) | EalError::Refused(_) => {
-            failure.remedy("see what DPDK says above, and the arguments in eal.args and behind `--`")
+            failure.remedy("see what DPDK says, and the arguments in eal.args and behind `--`")
         }
     }
 }

@@ -74,11 +74,22 @@ impl Gateway {
 
 fn bind(path: &Path) -> Result<Socket, Failure> {
     Socket::bind(path).map_err(|error| {
-        let failure = Failure::device(format_args!("control socket {error}"));
+        let what = format!("control socket {error}");
         match error {
-            BindError::AlreadyRunning { .. } => failure.remedy("one gateway has one socket"),
-            BindError::NotASocket { .. } => failure.remedy("nothing is overwritten that is not a socket"),
-            BindError::Refused { .. } => failure.remedy("run tidegate as root, or choose another path"),
+            // The configuration is right, and may be in a moment: the other one may be about to end.
+            BindError::AlreadyRunning { .. } => {
+                Failure::device(what).remedy("stop it, or set `control.socket` to another path")
+            }
+            BindError::NotASocket { .. } => {
+                Failure::configuration(what).remedy("remove it, or set `control.socket` to another path")
+            }
+            BindError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Failure::configuration(what).remedy(
+                    "run tidegate as root, or set `control.socket` to a path in a directory that this user may write to",
+                )
+            }
+            BindError::Refused { .. } => Failure::configuration(what)
+                .remedy("set `control.socket` to a path where a socket can be made"),
         }
     })
 }

@@ -11,9 +11,9 @@ use wire::tcp::flags;
 
 /// How packets are described, for messages.
 const GRAMMAR: &str = "\
-tcp ADDRESS:PORT > ADDRESS:PORT [syn|ack|fin|rst|psh|urg ...]   (without flags: syn)
+tcp ADDRESS:PORT > ADDRESS:PORT [FLAG ...]   (of syn ack fin rst psh urg; without: syn)
 udp ADDRESS:PORT > ADDRESS:PORT
-icmp ADDRESS > ADDRESS                                          (an echo request)
+icmp ADDRESS > ADDRESS                       (an echo request)
 IPv6 addresses with ports stand in brackets: [2001:db8::7]:40001";
 
 /// A packet, as described.
@@ -100,8 +100,8 @@ fn none_left(rest: &[&str]) -> Result<(), NotationError> {
 
 fn tcp_flags(words: &[&str]) -> Result<u8, NotationError> {
     let mut bits = 0;
-    for word in words {
-        bits |= match *word {
+    for word in words.iter().flat_map(|words| words.split(',')).filter(|word| !word.is_empty()) {
+        bits |= match word {
             "syn" => flags::SYN,
             "ack" => flags::ACK,
             "fin" => flags::FIN,
@@ -140,6 +140,15 @@ mod tests {
     }
 
     #[test]
+    fn flags_may_stand_with_commas() {
+        let segment =
+            |flags: &str| format!("tcp 10.0.0.7:1 > 10.0.0.8:2 {flags}").parse::<Notation>().unwrap();
+        for flags in ["syn,ack", "syn, ack", "syn ,ack"] {
+            assert_eq!(segment(flags), segment("syn ack"), "{flags}");
+        }
+    }
+
+    #[test]
     fn a_segment_without_flags_is_the_first_of_its_connection() {
         let segment = "tcp 10.0.0.7:40001 > 198.51.100.10:443".parse().unwrap();
         assert!(matches!(segment, Notation::Balanced { flags: flags::SYN, .. }));
@@ -157,6 +166,7 @@ mod tests {
             ("icmp 10.0.0.7:1 > 10.0.0.8", "`10.0.0.7:1` is not an address"),
             ("udp 10.0.0.7:1 > [::2]:1", "different address families"),
             ("tcp 10.0.0.7:1 > 10.0.0.8:1 sin", "`sin` is no TCP flag"),
+            ("tcp 10.0.0.7:1 > 10.0.0.8:1 syn,ask", "`ask` is no TCP flag"),
             ("udp 10.0.0.7:1 > 10.0.0.8:1 syn", "`syn`"),
         ] {
             assert!(refusal(text).contains(quoted), "{text}: {}", refusal(text));

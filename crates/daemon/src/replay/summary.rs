@@ -63,14 +63,14 @@ fn network(kind: u16, bytes: &[u8], sender: [u8; 6]) -> Result<Summary, Refusal>
             let payload = bytes.get(layout.length..layout.total).unwrap_or_default();
             let addresses =
                 (Address::from_v4(layout.header.source), Address::from_v4(layout.header.destination));
-            transport(addresses, (layout.header.protocol, layout.is_fragment), payload, layout.header.ttl)
+            Ok(transport(addresses, (layout.header.protocol, layout.is_fragment), payload, layout.header.ttl))
         }
         ether_type::IPV6 => {
             let layout = ipv6::check(bytes, bytes.len())?;
             let payload = bytes.get(layout.transport..layout.total).unwrap_or_default();
             let addresses =
                 (Address::from_v6(layout.header.source), Address::from_v6(layout.header.destination));
-            transport(addresses, (layout.protocol, layout.is_fragment), payload, layout.header.hop_limit)
+            Ok(transport(addresses, (layout.protocol, layout.is_fragment), payload, layout.header.hop_limit))
         }
         ether_type::ARP => Ok(address_resolution(arp::check(bytes, sender)?).into()),
         other => Ok(format!("{}, {} bytes", protocol_of(other), bytes.len()).into()),
@@ -92,31 +92,67 @@ fn transport(
     (number, is_fragment): (u8, bool),
     bytes: &[u8],
     hop_limit: u8,
-) -> Result<Summary, Refusal> {
+) -> Summary {
     if is_fragment {
-        return Ok(format!("fragment {from} > {to}, protocol {number}").into());
+        return format!("fragment {from} > {to}, protocol {number}").into();
     }
     let key = FlowKey { source: from, destination: to, protocol: number, ..FlowKey::default() };
     match number {
-        protocol::TCP => {
-            let header = tcp::check(bytes, bytes.len())?;
-            let key = with_ports(key, header.source_port.get(), header.destination_port.get());
-            Ok(Summary { text: format!("{key}{}", flags(header.flags)), key: Some(key) })
-        }
-        protocol::UDP => {
-            let header = udp::check(bytes, bytes.len(), !from.is_v4())?;
-            let key = with_ports(key, header.source_port.get(), header.destination_port.get());
-            Ok(Summary { text: key.to_string(), key: Some(key) })
-        }
+        protocol::TCP => segment(key, bytes),
+        protocol::UDP => datagram(key, bytes),
         protocol::ICMP if from.is_v4() => {
-            let kind = icmpv4::check(bytes, bytes.len())?.kind;
-            Ok(format!("icmp {from} > {to} {}", message(kind, bytes, hop_limit, false)).into())
+            let kind = icmpv4::check(bytes, bytes.len()).map(|header| header.kind);
+            control_message((from, to), kind, bytes, hop_limit)
         }
         protocol::ICMPV6 if !from.is_v4() => {
-            let kind = icmpv6::check(bytes, bytes.len())?.kind;
-            Ok(format!("icmp {from} > {to} {}", message(kind, bytes, hop_limit, true)).into())
+            let kind = icmpv6::check(bytes, bytes.len()).map(|header| header.kind);
+            control_message((from, to), kind, bytes, hop_limit)
         }
-        other => Ok(format!("protocol {other} {from} > {to}").into()),
+        other => format!("protocol {other} {from} > {to}").into(),
+    }
+}
+
+fn segment(key: FlowKey, bytes: &[u8]) -> Summary {
+    let Some(header) = wire::header::<tcp::Tcp>(bytes, 0) else {
+        return cut_short("tcp", key);
+    };
+    let key = with_ports(key, header.source_port.get(), header.destination_port.get());
+    balanced(format!("{key}{}", flags(header.flags)), key, tcp::check(bytes, bytes.len()).err())
+}
+
+fn datagram(key: FlowKey, bytes: &[u8]) -> Summary {
+    let Some(header) = wire::header::<udp::Udp>(bytes, 0) else {
+        return cut_short("udp", key);
+    };
+    let key = with_ports(key, header.source_port.get(), header.destination_port.get());
+    balanced(key.to_string(), key, udp::check(bytes, bytes.len(), !key.source.is_v4()).err())
+}
+
+fn cut_short(what: &str, FlowKey { source, destination, .. }: FlowKey) -> Summary {
+    format!("{what} {source} > {destination}, cut short").into()
+}
+
+fn balanced(text: String, key: FlowKey, refusal: Option<Refusal>) -> Summary {
+    match refusal {
+        None => Summary { text, key: Some(key) },
+        Some(refusal) => malformed(&text, refusal),
+    }
+}
+
+fn malformed(what: &str, refusal: Refusal) -> Summary {
+    format!("{what}, malformed: {refusal}").into()
+}
+
+fn control_message(
+    (from, to): (Address, Address),
+    kind: Result<u8, Refusal>,
+    bytes: &[u8],
+    hop_limit: u8,
+) -> Summary {
+    let addresses = format!("icmp {from} > {to}");
+    match kind {
+        Ok(kind) => format!("{addresses} {}", message(kind, bytes, hop_limit, !from.is_v4())).into(),
+        Err(refusal) => malformed(&addresses, refusal),
     }
 }
 
@@ -197,6 +233,26 @@ mod tests {
         assert_eq!(summary(&frame[..13]).text, "malformed: ethernet_truncated");
         frame[12] = 0x12;
         assert_eq!(summary(&frame).text, "ethertype 1200, 40 bytes");
+    }
+
+    #[test]
+    fn a_malformed_transport_header_is_told_with_the_packet() {
+        for (text, refusal) in [
+            ("tcp 10.0.0.7:0 > 198.51.100.10:443 syn", "tcp_port_zero"),
+            ("tcp [2001:db8::7]:1 > [2001:db8::10]:443 syn fin", "tcp_flags_contradict"),
+            ("udp 10.0.0.7:40001 > 198.51.100.10:0", "udp_port_zero"),
+        ] {
+            let found = summary(&composed(text));
+            assert_eq!((found.text, found.key), (format!("{text}, malformed: {refusal}"), None));
+        }
+        let addresses = (Address::from_v4([10, 0, 0, 7]), Address::from_v4([10, 0, 0, 8]));
+        for (number, text) in [
+            (protocol::TCP, "tcp 10.0.0.7 > 10.0.0.8, cut short"),
+            (protocol::UDP, "udp 10.0.0.7 > 10.0.0.8, cut short"),
+            (protocol::ICMP, "icmp 10.0.0.7 > 10.0.0.8, malformed: icmp_truncated"),
+        ] {
+            assert_eq!(transport(addresses, (number, false), &[0; 3], 64).text, text);
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Tidegate {
     /// The rows of `tidegate NOUN list`.
     ///
     /// # Errors
-    /// With the program's message when it fails, or when it does not print an array.
+    /// With the program's message when it fails, or when it does not print rows.
     pub fn list(&self, noun: &str) -> Result<Vec<Value>> {
         let mut command = Command::new(&self.program);
         command.args([noun, "list", "-o", "json", "--socket"]).arg(Self::socket(&self.directory));
@@ -88,7 +88,11 @@ impl Tidegate {
         if !output.status.success() {
             return Err(Failure::new(String::from_utf8_lossy(&output.stderr)));
         }
-        serde_json::from_slice(&output.stdout).map_err(Failure::of(format!("{noun} list")))
+        let failed = Failure::of(format!("{noun} list"));
+        let answer: Value = serde_json::from_slice(&output.stdout).map_err(failed)?;
+        // `flow list` says how many there are besides its rows.
+        let rows = answer.get("flows").unwrap_or(&answer).as_array().cloned();
+        rows.ok_or_else(|| Failure::new(format!("{noun} list printed no rows: {answer}")))
     }
 
     /// The JSON that the API has at `path`.
@@ -244,12 +248,15 @@ mod tests {
     #[test]
     fn what_the_program_lists_is_read() {
         let rows = r#"[{"reason":"no_flow","packets":3,"health":"up"},{"reason":"other","health":"down"}]"#;
-        let (_directory, _namespace, mut tidegate) =
-            start(&format!("test $1 != run && echo '{rows}' && exit\nexec sleep 600"));
+        let (_directory, _namespace, mut tidegate) = start(&format!(
+            "test $1 = flow && echo '{{\"total\":9,\"shown\":2,\"flows\":{rows}}}' && exit\n\
+             test $1 != run && echo '{rows}' && exit\nexec sleep 600"
+        ));
         tidegate.wait_until_ready(LIMIT).unwrap();
         assert_eq!(tidegate.drops("no_flow").unwrap(), 3);
         assert_eq!(tidegate.drops("never_seen").unwrap(), 0);
         assert_eq!(tidegate.backends_up().unwrap(), 1);
+        assert_eq!(tidegate.list("flow").unwrap().len(), 2);
     }
 
     #[test]
