@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use flow::{Fate, Flow, FlowIndex, FlowKey, FlowState, FlowTable, Found, HashKey, Refused, Repair, Side};
+use flow::{
+    Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, FlowTable, Found, HashKey, Refused, Repair, Side,
+};
 use libfuzzer_sys::fuzz_target;
 use model::{Address, BackendId, MacAddress, Mode, PortId, VirtualServerId};
 use tidegate_fuzz::script::Script;
@@ -14,11 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     while !script.is_over() {
         match script.byte() % 8 {
             0..=2 => pair.insert(flow(&mut script)),
-            3 => {
-                pair.remove(script.word(), FlowTable::remove);
-            }
-            4 => pair.retire(script.word()),
-            5 => pair.recycle(),
+            3..=5 => pair.remove(script.word()),
             6 => pair.scan(script.byte(), script.byte()),
             _ => pair.fill(script.byte()),
         }
@@ -73,24 +71,22 @@ struct Pair {
     table: FlowTable,
     keys: HashMap<FlowKey, Found>,
     flows: HashMap<FlowIndex, Flow>,
-    resting: HashSet<FlowIndex>,
 }
 
 impl Pair {
     fn new(capacity: usize, seed: u8) -> Self {
         let table = FlowTable::with_capacity(capacity, HashKey::from_seed([seed; 16], 0));
         assert_eq!(table.capacity(), capacity);
-        Self { table, keys: HashMap::new(), flows: HashMap::new(), resting: HashSet::new() }
+        Self { table, keys: HashMap::new(), flows: HashMap::new() }
     }
 
     fn insert(&mut self, flow: Flow) {
-        let is_full = self.flows.len() + self.resting.len() == self.table.capacity();
+        let is_full = self.flows.len() == self.table.capacity();
         let is_known = self.keys_of(&flow).any(|key| self.keys.contains_key(&key));
         let is_own_reply = flow.mode != Mode::Dsr && flow.client == flow.reply;
         match self.table.insert(flow) {
             Ok(index) => {
                 assert!(!is_full && !is_known && !is_own_reply);
-                assert!(!self.resting.contains(&index), "a retired position is not used");
                 assert!(self.flows.insert(index, flow).is_none(), "a position is used once");
                 self.keys.insert(flow.client, Found { index, side: Side::Client });
                 if flow.mode != Mode::Dsr {
@@ -107,26 +103,14 @@ impl Pair {
         [Some(flow.client), reply].into_iter().flatten()
     }
 
-    fn remove(&mut self, position: u16, remove: fn(&mut FlowTable, FlowIndex) -> Option<Flow>) -> bool {
+    fn remove(&mut self, position: u16) {
         let index = FlowIndex(u32::from(position) % 600);
         let known = self.flows.get(&index).copied();
-        let removed = remove(&mut self.table, index);
+        let removed = self.table.remove(index);
         assert_eq!(removed.map(|flow| flow.client), known.map(|flow| flow.client));
         if let Some(flow) = known {
             self.forget(index, &flow);
         }
-        known.is_some()
-    }
-
-    fn retire(&mut self, position: u16) {
-        if self.remove(position, FlowTable::retire) {
-            self.resting.insert(FlowIndex(u32::from(position) % 600));
-        }
-    }
-
-    fn recycle(&mut self) {
-        self.table.recycle();
-        self.resting.clear();
     }
 
     fn forget(&mut self, index: FlowIndex, flow: &Flow) {
@@ -168,13 +152,14 @@ impl Pair {
     }
 
     /// Looks everything up at once, and what is not there as well.
-    fn check_all(&self) {
+    fn check_all(&mut self) {
         let mut keys: Vec<FlowKey> = self.keys.keys().copied().collect();
         keys.extend(self.flows.values().flat_map(|flow| [flow.reply, flow.client.reversed()]));
-        let (mut hashes, mut found) = (vec![0; keys.len()], vec![None; keys.len()]);
+        let (mut hashes, mut candidates) = (vec![0; keys.len()], vec![Candidate::NONE; keys.len()]);
         self.table.hash_all(&keys, &mut hashes);
-        self.table.find_all(&keys, &hashes, &mut found);
-        for ((key, hash), found) in keys.iter().zip(hashes).zip(found) {
+        self.table.find_all(&hashes, &mut candidates);
+        for ((key, hash), candidate) in keys.iter().zip(hashes).zip(candidates) {
+            let found = self.table.settle(candidate, key, hash);
             assert_eq!(found, self.keys.get(key).copied());
             assert_eq!(found, self.table.find(key, hash));
         }

@@ -3,7 +3,10 @@
 //! `control` compiles configuration and health into a snapshot and publishes it; a burst is handled with one snapshot from
 //! beginning to end. All tables are flat and indexed by small ids; nothing in here is looked up by name.
 //!
-//! What must stay true: an id in one table is valid in the table that it points into, or leads to `None`.
+//! What must stay true:
+//!
+//! - An id in one table is valid in the table that it points into, or leads to `None`.
+//! - Snapshots that differ have different generations: workers look at what concerns a flow once a generation.
 
 mod address;
 mod route;

@@ -110,12 +110,14 @@ fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
     let mut rig = established();
     let datagram = packets::udp(TO_GATEWAY, client(1), server(Mode::Nat), b"");
     rig.forwarded(CLIENTS, &datagram, BACKENDS);
-    for backend in rig.snapshot.backends.iter_mut().flatten() {
-        backend.up = false;
-    }
-    rig.snapshot.pools[0] = std::sync::Arc::new(datapath::snapshot::Pool {
-        slots: Box::new([balance::UNASSIGNED]),
-        members: vec![],
+    rig.publish(|snapshot| {
+        for backend in snapshot.backends.iter_mut().flatten() {
+            backend.up = false;
+        }
+        snapshot.pools[0] = std::sync::Arc::new(datapath::snapshot::Pool {
+            slots: Box::new([balance::UNASSIGNED]),
+            members: vec![],
+        });
     });
     rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
     rig.dropped(CLIENTS, &datagram, DropReason::NoBackend);
@@ -125,13 +127,44 @@ fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
 #[test]
 fn flows_of_a_removed_backend_end() {
     let mut rig = established();
-    rig.snapshot.backends[0] = None;
+    rig.publish(|snapshot| snapshot.backends[0] = None);
     rig.dropped(CLIENTS, &segment(ACK), DropReason::BackendRemoved);
     rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
     let mut rig = established();
-    rig.snapshot.backends[0].as_mut().unwrap().incarnation = 1;
+    rig.publish(|snapshot| snapshot.backends[0].as_mut().unwrap().incarnation = 1);
     rig.keep_house();
     assert_eq!(rig.meters.flows.read(), 0, "an id that was reused is another backend");
+}
+
+#[test]
+fn a_record_that_is_given_up_in_a_burst_is_used_again_in_it() {
+    let mut rig = established();
+    rig.publish(|snapshot| snapshot.backends[0].as_mut().unwrap().incarnation = 1);
+    let other = |flags| packets::tcp(TO_GATEWAY, client(2), server(Mode::Nat), flags, b"");
+    let verdicts = rig.burst(CLIENTS, &[&segment(ACK), &other(SYN), &segment(ACK), &other(ACK)]);
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Drop(DropReason::BackendRemoved),
+            Verdict::Transmit(BACKENDS),
+            Verdict::Drop(DropReason::NoFlow),
+            Verdict::Transmit(BACKENDS),
+        ]
+    );
+    rig.assert_conserved();
+}
+
+#[test]
+fn a_packet_that_expires_is_not_counted_as_passed_on() {
+    let mut rig = established();
+    let backend = |rig: &Rig| rig.meters.backend(model::BackendId(0)).unwrap().packets_in.read();
+    let before = backend(&rig);
+    let mut expiring = segment(ACK);
+    (expiring[22], expiring[24]) = (1, expiring[24].wrapping_add(63)); // the TTL was 64
+    rig.dropped(CLIENTS, &expiring, DropReason::TtlExpired);
+    assert_eq!(backend(&rig), before);
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    assert_eq!(backend(&rig), before + 1);
 }
 
 #[test]
