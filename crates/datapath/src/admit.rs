@@ -19,7 +19,7 @@ use crate::{
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     state::{Memory, close},
-    track::{self, Course, HANDSHAKE_TIMEOUT, Tally},
+    track::{self, Course, HANDSHAKE_TIMEOUT},
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -34,7 +34,7 @@ pub(crate) fn admit<F: Frame>(
 ) -> Result<Step, DropReason> {
     let key = sought.key;
     match packet.kind {
-        Kind::Balanced => {
+        Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
             if let Some(step) = continued(memory, occasion, frame, packet, sought)? {
                 return Ok(step);
             }
@@ -124,12 +124,10 @@ fn pass_on<F: Frame>(
     packet: &Packet,
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
-    let Memory { flows, neighbours, meters, .. } = memory;
+    let Memory { flows, neighbours, tallies, .. } = memory;
     let flow = flows.flow_mut(index).ok_or(DropReason::NoFlow)?;
-    let mut tally = Tally::new(side);
     let mut step = Step::Parsed;
-    serve::pass_on(neighbours, occasion, frame, packet, flow, (side, &mut tally, meters), &mut step);
-    tally.write(meters);
+    serve::pass_on(neighbours, tallies, occasion, (frame, packet), (flow, side), &mut step);
     Ok(step)
 }
 
@@ -229,11 +227,9 @@ fn open<F: Frame>(
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.
-fn untracked<F: Frame>(memory: &Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
+fn untracked<F: Frame>(memory: &mut Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
     memory.meters.untracked_packets.add(1);
-    let mut tally = Tally::new(Side::Client);
-    tally.count(&memory.meters, flow, packet.length);
-    tally.write(&memory.meters);
+    memory.tallies.count(flow, Side::Client, packet.length);
     Opened::Untracked(NeighbourIndex(flow.neighbour))
 }
 

@@ -14,7 +14,7 @@ use wire::{
 
 use crate::{
     WorkerMeters,
-    packet::{Kind, Packet, Packets, Step},
+    packet::{Packet, Packets, Step},
 };
 
 /// Completes the partial checksums of a burst.
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) fn complete_all<F: Frame>(burst: &mut Burst<F>, packets: &Packets, meters: &WorkerMeters) {
     let mut completed = 0;
     for ((frame, packet), step) in burst.iter_mut().zip(&packets.packets).zip(&packets.steps) {
-        if *step == Step::Parsed && packet.kind == Kind::Balanced {
+        if *step == Step::Parsed && packet.is_balanced() {
             completed += u64::from(complete(frame, packet).is_some());
         }
     }

@@ -36,6 +36,7 @@ pub mod snapshot;
 mod snat;
 mod solicit;
 mod state;
+mod tally;
 mod track;
 mod verdict;
 

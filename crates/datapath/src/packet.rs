@@ -3,14 +3,17 @@
 use flow::{Candidate, FlowKey};
 use model::PortId;
 use nic::MAX_BURST;
-use wire::{ethernet, ipv4};
 
 use crate::{Verdict, neighbour::NeighbourIndex};
 
 /// What a packet turned out to be when it was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// TCP or UDP with ports: it may belong to a flow.
+    /// TCP with all headers where nearly all packets have them: `wire::ipv4::EthernetIpv4Tcp`. It may belong to a flow.
+    PlainV4,
+    /// The same with IPv6: `wire::ipv6::EthernetIpv6Tcp`.
+    PlainV6,
+    /// Any other TCP, and UDP: it may belong to a flow.
     Balanced,
     /// ARP.
     Arp,
@@ -27,28 +30,25 @@ pub(crate) struct Packet {
     pub(crate) v6: bool,
     /// Of the IP header, or of the ARP message.
     pub(crate) network: u8,
+    /// TCP flags; 0 for all else.
+    pub(crate) flags: u8,
     /// Of the L4 header.
     pub(crate) transport: u16,
     /// Bytes of the IP packet, its header included.
     pub(crate) length: u16,
-    /// TTL or hop limit.
-    pub(crate) ttl: u8,
-    /// TCP flags; 0 for all else.
-    pub(crate) flags: u8,
 }
 
-impl Packet {
-    /// Whether the headers are those of nearly all packets, `wire::ipv4::EthernetIpv4Tcp`: nothing else has its L4 header
-    /// there and flags in it.
-    #[inline(always)]
-    pub(crate) const fn is_plain(&self) -> bool {
-        const TRANSPORT: u16 = (ethernet::HEADER + ipv4::HEADER) as u16;
-        self.transport == TRANSPORT && self.flags != 0
-    }
+const _: () = assert!(size_of::<Packet>() == 8);
 
+impl Packet {
     /// Nothing is known.
     pub(crate) const NONE: Self =
-        Self { kind: Kind::Other, v6: false, network: 0, transport: 0, length: 0, ttl: 0, flags: 0 };
+        Self { kind: Kind::Other, v6: false, network: 0, flags: 0, transport: 0, length: 0 };
+
+    /// Whether it has ports, so that it may belong to a flow.
+    pub(crate) const fn is_balanced(&self) -> bool {
+        matches!(self.kind, Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced)
+    }
 }
 
 /// How far a packet has come.

@@ -8,69 +8,24 @@ use wire::ethernet::{self, Ethernet};
 use crate::{
     DropReason, Snapshot, Verdict,
     neighbour::{Hop, NeighbourIndex, Neighbours},
-    packet::{Packet, Step},
-    rewrite::{self, Link},
+    packet::Step,
+    rewrite,
     serve::Occasion,
     snapshot::{Backend, Port, RouteIndex},
 };
 
-/// Lets a packet of a flow leave to its next hop, rewritten; what has no known hop yet waits.
+/// The next hop of a flow's packet and its MAC address, if they are remembered and still hold.
 #[inline(always)]
-pub(crate) fn depart<F: Frame>(
+pub(crate) fn known_hop<F>(
     neighbours: &mut Neighbours<F>,
-    occasion: &Occasion<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    (flow, side): (&mut Flow, Side),
-    step: &mut Step,
-) {
-    let known = match side {
-        Side::Client => neighbours.mac(NeighbourIndex(flow.neighbour)),
-        Side::Backend => last_hop(occasion.snapshot, flow),
-    };
-    let Some((port, mac)) = known else {
-        *step = depart_elsewhere(neighbours, occasion, frame, packet, (flow, side));
-        return;
-    };
-    *step = Step::Done(Verdict::Transmit(port));
-    if let Err(reason) = prepare(occasion.snapshot, frame, packet, (flow, side), (port, mac)) {
-        *step = Step::Done(Verdict::Drop(reason));
-    }
-}
-
-/// Lets a packet leave for which no hop is remembered, or none that still holds.
-#[cold]
-#[inline(never)]
-fn depart_elsewhere<F: Frame>(
-    neighbours: &mut Neighbours<F>,
-    occasion: &Occasion<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    (flow, side): (&mut Flow, Side),
-) -> Step {
-    let found = search(neighbours, occasion.snapshot, flow, side, occasion.now).and_then(|hop| {
-        let (to, then) = destination(neighbours, hop)?;
-        prepare(occasion.snapshot, frame, packet, (flow, side), to)?;
-        Ok(then)
-    });
-    found.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
-}
-
-/// Rewrites a packet of a flow that is to leave by a port, unless it is too large for it.
-#[inline(always)]
-fn prepare<F: Frame>(
     snapshot: &Snapshot,
-    frame: &mut F,
-    packet: &Packet,
-    flow: (&Flow, Side),
-    (id, mac): (PortId, MacAddress),
-) -> Result<(), DropReason> {
-    let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
-    if packet.length > port.mtu {
-        return Err(DropReason::FrameOverMtu);
+    flow: &Flow,
+    side: Side,
+) -> Option<(PortId, MacAddress)> {
+    match side {
+        Side::Client => neighbours.mac(NeighbourIndex(flow.neighbour)),
+        Side::Backend => last_hop(snapshot, flow),
     }
-    rewrite::rewrite(frame, packet, flow, &Link { destination: mac, source: port.mac });
-    Ok(())
 }
 
 /// Where the client's packets came from, if its port answers there.
@@ -82,24 +37,25 @@ fn last_hop(snapshot: &Snapshot, flow: &Flow) -> Option<(PortId, MacAddress)> {
         .then_some((flow.client_port, flow.client_mac))
 }
 
-/// Finds a flow's next hop, and remembers the one to the backend.
-fn search<F>(
+/// Finds the next hop of a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
+pub(crate) fn search<F>(
     neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
+    occasion: &Occasion<'_>,
     flow: &mut Flow,
     side: Side,
-    now: Millis,
-) -> Result<NeighbourIndex, DropReason> {
+) -> Result<((PortId, MacAddress), Step), DropReason> {
+    let Occasion { snapshot, now, .. } = *occasion;
     let hash = snapshot.hash_key.hash(&flow.client);
-    match side {
+    let hop = match side {
         Side::Client => {
             let backend = snapshot.backend(flow.backend).ok_or(DropReason::BackendRemoved)?;
             let hop = backend_hop(neighbours, snapshot, backend, hash, now)?;
             flow.neighbour = hop.0;
-            Ok(hop)
+            hop
         }
-        Side::Backend => address_hop(neighbours, snapshot, flow.client.source, hash, now),
-    }
+        Side::Backend => address_hop(neighbours, snapshot, flow.client.source, hash, now)?,
+    };
+    destination(neighbours, hop)
 }
 
 /// Lets a packet without a flow leave to a hop, or wait for it.
@@ -138,7 +94,7 @@ pub(crate) fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
 
 /// Writes both MAC addresses.
 pub(crate) fn address_frame<F: Frame>(frame: &mut F, to: MacAddress, from: MacAddress) {
-    rewrite::write_link(frame.head_mut(), &Link { destination: to, source: from });
+    rewrite::write_link(frame.head_mut(), to, from);
 }
 
 /// Who sent a frame.

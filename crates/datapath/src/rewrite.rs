@@ -4,7 +4,7 @@
 //! opened. A checksum that arrived wrong leaves wrong by as much.
 
 use flow::{Flow, FlowKey, Repair, Side};
-use model::{Address, MacAddress, Mode};
+use model::{Address, MacAddress, Mode, PortId};
 use nic::Frame;
 use wire::{
     U16,
@@ -16,43 +16,64 @@ use wire::{
     udp::Udp,
 };
 
-use crate::packet::Packet;
+use crate::{
+    DropReason, Snapshot,
+    packet::{Kind, Packet},
+};
 
-/// The Ethernet addresses of a frame that leaves.
-pub(crate) struct Link {
-    pub(crate) destination: MacAddress,
-    pub(crate) source: MacAddress,
+/// Writes all that changes in a packet of a flow that leaves by a port: both Ethernet addresses, and unless the mode leaves the
+/// packet as it is, addresses, ports and TTL, with the checksums over them repaired.
+#[inline(always)]
+pub(crate) fn rewrite<F: Frame>(
+    snapshot: &Snapshot,
+    (frame, packet): (&mut F, &Packet),
+    (flow, side): (&Flow, Side),
+    (port, mac): (PortId, MacAddress),
+) -> Result<(), DropReason> {
+    let port = snapshot.port(port).ok_or(DropReason::NoRoute)?;
+    if packet.length > port.mtu {
+        return Err(DropReason::FrameOverMtu);
+    }
+    let head = frame.head_mut();
+    if packet.kind == Kind::PlainV4
+        && flow.mode != Mode::Dsr
+        && let Some(headers) = wire::header_mut::<EthernetIpv4Tcp>(head, 0)
+    {
+        // Nearly all packets: all headers at once.
+        if headers.network.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        let ends = Ends::of(flow, side);
+        (headers.link.destination, headers.link.source) = (mac.0, port.mac.0);
+        translate_v4(&mut headers.network, &ends);
+        translate_tcp(&mut headers.transport, &ends);
+        return Ok(());
+    }
+    rewrite_other(head, packet, (flow, side), (mac, port.mac))
 }
 
-/// Writes all that changes in a packet of a flow: both Ethernet addresses, and unless the mode leaves the packet as it is,
-/// addresses, ports and TTL, with the checksums over them repaired.
-#[inline(always)]
-pub(crate) fn rewrite<F: Frame>(frame: &mut F, packet: &Packet, (flow, side): (&Flow, Side), link: &Link) {
-    let head = frame.head_mut();
-    if flow.mode == Mode::Dsr {
-        return write_link(head, link);
+/// Rewrites a packet of any kind.
+#[inline(never)]
+fn rewrite_other(
+    head: &mut [u8],
+    packet: &Packet,
+    (flow, side): (&Flow, Side),
+    (to, from): (MacAddress, MacAddress),
+) -> Result<(), DropReason> {
+    if flow.mode != Mode::Dsr {
+        let ends = Ends::of(flow, side);
+        translate_network(head, packet, &ends)?;
+        translate_transport(head, packet, &ends);
     }
-    if packet.is_plain() {
-        // Nearly all packets: all headers at once.
-        if let Some(headers) = wire::header_mut::<EthernetIpv4Tcp>(head, 0) {
-            let ends = Ends::of(flow, side);
-            headers.link.destination = link.destination.0;
-            headers.link.source = link.source.0;
-            translate_v4(&mut headers.network, &ends);
-            translate_tcp(&mut headers.transport, &ends);
-        }
-    } else {
-        write_link(head, link);
-        translate(head, packet, flow, side);
-    }
+    write_link(head, to, from);
+    Ok(())
 }
 
 /// Writes both Ethernet addresses.
 #[inline]
-pub(crate) fn write_link(head: &mut [u8], link: &Link) {
+pub(crate) fn write_link(head: &mut [u8], to: MacAddress, from: MacAddress) {
     if let Some(header) = wire::header_mut::<Ethernet>(head, 0) {
-        header.destination = link.destination.0;
-        header.source = link.source.0;
+        (header.destination, header.source) = (to.0, from.0);
     }
 }
 
@@ -80,15 +101,28 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// Writes addresses, ports and TTL of a packet of any kind, and repairs the checksums over them.
-#[inline(never)]
-fn translate(head: &mut [u8], packet: &Packet, flow: &Flow, side: Side) {
-    let ends = &Ends::of(flow, side);
+/// Writes addresses and TTL, unless that has expired.
+#[inline]
+fn translate_network(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) -> Result<(), DropReason> {
+    let network = usize::from(packet.network);
     if packet.v6 {
-        translate_v6(head, packet, ends);
-    } else if let Some(header) = wire::header_mut::<Ipv4>(head, usize::from(packet.network)) {
+        let header = wire::header_mut::<Ipv6>(head, network).ok_or(DropReason::HeadersScattered)?;
+        header.hop_limit = header.hop_limit.checked_sub(2).ok_or(DropReason::TtlExpired)? + 1;
+        header.source = ends.source.0.octets();
+        header.destination = ends.destination.0.octets();
+    } else {
+        let header = wire::header_mut::<Ipv4>(head, network).ok_or(DropReason::HeadersScattered)?;
+        if header.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
         translate_v4(header, ends);
     }
+    Ok(())
+}
+
+/// Writes ports.
+#[inline]
+fn translate_transport(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) {
     let transport = usize::from(packet.transport);
     if packet.flags != 0 {
         if let Some(header) = wire::header_mut::<Tcp>(head, transport) {
@@ -105,17 +139,8 @@ fn translate(head: &mut [u8], packet: &Packet, flow: &Flow, side: Side) {
 fn translate_v4(header: &mut Ipv4, ends: &Ends<'_>) {
     header.source = ends.source.0.v4();
     header.destination = ends.destination.0.v4();
-    header.ttl = header.ttl.wrapping_sub(1); // above 1: `serve` has looked
+    header.ttl = header.ttl.wrapping_sub(1); // above 1: the callers have looked
     header.checksum = U16::new(Delta(ends.repair.network).apply(header.checksum.get()));
-}
-
-#[inline(always)]
-fn translate_v6(head: &mut [u8], packet: &Packet, ends: &Ends<'_>) {
-    if let Some(header) = wire::header_mut::<Ipv6>(head, usize::from(packet.network)) {
-        header.source = ends.source.0.octets();
-        header.destination = ends.destination.0.octets();
-        header.hop_limit = header.hop_limit.wrapping_sub(1); // above 1: `serve` has looked
-    }
 }
 
 #[inline(always)]

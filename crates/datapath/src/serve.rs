@@ -8,17 +8,17 @@
 //! that is given up may be used again at once.
 
 use flow::{Candidate, Flow, FlowKey, Side};
-use model::{Millis, Mode};
-use nic::{Burst, Frame};
+use model::Millis;
+use nic::{Burst, Frame, MAX_BURST};
 
 use crate::{
-    Arrival, DropReason, Snapshot, Verdict, admit,
-    meters::WorkerMeters,
+    Arrival, Snapshot, Verdict, admit,
     neighbour::Neighbours,
     packet::{Packet, Packets, Step},
-    resolve,
+    resolve, rewrite,
     state::Memory,
-    track::{self, Tally},
+    tally::Tallies,
+    track,
 };
 
 /// When and where a burst is served.
@@ -26,6 +26,20 @@ pub(crate) struct Occasion<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) arrival: Arrival,
     pub(crate) now: Millis,
+}
+
+impl Occasion<'_> {
+    /// The time as flows remember it.
+    #[inline(always)]
+    pub(crate) const fn flow_time(&self) -> u32 {
+        self.now.0 as u32
+    }
+
+    /// The snapshot's generation as flows remember it.
+    #[inline(always)]
+    pub(crate) const fn flow_generation(&self) -> u32 {
+        self.snapshot.generation.0 as u32
+    }
 }
 
 /// What a packet's flow is looked up by.
@@ -43,50 +57,93 @@ pub(crate) fn serve_all<F: Frame>(
     packets: &mut Packets,
     burst: &mut Burst<F>,
 ) {
-    let generation = occasion.snapshot.generation.0 as u32;
-    let (mut from_clients, mut from_backends) = (Tally::new(Side::Client), Tally::new(Side::Backend));
-    let sought = packets.keys.iter().zip(&packets.hashes).zip(&packets.candidates);
-    let known = packets.steps.iter_mut().zip(&packets.packets).zip(sought);
-    for (frame, ((step, packet), ((key, &hash), &candidate))) in burst.iter_mut().zip(known) {
+    for (frame, position) in burst.iter_mut().zip(0..MAX_BURST) {
+        let (Some(step), Some(packet), Some(key), Some(candidate)) = (
+            packets.steps.get_mut(position),
+            packets.packets.get(position),
+            packets.keys.get(position),
+            packets.candidates.get(position),
+        ) else {
+            break;
+        };
         if *step != Step::Parsed {
             continue;
         }
-        let Memory { flows, neighbours, meters, .. } = &mut *memory;
-        match flows.confirm(candidate, key) {
-            Some((flow, Side::Client)) if track::is_steady(flow, packet, generation) => {
-                let side = (Side::Client, &mut from_clients, &**meters);
-                pass_on(neighbours, occasion, frame, packet, flow, side, step);
+        let Memory { flows, neighbours, tallies, .. } = &mut *memory;
+        match flows.confirm(*candidate, key) {
+            Some((flow, Side::Client)) if track::is_steady(flow, packet, occasion.flow_generation()) => {
+                pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Side::Client), step);
             }
-            Some((flow, Side::Backend)) if track::is_steady(flow, packet, generation) => {
-                let side = (Side::Backend, &mut from_backends, &**meters);
-                pass_on(neighbours, occasion, frame, packet, flow, side, step);
+            Some((flow, Side::Backend)) if track::is_steady(flow, packet, occasion.flow_generation()) => {
+                pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Side::Backend), step);
             }
-            _ => {
-                *step = admit::admit(memory, occasion, frame, packet, &Sought { key, hash, candidate })
-                    .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
-            }
+            _ => serve_other(memory, occasion, packets, frame, position),
         }
     }
-    from_clients.write(&memory.meters);
-    from_backends.write(&memory.meters);
+    memory.tallies.settle();
+}
+
+/// Serves a packet that no steady flow passes on.
+#[cold]
+#[inline(never)]
+fn serve_other<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    packets: &mut Packets,
+    frame: &mut F,
+    position: usize,
+) {
+    let (Some(step), Some(packet), Some(key), Some(&hash), Some(&candidate)) = (
+        packets.steps.get_mut(position),
+        packets.packets.get(position),
+        packets.keys.get(position),
+        packets.hashes.get(position),
+        packets.candidates.get(position),
+    ) else {
+        return;
+    };
+    *step = admit::admit(memory, occasion, frame, packet, &Sought { key, hash, candidate })
+        .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
 }
 
 /// Passes a packet of a flow on to its other side, and counts it.
 #[inline(always)]
 pub(crate) fn pass_on<F: Frame>(
     neighbours: &mut Neighbours<F>,
+    tallies: &mut Tallies,
     occasion: &Occasion<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    flow: &mut Flow,
-    (side, tally, meters): (Side, &mut Tally, &WorkerMeters),
+    (frame, packet): (&mut F, &Packet),
+    (flow, side): (&mut Flow, Side),
     step: &mut Step,
 ) {
-    flow.last_seen = occasion.now.0 as u32;
-    if packet.ttl <= 1 && flow.mode != Mode::Dsr {
-        *step = Step::Done(Verdict::Drop(DropReason::TtlExpired));
+    flow.last_seen = occasion.flow_time();
+    let Some((port, mac)) = resolve::known_hop(neighbours, occasion.snapshot, flow, side) else {
+        *step = pass_on_elsewhere(neighbours, tallies, occasion, (frame, packet), (flow, side));
         return;
+    };
+    match rewrite::rewrite(occasion.snapshot, (frame, packet), (flow, side), (port, mac)) {
+        Ok(()) => {
+            *step = Step::Done(Verdict::Transmit(port));
+            tallies.count(flow, side, packet.length);
+        }
+        Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
     }
-    tally.count(meters, flow, packet.length);
-    resolve::depart(neighbours, occasion, frame, packet, (flow, side), step);
+}
+
+/// Passes a packet on for which no hop is remembered, or none that still holds.
+#[cold]
+#[inline(never)]
+fn pass_on_elsewhere<F: Frame>(
+    neighbours: &mut Neighbours<F>,
+    tallies: &mut Tallies,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    (flow, side): (&mut Flow, Side),
+) -> Step {
+    let found = resolve::search(neighbours, occasion, flow, side).and_then(|(to, then)| {
+        rewrite::rewrite(occasion.snapshot, (frame, packet), (flow, side), to)?;
+        tallies.count(flow, side, packet.length);
+        Ok(then)
+    });
+    found.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
 }

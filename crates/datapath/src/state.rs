@@ -12,6 +12,7 @@ use crate::{
     inspect::{Answer, FlowRow, FlowStage, Request},
     neighbour::{Fact, Neighbours},
     packet::Packets,
+    tally::Tallies,
 };
 
 /// One worker's share of the datapath. All of it is allocated when it is made.
@@ -27,6 +28,8 @@ pub(crate) struct Memory<F> {
     pub(crate) flows: FlowTable,
     pub(crate) neighbours: Neighbours<F>,
     pub(crate) meters: Arc<WorkerMeters>,
+    /// What is not in the meters yet; nothing between bursts.
+    pub(crate) tallies: Tallies,
     /// Learned in this turn; the worker passes them on.
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
@@ -43,6 +46,7 @@ impl<F: Frame> WorkerState<F> {
             id,
             flows,
             neighbours: Neighbours::new(),
+            tallies: Tallies::new(Arc::clone(&meters)),
             meters,
             facts: ArrayVec::new(),
             backend_cursor: 0,

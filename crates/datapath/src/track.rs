@@ -1,15 +1,14 @@
 //! How a packet moves its flow on.
 //!
-//! Most packets of an established flow change nothing ([`is_steady`]) and are only counted ([`Tally`]). With the others its
+//! Most packets of an established flow change nothing ([`is_steady`]) and are only counted. With the others its
 //! TCP state follows the flags. A flow whose backend is gone
 //! ends; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its packet
 //! is admitted like the first of any flow.
 
 use flow::{Flow, FlowState, Side};
-use model::{BackendId, VirtualServerId};
 use wire::{protocol, tcp::flags};
 
-use crate::{Snapshot, meters::WorkerMeters, packet::Packet};
+use crate::{Snapshot, packet::Packet};
 
 /// Milliseconds that a flow may be silent until its handshake is complete.
 pub(crate) const HANDSHAKE_TIMEOUT: u32 = 5_000;
@@ -94,59 +93,5 @@ fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
         flow.state = FlowState::Established;
         let server = snapshot.virtual_server(flow.virtual_server);
         flow.lifetime = server.map_or(flow.lifetime, |server| server.idle_timeout);
-    }
-}
-
-/// Packets of one direction that follow one another to or from the same backend of the same virtual server, to be counted
-/// together.
-pub(crate) struct Tally {
-    side: Side,
-    backend: BackendId,
-    virtual_server: VirtualServerId,
-    /// Packets above [`Tally::BYTES`] bits of bytes: one addition counts both.
-    sum: u64,
-}
-
-impl Tally {
-    /// Bits that hold all bytes of a burst: 64 packets of 16 bits of length.
-    const BYTES: u32 = 32;
-
-    /// For packets from one side.
-    pub(crate) const fn new(side: Side) -> Self {
-        Self { side, backend: BackendId(0), virtual_server: VirtualServerId(0), sum: 0 }
-    }
-
-    /// Counts a packet of a flow with an IP length of so many bytes.
-    #[inline(always)]
-    pub(crate) fn count(&mut self, meters: &WorkerMeters, flow: &Flow, length: u16) {
-        if flow.backend != self.backend || flow.virtual_server != self.virtual_server {
-            self.write(meters);
-            (self.backend, self.virtual_server) = (flow.backend, flow.virtual_server);
-        }
-        self.sum += 1 << Self::BYTES | u64::from(length);
-    }
-
-    /// Adds what was counted to the meters.
-    #[inline(always)]
-    pub(crate) fn write(&mut self, meters: &WorkerMeters) {
-        if self.sum != 0 {
-            write(meters, self.side, (self.backend, self.virtual_server), self.sum);
-            self.sum = 0;
-        }
-    }
-}
-
-/// All by value, so that a tally can stay in registers.
-#[inline(never)]
-fn write(
-    meters: &WorkerMeters,
-    side: Side,
-    (backend, virtual_server): (BackendId, VirtualServerId),
-    sum: u64,
-) {
-    let (packets, bytes) = (sum >> Tally::BYTES, sum & ((1 << Tally::BYTES) - 1));
-    let of_both = [meters.backend(backend), meters.virtual_server(virtual_server)];
-    for traffic in of_both.into_iter().flatten() {
-        traffic.count(side == Side::Backend, packets, bytes);
     }
 }

@@ -48,16 +48,6 @@ pub struct Ipv4 {
     pub destination: [u8; 4],
 }
 
-/// A header without options and the TCP header behind it.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Ipv4Tcp {
-    /// The IPv4 header.
-    pub network: Ipv4,
-    /// The TCP header.
-    pub transport: Tcp,
-}
-
 /// The headers of nearly all frames: Ethernet without a tag, IPv4 without options, TCP.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -78,18 +68,14 @@ pub fn is_plain(headers: &EthernetIpv4Tcp, length: usize) -> bool {
     const PLAIN_VERSION_AND_LENGTH: u8 = 0x45;
     let EthernetIpv4Tcp { link, network, transport } = headers;
     let total = usize::from(network.total_length.get());
-    let offset = usize::from(transport.offset >> 4) * 4;
     link.ether_type.get() == ether_type::IPV4
         && network.version_and_length == PLAIN_VERSION_AND_LENGTH
         && network.protocol == protocol::TCP
         && network.fragment.get() & !DO_NOT_FRAGMENT == 0
         && network.ttl != 0
+        && total >= HEADER
         && total + ethernet::HEADER <= length
-        && offset >= tcp::HEADER
-        && HEADER + offset <= total
-        && transport.source_port.get() != 0
-        && transport.destination_port.get() != 0
-        && tcp::are_flags_sound(transport.flags)
+        && tcp::is_plain(transport, total - HEADER)
         && is_checksum_right(network)
 }
 

@@ -2,7 +2,12 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{Refusal, U16};
+use crate::{
+    Refusal, U16,
+    ethernet::{self, Ethernet, ether_type},
+    protocol,
+    tcp::{self, Tcp},
+};
 
 /// Bytes of the fixed header.
 pub const HEADER: usize = 40;
@@ -32,6 +37,33 @@ pub struct Ipv6 {
     pub source: [u8; 16],
     /// Whom it is for.
     pub destination: [u8; 16],
+}
+
+/// The headers of nearly all IPv6 frames: Ethernet without a tag, no extension headers, TCP.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct EthernetIpv6Tcp {
+    /// The Ethernet header.
+    pub link: Ethernet,
+    /// The IPv6 header.
+    pub network: Ipv6,
+    /// The TCP header.
+    pub transport: Tcp,
+}
+
+/// Whether headers are of that plain kind, and nothing is wrong with them in a frame of `length` bytes. What is not plain
+/// may still be right: [`check`] and [`tcp::check`] say.
+#[inline]
+#[must_use]
+pub fn is_plain(headers: &EthernetIpv6Tcp, length: usize) -> bool {
+    let EthernetIpv6Tcp { link, network, transport } = headers;
+    let payload = usize::from(network.payload_length.get());
+    link.ether_type.get() == ether_type::IPV6
+        && network.version_class_label[0] >> 4 == 6
+        && network.next_header == protocol::TCP
+        && network.hop_limit != 0
+        && ethernet::HEADER + HEADER + payload <= length
+        && tcp::is_plain(transport, payload)
 }
 
 /// Where things lie in a packet.

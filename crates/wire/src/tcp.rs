@@ -49,10 +49,21 @@ pub struct Tcp {
     pub urgent: U16,
 }
 
+/// Whether nothing is wrong with a header, of whose segment the packet has `available` bytes. [`check`] says what is.
+#[inline(always)]
+#[must_use]
+pub(crate) fn is_plain(header: &Tcp, available: usize) -> bool {
+    let length = usize::from(header.offset >> 4) * 4;
+    length >= HEADER
+        && length <= available
+        && header.source_port.get() != 0
+        && header.destination_port.get() != 0
+        && are_flags_sound(header.flags)
+}
+
 /// Whether some flag is set, and none that exclude one another.
 #[inline]
-#[must_use]
-pub const fn are_flags_sound(bits: u8) -> bool {
+const fn are_flags_sound(bits: u8) -> bool {
     SOUND_FLAGS >> (bits & ALL) & 1 == 1
 }
 

@@ -27,7 +27,7 @@ pub(super) fn answer<F: Frame>(
     let (start, end) =
         (usize::from(packet.transport), usize::from(packet.network) + usize::from(packet.length));
     let bytes = frame.head().get(start..end).ok_or(Refusal::NdTruncated)?;
-    let discovery = nd::check(bytes, packet.ttl)?;
+    let discovery = nd::check(bytes, hop_limit(frame.head(), packet))?;
     let pseudo =
         pseudo_v6(&key.source.octets(), &key.destination.octets(), protocol::ICMPV6, bytes.len() as u32);
     if pseudo.plus(Sum::of(bytes)).fold() != 0xffff {
@@ -44,6 +44,10 @@ pub(super) fn answer<F: Frame>(
         learn(memory, occasion, key.source, mac);
     }
     advertise(occasion, frame, packet, key, &discovery)
+}
+
+fn hop_limit(head: &[u8], packet: &Packet) -> u8 {
+    wire::header::<Ipv6>(head, usize::from(packet.network)).map_or(0, |header| header.hop_limit)
 }
 
 fn advertised<F: Frame>(
