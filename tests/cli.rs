@@ -93,6 +93,19 @@ fn the_version_tells_the_program_and_its_dpdk() {
 }
 
 #[test]
+fn an_older_processor_is_refused_with_a_remedy() {
+    let emulated = |processor| {
+        let mut emulator = Command::new("qemu-x86_64");
+        emulator.args(["-cpu", processor, env!("CARGO_BIN_EXE_tidegate"), "version"]).output().unwrap()
+    };
+    let older = emulated("Nehalem");
+    let message = String::from_utf8(older.stderr).unwrap();
+    assert_eq!((older.status.code(), older.stdout.len()), (Some(5), 0), "{message}");
+    assert!(message.contains("lacks x86-64-v3") && message.contains("help: use a newer machine"), "{message}");
+    assert_eq!(emulated("Haswell").status.code(), Some(0));
+}
+
+#[test]
 fn the_schema_is_a_json_schema() {
     let outcome = tidegate(&["schema"]);
     assert_eq!(outcome.code, 0);

@@ -6,6 +6,9 @@
 //! What it leaves to others: what a tick is worth in seconds (`nic::Clock`).
 #![allow(unsafe_code, reason = "the intrinsics are unsafe functions, and this is where they are fenced in")]
 
+#[cfg(target_feature = "avx2")]
+mod baseline;
+
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("Tidegate runs on x86-64; another processor needs its own `cpu::prefetch` and `cpu::tsc`");
 
