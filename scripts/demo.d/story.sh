@@ -77,7 +77,8 @@ family_of_transfer() { if (($1 % 2)); then echo 4; else echo 6; fi; }
 start_transfers() {
     local number
     for ((number = 1; number <= transfers; number++)); do
-        in_namespace client curl -s "${stalled[@]}" --range "0-$((transfer_size - 1))" \
+        # Not by in_namespace: its shell would tell of a curl that is killed when the demo is interrupted.
+        ip netns exec "$prefix-client" curl -s "${stalled[@]}" --range "0-$((transfer_size - 1))" \
             --dump-header "$work/transfer$number.headers" "$(url "$(family_of_transfer "$number")")/slow" |
             checksum >"$work/transfer$number.sum" &
         transfer_pids+=($!)
