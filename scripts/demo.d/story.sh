@@ -8,11 +8,11 @@ url() { # FAMILY
 # COUNT curl processes, as many connections. Each prints one line: body, status, X-Backend, seconds. The first that
 # has no answer is the last: 255 ends xargs, and 300 times its patience would be an hour.
 requests() { # FAMILY COUNT
-    # The shell in between makes one write of each line: curl makes two, which others could part.
+    # The shell in between makes one line and one write of each: curl makes two, which others could part.
     # shellcheck disable=SC2016
     seq "$2" | in_namespace client xargs -P 4 -n 1 sh -c 'line=$(curl -sS --max-time 20 \
         -w " %{http_code} %header{x-backend} %{time_total}" "$0/?$1" 2>&1); code=$?
-        printf "%s\n" "$line"; exit $((code ? 255 : 0))' "$(url "$1")" 2>>"$work/requests.log" || true
+        echo $line; exit $((code ? 255 : 0))' "$(url "$1")" 2>>"$work/requests.log" || true
 }
 
 # The lines that are not an answer of the backend which they name.
