@@ -2,9 +2,11 @@
 
 usage: ask.py ADDRESS PORT COUNT
 
-Prints `ANSWERED AGAIN`: how many came back unchanged, and how many of them only when they were sent again.
+Prints `ANSWERED AGAIN`: how many came back unchanged, and how many of them only when they were sent again. It stops at
+the first that does not come back at all.
 """
 
+import itertools
 import signal
 import socket
 import sys
@@ -32,8 +34,8 @@ def tries_until_answered(address: str, port: int, question: bytes) -> int | None
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    tries = [tries_until_answered(address, port, b"question %d" % number) for number in range(count)]
-    answered = [number for number in tries if number]
+    tries = (tries_until_answered(address, port, b"question %d" % number) for number in range(count))
+    answered = list(itertools.takewhile(bool, tries))
     print(len(answered), sum(number > 1 for number in answered))
 
 

@@ -10,10 +10,11 @@ start_in() { # NAMESPACE LOG COMMAND...
     disown "$started"
 }
 
+# The command has a shell of its own: a signal that comes meanwhile is handled with this one's output, not with none.
 wait_until() { # SECONDS COMMAND...
     local deadline=$((SECONDS + $1))
     shift
-    until "$@" >/dev/null 2>&1; do
+    until ("$@") >/dev/null 2>&1; do
         ((SECONDS < deadline)) || return 1
         sleep 0.05
     done

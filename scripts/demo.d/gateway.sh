@@ -57,7 +57,7 @@ END
 }
 
 ask_tidegate() { # NOUN [OPTION...]
-    "$tidegate" "$1" list --socket "$socket" "${@:2}"
+    timeout --foreground 5 "$tidegate" "$1" list --socket "$socket" "${@:2}"
 }
 
 backends_up() { # COUNT: over four pools
@@ -68,24 +68,15 @@ tidegate_ended() { ! kill -0 "$(cat "$work/tidegate.pid")" 2>/dev/null; }
 
 answers_or_ended() { tidegate_ended || ask_tidegate backend; }
 
-tap_exists() { tidegate_ended || ip -n "$prefix-gateway" link show "tap-$1"; }
-
-join_taps() {
-    local interface number=0
-    for interface in clients backends; do
-        wait_until 60 tap_exists "$interface" || fail "Tidegate did not make the interface tap-$interface"
-        ! tidegate_ended || fail "Tidegate ended at once: $(tail -n 1 "$work/tidegate.log")"
-        number=$((number + 1))
-        join_tap "$interface" "$number"
-    done
-}
+backends_up_or_ended() { tidegate_ended || backends_up "$1"; }
 
 start_tidegate() {
     configuration >"$work/tidegate.yaml"
     start_in gateway "$work/tidegate.log" "$tidegate" run -c "$work/tidegate.yaml"
     echo "$started" >"$work/tidegate.pid"
-    if [[ $device == tap ]]; then join_taps; fi
     wait_until 60 answers_or_ended || fail "Tidegate does not answer on its socket"
-    ! tidegate_ended || fail "Tidegate ended at once: $(tail -n 1 "$work/tidegate.log")"
-    wait_until 60 backends_up 3 || fail "the monitors do not see three backends up"
+    ! tidegate_ended || fail "Tidegate did not start"
+    if [[ $device == tap ]]; then join_taps; fi
+    wait_until 60 backends_up_or_ended 3 || fail "the monitors do not see three backends up"
+    ! tidegate_ended || fail "Tidegate ended while its monitors were at work"
 }

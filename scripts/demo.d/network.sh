@@ -131,7 +131,8 @@ make_network() { # MODE
 }
 
 # With net_tap Tidegate makes its interfaces itself; each is joined with its cable by a bridge. The kernel's end of a
-# tap starts with the address of Tidegate's end, which a bridge would take for its own: it gets another.
+# tap starts with the address of Tidegate's end, which a bridge would take for its own: it gets another. DPDK sets the
+# first again when it starts the port, so this is for a Tidegate that answers already.
 join_tap() { # INTERFACE NUMBER
     make_switch gateway "br-$1"
     keep_the_kernel_off "br-$1"
@@ -139,6 +140,11 @@ join_tap() { # INTERFACE NUMBER
     ip -n "$prefix-gateway" link set "tap-$1" address "02:00:00:00:7a:0$2"
     ip -n "$prefix-gateway" link set "tap-$1" master "br-$1" up
     ip -n "$prefix-gateway" link set "$1" master "br-$1"
+}
+
+join_taps() {
+    join_tap clients 1
+    join_tap backends 2
 }
 
 namespaces() { ip netns list | awk -v prefix="$prefix-" 'index($1, prefix) == 1 { print $1 }'; }

@@ -117,10 +117,10 @@ impl Topology {
     pub fn start(&self, program: &Path, configuration: &str) -> Result<Tidegate> {
         let limit = Duration::from_secs(60);
         let mut tidegate = Tidegate::start(&self.gateway, program, self.directory(), configuration)?;
-        if self.plan.device == Device::Tap {
-            self.join_taps(&mut tidegate, limit)?;
-        }
         tidegate.wait_until_ready(limit)?;
+        if self.plan.device == Device::Tap {
+            self.join_taps()?;
+        }
         let all = |rows: usize| rows > 0 && tidegate.backends_up().is_ok_and(|up| up == rows);
         wait_until(limit, "all backends are up", || {
             tidegate.list("backend").is_ok_and(|rows| all(rows.len()))
@@ -199,18 +199,10 @@ impl Topology {
     }
 
     /// Joins each tap with its cable, by the bridge that is there. The kernel's end starts with the address of the gateway's end, which
-    /// a bridge would take for its own: it gets another.
-    fn join_taps(&self, tidegate: &mut Tidegate, limit: Duration) -> Result<()> {
+    /// a bridge would take for its own: it gets another. DPDK sets the first again when it starts the port, so the gateway must be ready.
+    fn join_taps(&self) -> Result<()> {
         for (number, name) in ["clients", "backends"].into_iter().enumerate() {
             let tap = format!("tap-{name}");
-            let mut ended = false;
-            wait_until(limit, &tap, || {
-                ended = tidegate.process().exited().is_some();
-                ended || self.gateway.ip(&format!("link show {tap}")).is_ok()
-            })?;
-            if ended {
-                return Err(Failure::new(format!("Tidegate ended\n{}", tidegate.log())));
-            }
             keep_the_kernel_off(&self.gateway, &tap)?;
             self.gateway.ip(&format!("link set {tap} address 02:00:00:00:7a:0{number}"))?;
             self.gateway.ip(&format!("link set {tap} master br-{name} up"))?;
