@@ -126,8 +126,8 @@ impl Pair {
         let mut removed = Vec::new();
         let count = self.table.scan(usize::from(budget), |index, flow| {
             seen.push(index);
-            if flow.backend.0 % (u32::from(every) + 1) == 0 {
-                removed.push((index, *flow));
+            if flow.hot.backend.0 % (u32::from(every) + 1) == 0 {
+                removed.push(index);
                 return Fate::Remove;
             }
             Fate::Keep
@@ -136,7 +136,10 @@ impl Pair {
         assert!(seen.len() <= usize::from(budget));
         assert!(seen.iter().all(|index| self.flows.contains_key(index)));
         assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "no position twice");
-        removed.iter().for_each(|(index, flow)| self.forget(*index, flow));
+        for index in removed {
+            let flow = self.flows.get(&index).copied().expect("it was there");
+            self.forget(index, &flow);
+        }
     }
 
     /// Many flows at once.

@@ -69,15 +69,29 @@ const PAGE: usize = 4096;
 pub fn vector_on_huge_pages<T>(capacity: usize) -> Vec<T> {
     let mut vector: Vec<T> = Vec::with_capacity(capacity);
     let room = vector.spare_capacity_mut();
-    let start = room.as_mut_ptr().addr().next_multiple_of(PAGE);
-    let end = (room.as_mut_ptr().addr() + size_of_val(room)) / PAGE * PAGE;
+    ask_for_huge_pages(room.as_mut_ptr(), size_of_val(room));
+    vector
+}
+
+/// Zeros, of which the kernel makes memory only where they are first used, from huge pages as
+/// [`vector_on_huge_pages`].
+#[must_use]
+pub fn zeros_on_huge_pages(words: usize) -> Vec<u64> {
+    let mut zeros = vec![0; words];
+    ask_for_huge_pages(zeros.as_mut_ptr(), words * size_of::<u64>());
+    zeros
+}
+
+/// Advises the kernel on the whole pages among `size` bytes of an allocation that the caller owns.
+fn ask_for_huge_pages<T>(allocation: *mut T, size: usize) {
+    let start = allocation.addr().next_multiple_of(PAGE);
+    let end = (allocation.addr() + size) / PAGE * PAGE;
     if start < end {
-        let first = room.as_mut_ptr().with_addr(start).cast();
-        // SAFETY: the range must be mapped memory of ours, which holds because it lies within the vector's allocation; the
+        let first = allocation.with_addr(start).cast();
+        // SAFETY: the range must be mapped memory of ours, which holds because it lies within the caller's allocation; the
         // advice changes neither contents nor who may access it. What the kernel answers does not matter.
         let _ = unsafe { libc::madvise(first, end - start, libc::MADV_HUGEPAGE) };
     }
-    vector
 }
 
 /// The processor's time stamp counter, in ticks since it started.
@@ -126,6 +140,7 @@ mod tests {
             assert!(vector.is_empty() && vector.capacity() >= capacity);
             vector.extend(0..capacity as u64);
             assert_eq!(vector.last().copied(), (capacity as u64).checked_sub(1));
+            assert_eq!(zeros_on_huge_pages(capacity), vec![0; capacity]);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{Flow, FlowIndex, FlowKey, FlowState, Found, Refused, Repair, Side};
+use flow::{Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Repair, Side, Tracked};
 use model::{Address, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{checksum::Delta, tcp::flags};
@@ -99,19 +99,17 @@ fn continued<F: Frame>(
     packet: &Packet,
     sought: &Sought<'_>,
 ) -> Result<Option<Step>, DropReason> {
-    let found = memory.flows.settle(sought.candidate, sought.key, sought.hash);
-    let Some((Found { index, side }, flow)) =
-        found.and_then(|found| Some((found, memory.flows.flow_mut(found.index)?)))
-    else {
+    let Some(Found { index, side }) = memory.flows.settle(sought.candidate, sought.key, sought.hash) else {
         return Ok(None);
     };
-    let course = track::course(flow, side, packet, occasion.snapshot);
+    let Some(mut flow) = memory.flows.tracked(index) else { return Ok(None) };
+    let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
-        track::track(flow, side, packet, occasion.snapshot);
+        track::track(&mut flow, side, packet, occasion.snapshot);
         return pass_on(memory, occasion, frame, packet, (index, side)).map(Some);
     }
     if let Some(flow) = memory.flows.remove(index) {
-        close(&memory.meters, &flow);
+        close(&memory.meters, (flow.backend, flow.virtual_server));
     }
     if course == Course::BeginsAnew { Ok(None) } else { Err(DropReason::BackendRemoved) }
 }
@@ -125,9 +123,9 @@ fn pass_on<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let flow = flows.flow_mut(index).ok_or(DropReason::NoFlow)?;
+    let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let mut step = Step::Parsed;
-    serve::pass_on(neighbours, tallies, occasion, (frame, packet), (flow, side), &mut step);
+    serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side }, &mut step);
     Ok(step)
 }
 
@@ -229,7 +227,7 @@ fn open<F: Frame>(
 /// A `dsr` packet that the table has no room for goes by hash alone.
 fn untracked<F: Frame>(memory: &mut Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
     memory.meters.untracked_packets.add(1);
-    memory.tallies.count(flow, Side::Client, packet.length);
+    memory.tallies.count((flow.backend, flow.virtual_server), Side::Client, packet.length);
     Opened::Untracked(NeighbourIndex(flow.neighbour))
 }
 

@@ -114,7 +114,7 @@ fn wait<F: Frame>(
     (port, hop): (PortId, NeighbourIndex),
     mut frame: F,
 ) {
-    if let Some((_, mac)) = memory.neighbours.mac(hop) {
+    if let Some((_, &mac)) = memory.neighbours.mac(hop) {
         write_destination(&mut frame, mac);
         return transmit(&memory.meters, outputs, port, frame);
     }

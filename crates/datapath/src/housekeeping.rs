@@ -49,14 +49,15 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
     let now = now.0 as u32;
     let mut expired = 0;
     flows.scan(FLOWS, |_, flow| {
-        let is_gone =
-            snapshot.backend(flow.backend).is_none_or(|backend| backend.incarnation != flow.incarnation);
+        let is_gone = snapshot
+            .backend(flow.hot.backend)
+            .is_none_or(|backend| backend.incarnation != flow.cold.incarnation);
         let is_expired = flow.is_expired(now);
         if !is_gone && !is_expired {
             return Fate::Keep;
         }
         expired += u64::from(is_expired);
-        close(meters, flow);
+        close(meters, (flow.hot.backend, flow.hot.virtual_server));
         Fate::Remove
     });
     meters.flows_expired.add(expired);

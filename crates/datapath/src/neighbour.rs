@@ -163,13 +163,13 @@ impl<F> Neighbours<F> {
     /// The port and the MAC address of the hop at a position, when they are known. Marks the entry used, so that it is
     /// kept confirmed.
     #[inline]
-    pub(crate) fn mac(&mut self, index: NeighbourIndex) -> Option<(PortId, MacAddress)> {
+    pub(crate) fn mac(&mut self, index: NeighbourIndex) -> Option<(PortId, &MacAddress)> {
         let entry = self.entries.get_mut(index.position())?;
         if entry.version != index.version() || !entry.is_usable() {
             return None;
         }
         entry.used = true;
-        Some((entry.hop.port, entry.mac))
+        Some((entry.hop.port, &entry.mac))
     }
 
     /// The port of the hop at a position, whether its MAC address is known or not.
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: None }]);
         assert_eq!(table.mac(index), None);
         assert!(table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5)));
-        assert_eq!(table.mac(index), Some((PortId(0), MAC)));
+        assert_eq!(table.mac(index), Some((PortId(0), &MAC)));
     }
 
     #[test]
@@ -401,10 +401,10 @@ mod tests {
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
         table.take_solicitations();
-        assert_eq!(table.mac(index), Some((PortId(0), MAC)));
+        assert_eq!(table.mac(index), Some((PortId(0), &MAC)));
         table.run_timers(Millis(REACHABLE), 8, drop);
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
-        assert_eq!(table.mac(index), Some((PortId(0), MAC)), "it is used while it is asked");
+        assert_eq!(table.mac(index), Some((PortId(0), &MAC)), "it is used while it is asked");
     }
 
     #[test]
@@ -418,7 +418,7 @@ mod tests {
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         assert!(table.take_solicitations().is_empty());
-        assert_eq!(table.mac(index), Some((PortId(0), MAC)));
+        assert_eq!(table.mac(index), Some((PortId(0), &MAC)));
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
     }

@@ -1,6 +1,6 @@
 //! How a packet leaves: its next hop, and that one's MAC address.
 
-use flow::{Flow, Side};
+use flow::{Hit, Hot, Side};
 use model::{Address, MacAddress, Millis, PortId};
 use nic::Frame;
 use wire::ethernet::{self, Ethernet};
@@ -16,44 +16,42 @@ use crate::{
 
 /// The next hop of a flow's packet and its MAC address, if they are remembered and still hold.
 #[inline(always)]
-pub(crate) fn known_hop<F>(
-    neighbours: &mut Neighbours<F>,
+pub(crate) fn known_hop<'a, F>(
+    neighbours: &'a mut Neighbours<F>,
     snapshot: &Snapshot,
-    flow: &Flow,
+    hot: &'a Hot,
     side: Side,
-) -> Option<(PortId, MacAddress)> {
+) -> Option<(PortId, &'a MacAddress)> {
     match side {
-        Side::Client => neighbours.mac(NeighbourIndex(flow.neighbour)),
-        Side::Backend => last_hop(snapshot, flow),
+        Side::Client => neighbours.mac(NeighbourIndex(hot.neighbour)),
+        Side::Backend => last_hop(snapshot, hot),
     }
 }
 
 /// Where the client's packets came from, if its port answers there.
 #[inline]
-fn last_hop(snapshot: &Snapshot, flow: &Flow) -> Option<(PortId, MacAddress)> {
-    snapshot
-        .port(flow.client_port)
-        .is_some_and(|port| port.last_hop)
-        .then_some((flow.client_port, flow.client_mac))
+fn last_hop<'a>(snapshot: &Snapshot, flow: &'a Hot) -> Option<(PortId, &'a MacAddress)> {
+    let (port, mac) = flow.client_link();
+    snapshot.port(port).is_some_and(|port| port.last_hop).then_some((port, mac))
 }
 
 /// Finds the next hop of a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
 pub(crate) fn search<F>(
     neighbours: &mut Neighbours<F>,
     occasion: &Occasion<'_>,
-    flow: &mut Flow,
-    side: Side,
+    flow: &mut Hit<'_>,
 ) -> Result<((PortId, MacAddress), Step), DropReason> {
     let Occasion { snapshot, now, .. } = *occasion;
-    let hash = snapshot.hash_key.hash(&flow.client);
-    let hop = match side {
+    let client = flow.client();
+    let hash = snapshot.hash_key.hash(&client);
+    let hop = match flow.side {
         Side::Client => {
-            let backend = snapshot.backend(flow.backend).ok_or(DropReason::BackendRemoved)?;
+            let backend = snapshot.backend(flow.hot.backend).ok_or(DropReason::BackendRemoved)?;
             let hop = backend_hop(neighbours, snapshot, backend, hash, now)?;
-            flow.neighbour = hop.0;
+            flow.hot.neighbour = hop.0;
             hop
         }
-        Side::Backend => address_hop(neighbours, snapshot, flow.client.source, hash, now)?,
+        Side::Backend => address_hop(neighbours, snapshot, client.source, hash, now)?,
     };
     destination(neighbours, hop)
 }
@@ -79,7 +77,7 @@ fn destination<F>(
     neighbours: &mut Neighbours<F>,
     hop: NeighbourIndex,
 ) -> Result<((PortId, MacAddress), Step), DropReason> {
-    if let Some((port, mac)) = neighbours.mac(hop) {
+    if let Some((port, &mac)) = neighbours.mac(hop) {
         return Ok(((port, mac), Step::Done(Verdict::Transmit(port))));
     }
     let port = neighbours.port(hop).ok_or(DropReason::NeighbourUnreachable)?;

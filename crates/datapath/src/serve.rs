@@ -7,7 +7,7 @@
 //! One pass rather than one for each of these: packets are served strictly in the order in which they arrived, so a record
 //! that is given up may be used again at once.
 
-use flow::{Candidate, Flow, FlowKey, Side};
+use flow::{Candidate, FlowKey, Hit, Side};
 use model::Millis;
 use nic::{Burst, Frame, MAX_BURST};
 
@@ -70,12 +70,19 @@ pub(crate) fn serve_all<F: Frame>(
             continue;
         }
         let Memory { flows, neighbours, tallies, .. } = &mut *memory;
+        // Told apart here, so that each side has code of its own.
         match flows.confirm(*candidate, key) {
-            Some((flow, Side::Client)) if track::is_steady(flow, packet, occasion.flow_generation()) => {
-                pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Side::Client), step);
+            Some(Hit { hot, wide, side: Side::Client })
+                if track::is_steady(hot, packet, occasion.flow_generation()) =>
+            {
+                let flow = Hit { hot, wide, side: Side::Client };
+                pass_on(neighbours, tallies, occasion, (frame, packet), flow, step);
             }
-            Some((flow, Side::Backend)) if track::is_steady(flow, packet, occasion.flow_generation()) => {
-                pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Side::Backend), step);
+            Some(Hit { hot, wide, side: Side::Backend })
+                if track::is_steady(hot, packet, occasion.flow_generation()) =>
+            {
+                let flow = Hit { hot, wide, side: Side::Backend };
+                pass_on(neighbours, tallies, occasion, (frame, packet), flow, step);
             }
             _ => serve_other(memory, occasion, packets, frame, position),
         }
@@ -113,18 +120,19 @@ pub(crate) fn pass_on<F: Frame>(
     tallies: &mut Tallies,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
-    (flow, side): (&mut Flow, Side),
+    flow: Hit<'_>,
     step: &mut Step,
 ) {
-    flow.last_seen = occasion.flow_time();
-    let Some((port, mac)) = resolve::known_hop(neighbours, occasion.snapshot, flow, side) else {
-        *step = pass_on_elsewhere(neighbours, tallies, occasion, (frame, packet), (flow, side));
+    flow.hot.last_seen = occasion.flow_time();
+    let Some((port, mac)) = resolve::known_hop(neighbours, occasion.snapshot, flow.hot, flow.side) else {
+        *step = pass_on_elsewhere(neighbours, tallies, occasion, (frame, packet), flow);
         return;
     };
-    match rewrite::rewrite(occasion.snapshot, (frame, packet), (flow, side), (port, mac)) {
+    let (backend, side) = ((flow.hot.backend, flow.hot.virtual_server), flow.side);
+    match rewrite::rewrite(occasion.snapshot, (frame, packet), &flow, (port, mac)) {
         Ok(()) => {
             *step = Step::Done(Verdict::Transmit(port));
-            tallies.count(flow, side, packet.length);
+            tallies.count(backend, side, packet.length);
         }
         Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
     }
@@ -138,11 +146,11 @@ fn pass_on_elsewhere<F: Frame>(
     tallies: &mut Tallies,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
-    (flow, side): (&mut Flow, Side),
+    mut flow: Hit<'_>,
 ) -> Step {
-    let found = resolve::search(neighbours, occasion, flow, side).and_then(|(to, then)| {
-        rewrite::rewrite(occasion.snapshot, (frame, packet), (flow, side), to)?;
-        tallies.count(flow, side, packet.length);
+    let found = resolve::search(neighbours, occasion, &mut flow).and_then(|(to, then)| {
+        rewrite::rewrite(occasion.snapshot, (frame, packet), &flow, (to.0, &to.1))?;
+        tallies.count((flow.hot.backend, flow.hot.virtual_server), flow.side, packet.length);
         Ok(then)
     });
     found.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use flow::{Flow, FlowKey, FlowState, FlowTable, HashKey, Side};
-use model::{Millis, WorkerId};
+use model::{BackendId, Millis, VirtualServerId, WorkerId};
 use nic::{Frame, MAX_BURST};
 
 use crate::{
@@ -84,7 +84,7 @@ impl<F: Frame> WorkerState<F> {
 
     /// The flow that a packet with this key belongs to, and whether the packet is the client's or the backend's.
     #[must_use]
-    pub fn flow(&self, key: &FlowKey) -> Option<(&Flow, Side)> {
+    pub fn flow(&self, key: &FlowKey) -> Option<(Flow, Side)> {
         let found = self.memory.flows.find(key, self.memory.flows.hash(key))?;
         Some((self.memory.flows.flow(found.index)?, found.side))
     }
@@ -94,7 +94,7 @@ impl<F: Frame> WorkerState<F> {
         let Request::ListFlows { from } = request;
         let end = from.saturating_add(limit as u32);
         for (_, flow) in self.memory.flows.list(from..end) {
-            reply(Answer::Flow(self.row(flow, now)));
+            reply(Answer::Flow(self.row(&flow, now)));
         }
         reply(Answer::EndOfFlows { next: (end < self.memory.flows.positions()).then_some(end) });
     }
@@ -120,11 +120,11 @@ impl<F: Frame> WorkerState<F> {
 }
 
 /// Counts a flow's end.
-pub(crate) fn close(meters: &WorkerMeters, flow: &Flow) {
-    if let Some(backend) = meters.backend(flow.backend) {
+pub(crate) fn close(meters: &WorkerMeters, (backend, virtual_server): (BackendId, VirtualServerId)) {
+    if let Some(backend) = meters.backend(backend) {
         backend.flows_closed.add(1);
     }
-    if let Some(virtual_server) = meters.virtual_server(flow.virtual_server) {
+    if let Some(virtual_server) = meters.virtual_server(virtual_server) {
         virtual_server.flows_closed.add(1);
     }
 }

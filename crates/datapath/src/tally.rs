@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use flow::{Flow, Side};
+use flow::Side;
 use model::{BackendId, VirtualServerId};
 
 use crate::meters::WorkerMeters;
@@ -33,15 +33,20 @@ impl Tallies {
         Self { meters, from_clients: Tally::default(), from_backends: Tally::default() }
     }
 
-    /// Counts a packet of a flow with an IP length of so many bytes.
+    /// Counts a packet with an IP length of so many bytes.
     #[inline(always)]
-    pub(crate) fn count(&mut self, flow: &Flow, side: Side, length: u16) {
+    pub(crate) fn count(
+        &mut self,
+        (backend, virtual_server): (BackendId, VirtualServerId),
+        side: Side,
+        length: u16,
+    ) {
         let tally = match side {
             Side::Client => &mut self.from_clients,
             Side::Backend => &mut self.from_backends,
         };
-        if flow.backend != tally.backend || flow.virtual_server != tally.virtual_server {
-            tally.turn_to(flow, &self.meters, side);
+        if backend != tally.backend || virtual_server != tally.virtual_server {
+            tally.turn_to((backend, virtual_server), &self.meters, side);
         }
         tally.sum += 1 << BYTES | u64::from(length);
     }
@@ -56,9 +61,9 @@ impl Tallies {
 impl Tally {
     /// Begins to count for a flow's backend and virtual server.
     #[inline(never)]
-    fn turn_to(&mut self, flow: &Flow, meters: &WorkerMeters, side: Side) {
+    fn turn_to(&mut self, to: (BackendId, VirtualServerId), meters: &WorkerMeters, side: Side) {
         self.settle(meters, side);
-        (self.backend, self.virtual_server) = (flow.backend, flow.virtual_server);
+        (self.backend, self.virtual_server) = to;
     }
 
     fn settle(&mut self, meters: &WorkerMeters, side: Side) {

@@ -5,7 +5,7 @@
 //! ends; one that begins anew (a SYN over an old flow, a datagram to a backend that is down) ends as well, and its packet
 //! is admitted like the first of any flow.
 
-use flow::{Flow, FlowState, Side};
+use flow::{FlowState, Hot, Side, Tracked};
 use wire::{protocol, tcp::flags};
 
 use crate::{Snapshot, packet::Packet};
@@ -14,9 +14,9 @@ use crate::{Snapshot, packet::Packet};
 pub(crate) const HANDSHAKE_TIMEOUT: u32 = 5_000;
 /// Milliseconds that a flow may be silent when it is over.
 const CLOSE_TIMEOUT: u32 = 5_000;
-/// [`Flow::fins`]: the client has sent a FIN.
+/// [`flow::Flow::fins`]: the client has sent a FIN.
 const CLIENT_FIN: u8 = 1;
-/// [`Flow::fins`]: the backend has sent a FIN.
+/// [`flow::Flow::fins`]: the backend has sent a FIN.
 const BACKEND_FIN: u8 = 2;
 
 /// What a packet means for the flow whose key it has.
@@ -31,10 +31,10 @@ pub(crate) enum Course {
 }
 
 /// What a packet means for the flow whose key it has.
-pub(crate) fn course(flow: &Flow, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
-    match snapshot.backend(flow.backend) {
-        Some(backend) if backend.incarnation != flow.incarnation => Course::BackendRemoved,
-        Some(backend) if begins_anew(flow, side, packet, backend.up) => Course::BeginsAnew,
+pub(crate) fn course(flow: &Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
+    match snapshot.backend(flow.hot.backend) {
+        Some(backend) if backend.incarnation != flow.cold.incarnation => Course::BackendRemoved,
+        Some(backend) if begins_anew(flow.hot, side, packet, backend.up) => Course::BeginsAnew,
         Some(_) => Course::GoesOn,
         None => Course::BackendRemoved,
     }
@@ -44,26 +44,26 @@ pub(crate) fn course(flow: &Flow, side: Side, packet: &Packet, snapshot: &Snapsh
 ///
 /// A new generation is the only thing that makes its backend another one, so that is looked at once a generation.
 #[inline(always)]
-pub(crate) fn is_steady(flow: &Flow, packet: &Packet, generation: u32) -> bool {
+pub(crate) fn is_steady(flow: &Hot, packet: &Packet, generation: u32) -> bool {
     flow.checked == generation
         && flow.state == FlowState::Established
         && packet.flags & (flags::SYN | flags::RST | flags::FIN) == 0
 }
 
 /// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
-pub(crate) fn track(flow: &mut Flow, side: Side, packet: &Packet, snapshot: &Snapshot) {
-    flow.checked = snapshot.generation.0 as u32;
+pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) {
+    flow.hot.checked = snapshot.generation.0 as u32;
     if packet.flags != 0 {
         follow_tcp(flow, side, packet.flags, snapshot);
     }
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.
-fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bool {
+fn begins_anew(flow: &Hot, side: Side, packet: &Packet, backend_up: bool) -> bool {
     if side == Side::Backend {
         return false;
     }
-    if flow.client.protocol != protocol::TCP {
+    if flow.protocol() != protocol::TCP {
         return !backend_up; // collectors never fall silent
     }
     let is_syn = packet.flags & (flags::SYN | flags::ACK) == flags::SYN;
@@ -71,27 +71,27 @@ fn begins_anew(flow: &Flow, side: Side, packet: &Packet, backend_up: bool) -> bo
 }
 
 /// RFC 9293, 3.3.2, as far as an observer in the middle can tell.
-fn follow_tcp(flow: &mut Flow, side: Side, bits: u8, snapshot: &Snapshot) {
-    if flow.state == FlowState::Established && bits & (flags::RST | flags::FIN) == 0 {
+fn follow_tcp(flow: &mut Tracked<'_>, side: Side, bits: u8, snapshot: &Snapshot) {
+    if flow.hot.state == FlowState::Established && bits & (flags::RST | flags::FIN) == 0 {
         return;
     }
     if bits & flags::RST != 0 {
-        flow.state = FlowState::Closing;
-        flow.lifetime = CLOSE_TIMEOUT;
+        flow.hot.state = FlowState::Closing;
+        flow.cold.lifetime = CLOSE_TIMEOUT;
         return;
     }
     if bits & flags::FIN != 0 {
-        flow.fins |= if side == Side::Client { CLIENT_FIN } else { BACKEND_FIN };
-        if flow.fins == CLIENT_FIN | BACKEND_FIN {
-            flow.state = FlowState::Closing;
-            flow.lifetime = CLOSE_TIMEOUT;
+        flow.hot.add_fins(if side == Side::Client { CLIENT_FIN } else { BACKEND_FIN });
+        if flow.hot.fins() == CLIENT_FIN | BACKEND_FIN {
+            flow.hot.state = FlowState::Closing;
+            flow.cold.lifetime = CLOSE_TIMEOUT;
         }
         return;
     }
     // The client's first segment that is no SYN completes the handshake.
-    if flow.state == FlowState::Handshake && side == Side::Client && bits & flags::SYN == 0 {
-        flow.state = FlowState::Established;
-        let server = snapshot.virtual_server(flow.virtual_server);
-        flow.lifetime = server.map_or(flow.lifetime, |server| server.idle_timeout);
+    if flow.hot.state == FlowState::Handshake && side == Side::Client && bits & flags::SYN == 0 {
+        flow.hot.state = FlowState::Established;
+        let server = snapshot.virtual_server(flow.hot.virtual_server);
+        flow.cold.lifetime = server.map_or(flow.cold.lifetime, |server| server.idle_timeout);
     }
 }

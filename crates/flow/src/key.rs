@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The fields of a packet that its flow is known by. 40 bytes, all of which are compared.
 ///
-/// A key has a direction: the other one's is [`FlowKey::reversed`].
+/// Both addresses are of one family. A key has a direction: the other one's is [`FlowKey::reversed`].
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct FlowKey {
@@ -34,6 +34,14 @@ pub struct FlowKey {
 const _: () = assert!(size_of::<FlowKey>() == 40);
 
 impl FlowKey {
+    /// Whether its addresses are IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_v4(&self) -> bool {
+        let &[source_high, source, ..] = self.words();
+        (source_high == 0) & (source as u32 == V4)
+    }
+
     /// The key of packets in the opposite direction.
     #[must_use]
     pub const fn reversed(self) -> Self {
@@ -55,10 +63,8 @@ impl FlowKey {
     /// The whole key as two words, when it is IPv4.
     #[inline]
     pub(crate) fn v4_words(&self) -> Option<[u64; 2]> {
-        let &[source_high, source, destination_high, destination, rest] = self.words();
-        let is_v4 =
-            (source_high | destination_high == 0) & (source as u32 == V4) & (destination as u32 == V4);
-        is_v4.then_some([source >> 32 | destination & !u64::from(u32::MAX), rest])
+        let &[_, source, _, destination, rest] = self.words();
+        self.is_v4().then_some([source >> 32 | destination & !u64::from(u32::MAX), rest])
     }
 }
 

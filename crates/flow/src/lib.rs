@@ -15,8 +15,10 @@ mod hash;
 mod key;
 mod record;
 mod table;
+mod wide;
 
 pub use hash::HashKey;
 pub use key::FlowKey;
-pub use record::{Flow, FlowState, Repair};
+pub use record::{Cold, Ends, Flow, FlowState, Hit, Hot, Repair, Tracked};
 pub use table::{Candidate, Fate, FlowIndex, FlowTable, Found, Refused, Side};
+pub use wide::Wide;

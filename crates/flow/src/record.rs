@@ -1,18 +1,21 @@
-//! What is remembered of a flow.
+//! What is remembered of a flow, and how it lies in memory.
+//!
+//! [`Flow`] is all of it, as it comes in and is shown. In the table it is in three pieces at the same position of three arrays:
+//! [`Hot`], the one cache line that a packet of an established flow needs; [`Cold`], what only the beginning and the end of
+//! a flow need; and [`Wide`], the addresses of an IPv6 flow, which touches no memory for an IPv4 one.
 
-use model::{BackendId, MacAddress, Mode, PortId, VirtualServerId};
+use model::{Address, BackendId, MacAddress, Mode, PortId, VirtualServerId};
 
-use crate::FlowKey;
+use crate::{FlowKey, Side, wide::Wide};
 
-/// What is remembered of a flow: 128 bytes in two cache lines that lie side by side. A packet of an established flow needs
-/// the first one, and where addresses are rewritten, the beginning of the second.
-///
-/// `client`, `reply` and `mode` say where the table finds it, and stay as they were inserted.
+/// All that is remembered of a flow.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(128))]
 pub struct Flow {
     /// The key of packets to the virtual server, as the client sends them.
     pub client: FlowKey,
+    /// The key of packets from the backend, as it sends them: backend to client (`nat`) or to the SNAT address
+    /// (`full_nat`). Not used in `dsr`.
+    pub reply: FlowKey,
     /// When the last packet passed, in milliseconds; wraps after 49 days.
     pub last_seen: u32,
     /// The generation, its low 32 bits, under which its backend was last found to be as it should be.
@@ -27,14 +30,12 @@ pub struct Flow {
     pub state: FlowState,
     /// How its packets reach the backend.
     pub mode: Mode,
-    /// Which sides have sent a FIN; the bits are the datapath's.
+    /// Which sides have sent a FIN; the bits are the datapath's, below 0x80.
     pub fins: u8,
     /// The port that the client's packets come from.
     pub client_port: PortId,
-
-    /// The key of packets from the backend, as it sends them: backend to client (`nat`) or to the SNAT address
-    /// (`full_nat`). Not used in `dsr`.
-    pub reply: FlowKey,
+    /// The Ethernet address that the client's packets come from.
+    pub client_mac: MacAddress,
     /// What the rewriting of packets to the backend does to checksums.
     pub to_backend: Repair,
     /// What the rewriting of packets to the client does to checksums.
@@ -43,32 +44,285 @@ pub struct Flow {
     pub lifetime: u32,
     /// When it was opened, in milliseconds as `last_seen`.
     pub created: u32,
-    /// The Ethernet address that the client's packets come from.
-    pub client_mac: MacAddress,
     /// Which use of `backend` it was opened with; another number at the same id is another backend.
     pub incarnation: u16,
 }
 
-const _: () = assert!(size_of::<Flow>() == 128 && std::mem::offset_of!(Flow, reply) == 64);
-
 impl Flow {
+    /// The keys that the table finds it by: the client's, and the reply's where replies pass through the gateway.
+    pub(crate) fn keys(&self) -> (FlowKey, Option<FlowKey>) {
+        (self.client, (self.mode != Mode::Dsr).then_some(self.reply))
+    }
+}
+
+/// What every packet of a flow needs: one cache line.
+///
+/// The keys and the mode say where the table finds it, and stay as they were inserted.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Hot {
+    client: Ends,
+    reply: Ends,
+    protocol: u8,
+    domain: u8,
+    mode: Mode,
+    /// How far it has come.
+    pub state: FlowState,
+    /// As [`Flow::last_seen`].
+    pub last_seen: u32,
+    /// As [`Flow::checked`].
+    pub checked: u32,
+    /// As [`Flow::backend`].
+    pub backend: BackendId,
+    /// As [`Flow::virtual_server`].
+    pub virtual_server: VirtualServerId,
+    /// As [`Flow::neighbour`].
+    pub neighbour: u32,
+    to_backend: Repair,
+    to_client: Repair,
+    client_mac: MacAddress,
+    client_port: PortId,
+    /// [`V6`] and the bits of [`Flow::fins`].
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Hot>() == 64 && size_of::<Option<Hot>>() == 64);
+
+/// In [`Hot::flags`]: its addresses are in [`Wide`].
+const V6: u8 = 0x80;
+
+/// Addresses of an IPv4 flow's packets in one direction, and ports of any flow's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ends {
+    /// Who sends, if IPv4.
+    pub source: [u8; 4],
+    /// Whom it is for, if IPv4.
+    pub destination: [u8; 4],
+    /// The sender's port.
+    pub source_port: u16,
+    /// The receiver's port.
+    pub destination_port: u16,
+}
+
+impl Ends {
+    fn of(key: &FlowKey) -> Self {
+        Self {
+            source: key.source.v4(),
+            destination: key.destination.v4(),
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+        }
+    }
+}
+
+/// What only the beginning and the end of a flow need.
+#[derive(Clone, Copy, Debug)]
+pub struct Cold {
+    /// As [`Flow::lifetime`].
+    pub lifetime: u32,
+    /// As [`Flow::created`].
+    pub created: u32,
+    /// As [`Flow::incarnation`].
+    pub incarnation: u16,
+}
+
+impl Hot {
+    pub(crate) fn of(flow: &Flow) -> Self {
+        let family = if flow.client.source.is_v4() { 0 } else { V6 };
+        Self {
+            client: Ends::of(&flow.client),
+            reply: Ends::of(&flow.reply),
+            protocol: flow.client.protocol,
+            domain: flow.client.domain,
+            mode: flow.mode,
+            state: flow.state,
+            last_seen: flow.last_seen,
+            checked: flow.checked,
+            backend: flow.backend,
+            virtual_server: flow.virtual_server,
+            neighbour: flow.neighbour,
+            to_backend: flow.to_backend,
+            to_client: flow.to_client,
+            client_mac: flow.client_mac,
+            client_port: flow.client_port,
+            flags: family | flow.fins & !V6,
+        }
+    }
+
+    /// All of a flow, from its pieces.
+    pub(crate) fn whole(&self, cold: &Cold, wide: Option<&Wide>) -> Flow {
+        Flow {
+            client: self.key(Side::Client, wide),
+            reply: self.key(Side::Backend, wide),
+            last_seen: self.last_seen,
+            checked: self.checked,
+            backend: self.backend,
+            virtual_server: self.virtual_server,
+            neighbour: self.neighbour,
+            state: self.state,
+            mode: self.mode,
+            fins: self.fins(),
+            client_port: self.client_port,
+            client_mac: self.client_mac,
+            to_backend: self.to_backend,
+            to_client: self.to_client,
+            lifetime: cold.lifetime,
+            created: cold.created,
+            incarnation: cold.incarnation,
+        }
+    }
+
+    /// The key of packets from one side.
+    pub(crate) fn key(&self, side: Side, wide: Option<&Wide>) -> FlowKey {
+        let (ends, [source, destination]) = (self.ends(side), self.addresses(side, wide));
+        FlowKey {
+            source,
+            destination,
+            source_port: ends.source_port,
+            destination_port: ends.destination_port,
+            protocol: self.protocol,
+            domain: self.domain,
+            ..FlowKey::default()
+        }
+    }
+
+    /// Source and destination of packets from one side.
+    #[inline]
+    #[must_use]
+    pub fn addresses(&self, side: Side, wide: Option<&Wide>) -> [Address; 2] {
+        match wide {
+            Some(wide) if self.is_v6() => *wide.addresses(side),
+            _ => {
+                let Ends { source, destination, .. } = *self.ends(side);
+                [Address::from_v4(source), Address::from_v4(destination)]
+            }
+        }
+    }
+
+    /// Whether this is the key of packets from one side.
+    #[inline(always)]
+    pub(crate) fn has_key(&self, side: Side, wide: Option<&Wide>, key: &FlowKey) -> bool {
+        let ends = self.ends(side);
+        let is_addresses = if key.is_v4() {
+            ends.source == key.source.v4() && ends.destination == key.destination.v4() && !self.is_v6()
+        } else {
+            let addresses = wide.map(|wide| wide.addresses(side));
+            addresses == Some(&[key.source, key.destination]) && self.is_v6()
+        };
+        is_addresses
+            && ends.source_port == key.source_port
+            && ends.destination_port == key.destination_port
+            && [self.protocol, self.domain] == [key.protocol, key.domain]
+    }
+
+    /// Addresses, if IPv4, and ports of packets from one side.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ends(&self, side: Side) -> &Ends {
+        match side {
+            Side::Client => &self.client,
+            Side::Backend => &self.reply,
+        }
+    }
+
+    /// What the rewriting of packets from one side does to checksums.
+    #[inline(always)]
+    #[must_use]
+    pub const fn repair(&self, side: Side) -> Repair {
+        match side {
+            Side::Client => self.to_backend,
+            Side::Backend => self.to_client,
+        }
+    }
+
+    /// Whether its addresses are in [`Wide`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v6(&self) -> bool {
+        self.flags & V6 != 0
+    }
+
+    /// How its packets reach the backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// IANA protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// The port and the Ethernet address that the client's packets come from.
+    #[inline(always)]
+    #[must_use]
+    pub const fn client_link(&self) -> (PortId, &MacAddress) {
+        (self.client_port, &self.client_mac)
+    }
+
+    /// As [`Flow::fins`].
+    #[must_use]
+    pub const fn fins(&self) -> u8 {
+        self.flags & !V6
+    }
+
+    /// Remembers that a side has sent a FIN.
+    pub const fn add_fins(&mut self, fins: u8) {
+        self.flags |= fins & !V6;
+    }
+
     /// Milliseconds since the last packet, at `now`. Meaningful for up to 49 days.
     #[inline]
     #[must_use]
     pub const fn silence(&self, now: u32) -> u32 {
         now.wrapping_sub(self.last_seen)
     }
+}
 
+impl Cold {
+    pub(crate) const fn of(flow: &Flow) -> Self {
+        Self { lifetime: flow.lifetime, created: flow.created, incarnation: flow.incarnation }
+    }
+}
+
+/// A flow of the table, in its pieces.
+pub struct Tracked<'a> {
+    /// What every packet needs.
+    pub hot: &'a mut Hot,
+    /// What its beginning and its end need.
+    pub cold: &'a mut Cold,
+    /// Its addresses, if IPv6.
+    pub wide: Option<&'a Wide>,
+}
+
+impl Tracked<'_> {
     /// Whether it has been silent for longer than it may.
     #[inline]
     #[must_use]
-    pub const fn is_expired(&self, now: u32) -> bool {
-        self.silence(now) > self.lifetime
+    pub fn is_expired(&self, now: u32) -> bool {
+        self.hot.silence(now) > self.cold.lifetime
     }
+}
 
-    /// The keys that the table finds it by: the client's, and the reply's where replies pass through the gateway.
-    pub(crate) fn keys(&self) -> (FlowKey, Option<FlowKey>) {
-        (self.client, (self.mode != Mode::Dsr).then_some(self.reply))
+/// A flow that a packet was found to belong to.
+pub struct Hit<'a> {
+    /// What every packet needs.
+    pub hot: &'a mut Hot,
+    /// Its addresses, if IPv6.
+    pub wide: Option<&'a Wide>,
+    /// Which side the packet is from.
+    pub side: Side,
+}
+
+impl Hit<'_> {
+    /// The key of packets from the client.
+    #[must_use]
+    pub fn client(&self) -> FlowKey {
+        self.hot.key(Side::Client, self.wide)
     }
 }
 
@@ -95,53 +349,83 @@ pub enum FlowState {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use model::Address;
-
     use super::*;
 
-    /// A flow of client `number`.
+    /// An IPv4 flow of client `number`, or an IPv6 one.
     pub(crate) fn flow(number: u32, mode: Mode) -> Flow {
+        let v6 = number % 5 == 4;
+        let wide = |low: u32| {
+            let [a, b, c, d] = low.to_be_bytes();
+            Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
+        };
+        let address = |low: u32| if v6 { wide(low) } else { Address::from_v4(low.to_be_bytes()) };
         let client = FlowKey {
-            source: Address::from_v4(number.to_be_bytes()),
-            destination: Address::from_v4([198, 51, 100, 1]),
+            source: address(number),
+            destination: address(0xc633_6401),
             source_port: 40_000,
             destination_port: 80,
             protocol: 6,
             ..FlowKey::default()
         };
-        let reply =
-            FlowKey { source: Address::from_v4([10, 1, 0, 11]), source_port: 9000, ..client.reversed() };
+        let reply = FlowKey { source: address(0x0a01_000b), source_port: 9000, ..client.reversed() };
         Flow {
             client,
             reply,
             last_seen: 0,
-            checked: 0,
+            checked: 7,
             lifetime: 1000,
             backend: BackendId(number),
-            neighbour: 0,
-            to_backend: Repair::default(),
-            to_client: Repair::default(),
+            neighbour: 11,
+            to_backend: Repair { network: 1, transport: 2 },
+            to_client: Repair { network: 3, transport: 4 },
             state: FlowState::Handshake,
             mode,
-            fins: 0,
-            client_port: PortId(0),
-            virtual_server: VirtualServerId(0),
-            created: 0,
-            client_mac: MacAddress::default(),
-            incarnation: 0,
+            fins: 2,
+            client_port: PortId(1),
+            virtual_server: VirtualServerId(12),
+            created: 13,
+            client_mac: MacAddress([2, 0, 0, 0, 0, 14]),
+            incarnation: 15,
         }
     }
 
     #[test]
-    fn a_vacant_record_takes_no_more_room_than_a_used_one() {
-        assert_eq!(size_of::<Option<Flow>>(), 128);
+    fn a_flow_in_pieces_is_the_same_flow() {
+        for number in 0..10 {
+            let flow = flow(number, Mode::FullNat);
+            let (hot, cold, wide) = (Hot::of(&flow), Cold::of(&flow), Wide::of(&flow));
+            let wide = hot.is_v6().then_some(&wide);
+            assert_eq!(format!("{:?}", hot.whole(&cold, wide)), format!("{flow:?}"));
+            for (side, key) in [(Side::Client, flow.client), (Side::Backend, flow.reply)] {
+                assert!(hot.has_key(side, wide, &key));
+                assert!(!hot.has_key(side.opposite(), wide, &key));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_other_family_with_the_same_last_bytes_is_another_key() {
+        let (narrow, wide) = (flow(0, Mode::Nat), flow(4, Mode::Nat));
+        let as_wide = |key: FlowKey| FlowKey {
+            source: wide.client.source,
+            destination: wide.client.destination,
+            ..key
+        };
+        let hot = Hot::of(&Flow {
+            client: FlowKey { source: Address::from_v4([0, 0, 0, 4]), ..narrow.client },
+            ..narrow
+        });
+        assert!(!hot.has_key(Side::Client, Some(&Wide::of(&wide)), &as_wide(narrow.client)));
+        assert!(!Hot::of(&wide).has_key(Side::Client, Some(&Wide::of(&wide)), &narrow.client));
     }
 
     #[test]
     fn a_flow_expires_after_its_lifetime_also_across_the_end_of_the_clock() {
         let flow = Flow { last_seen: u32::MAX - 500, ..flow(1, Mode::Nat) };
-        assert_eq!(flow.silence(499), 1000);
-        assert!(!flow.is_expired(499));
-        assert!(flow.is_expired(500));
+        let (mut hot, mut cold) = (Hot::of(&flow), Cold::of(&flow));
+        let tracked = Tracked { hot: &mut hot, cold: &mut cold, wide: None };
+        assert_eq!(tracked.hot.silence(499), 1000);
+        assert!(!tracked.is_expired(499));
+        assert!(tracked.is_expired(500));
     }
 }

@@ -1,20 +1,26 @@
 //! The flows of one worker.
 //!
-//! Records lie in a slab, where their position names them; [`Index`] leads from the hash of either key to a position.
-//! Memory of records is reserved at once and touched by the kernel as the slab fills for the first time; the index is
-//! touched at start.
+//! A flow is named by its position in three arrays (`record` says what is in which); [`Index`] leads from the hash of either
+//! key to a position. Memory of the arrays is reserved at once and touched by the kernel as they fill for the first time;
+//! the index is touched at start.
 
 use std::{fmt, ops::Range};
 
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
+    record::{Cold, Hit, Hot, Tracked},
+    wide::{Wide, Wides},
 };
 
 /// The bit of an [`Entry`] that says that it is the reply's.
 const REPLY: Entry = 1 << 31;
+/// The bit of an [`Entry`] that says that the flow is IPv6, so that its addresses are asked for in time.
+const WIDE: Entry = 1 << 30;
+/// The bits of an [`Entry`] that are the flow's position.
+const POSITION: Entry = WIDE - 1;
 /// No entry: a position that no table reaches.
-const NONE: Entry = u32::MAX;
+const NONE: Entry = POSITION;
 
 /// A flow's position in its table. Valid until the flow is removed; afterwards it may be another one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +48,19 @@ impl Found {
     #[inline(always)]
     fn of(entry: Entry) -> Self {
         let side = if entry & REPLY == 0 { Side::Client } else { Side::Backend };
-        Self { index: FlowIndex(entry & !REPLY), side }
+        Self { index: FlowIndex(entry & POSITION), side }
+    }
+}
+
+impl Side {
+    /// The side that a packet from this one is for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
     }
 }
 
@@ -90,8 +108,11 @@ pub struct FlowTable {
     hash_key: HashKey,
     index: Index,
     /// Grows by pushing up to `capacity`, for which it has reserved; never shrinks.
-    records: Vec<Option<Flow>>,
-    /// Positions in `records` that were given up, the last one to be used first.
+    hot: Vec<Option<Hot>>,
+    /// As long as `hot`.
+    cold: Vec<Cold>,
+    wide: Wides,
+    /// Positions that were given up, the last one to be used first.
     vacant: Vec<u32>,
     capacity: usize,
     /// The position that the next [`FlowTable::scan`] begins with.
@@ -99,14 +120,16 @@ pub struct FlowTable {
 }
 
 impl FlowTable {
-    /// An empty table for `flows` flows (2³¹ − 1 at most). Allocates all that it will ever use.
+    /// An empty table for `flows` flows (2³⁰ − 1 at most). Allocates all that it will ever use.
     #[must_use]
     pub fn with_capacity(flows: usize, hash_key: HashKey) -> Self {
-        let capacity = flows.min((NONE & !REPLY) as usize);
+        let capacity = flows.min(NONE as usize);
         Self {
             hash_key,
             index: Index::with_capacity(capacity * 2),
-            records: cpu::vector_on_huge_pages(capacity),
+            hot: cpu::vector_on_huge_pages(capacity),
+            cold: cpu::vector_on_huge_pages(capacity),
+            wide: Wides::new(capacity),
             vacant: Vec::with_capacity(capacity),
             capacity,
             hand: 0,
@@ -127,21 +150,27 @@ impl FlowTable {
     pub fn find_all(&self, hashes: &[u64], candidates: &mut [Candidate]) {
         for (candidate, &hash) in candidates.iter_mut().zip(hashes) {
             let entry = self.index.find(hash, |_| true).unwrap_or(NONE);
-            if let Some(record) = self.records.get((entry & !REPLY) as usize) {
-                cpu::prefetch(record);
+            let position = (entry & POSITION) as usize;
+            if let Some(hot) = self.hot.get(position) {
+                cpu::prefetch(hot);
+            }
+            if entry & WIDE != 0
+                && let Some(wide) = self.wide.get(position)
+            {
+                cpu::prefetch(wide);
             }
             *candidate = Candidate(entry);
         }
     }
 
-    /// The candidate's flow if this is its key, and which of its two. `None` also when another flow has the key, which
-    /// happens once in 10⁸ look-ups or when the table has changed since: [`FlowTable::find`] knows.
+    /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens once in 10⁸
+    /// look-ups or when the table has changed since: [`FlowTable::find`] knows.
     #[inline(always)]
-    pub fn confirm(&mut self, candidate: Candidate, key: &FlowKey) -> Option<(&mut Flow, Side)> {
+    pub fn confirm(&mut self, candidate: Candidate, key: &FlowKey) -> Option<Hit<'_>> {
         let Found { index, side } = Found::of(candidate.0);
-        let flow = self.records.get_mut(index.0 as usize)?.as_mut()?;
-        let known = if side == Side::Client { &flow.client } else { &flow.reply };
-        (known == key).then_some((flow, side))
+        let hot = self.hot.get_mut(index.0 as usize)?.as_mut()?;
+        let wide = if candidate.0 & WIDE == 0 { None } else { self.wide.get(index.0 as usize) };
+        hot.has_key(side, wide, key).then_some(Hit { hot, wide, side })
     }
 
     /// Looks up one key, whose hash and candidate are known.
@@ -162,11 +191,13 @@ impl FlowTable {
     /// Whether an entry leads to exactly this key.
     #[inline(always)]
     fn has_key(&self, entry: Entry, key: &FlowKey) -> bool {
-        let record = self.records.get((entry & !REPLY) as usize);
-        record.and_then(Option::as_ref).is_some_and(|flow| {
-            let known = if entry & REPLY == 0 { &flow.client } else { &flow.reply };
-            known == key
-        })
+        let Found { index, side } = Found::of(entry);
+        let wide = self.wide.get(index.0 as usize);
+        self.hot(index).is_some_and(|hot| hot.has_key(side, wide, key))
+    }
+
+    fn hot(&self, index: FlowIndex) -> Option<&Hot> {
+        self.hot.get(index.0 as usize)?.as_ref()
     }
 
     /// The hash of a key in this table.
@@ -194,30 +225,38 @@ impl FlowTable {
         {
             return Err(Refused::Duplicate);
         }
-        let index = self.vacant.last().copied().unwrap_or(self.records.len() as u32);
-        self.enter(index, client_hash, reply.map(|(_, hash)| hash))?;
-        self.place(index, flow);
+        let index = self.vacant.last().copied().unwrap_or(self.positions());
+        let entry = if client.is_v4() { index } else { index | WIDE };
+        self.enter(entry, client_hash, reply.map(|(_, hash)| hash))?;
+        self.place(index, &flow);
         Ok(FlowIndex(index))
     }
 
     /// Enters both hashes in the index, or neither.
-    fn enter(&mut self, index: u32, client_hash: u64, reply_hash: Option<u64>) -> Result<(), Refused> {
-        if !self.index.enter(client_hash, index) {
+    fn enter(&mut self, entry: Entry, client_hash: u64, reply_hash: Option<u64>) -> Result<(), Refused> {
+        if !self.index.enter(client_hash, entry) {
             return Err(Refused::Full);
         }
-        if reply_hash.is_none_or(|hash| self.index.enter(hash, index | REPLY)) {
+        if reply_hash.is_none_or(|hash| self.index.enter(hash, entry | REPLY)) {
             return Ok(());
         }
-        self.index.leave(client_hash, index);
+        self.index.leave(client_hash, entry);
         Err(Refused::Full)
     }
 
-    /// Puts a record where `insert` has decided: at the last position given up, or at the slab's end.
-    fn place(&mut self, index: u32, flow: Flow) {
+    /// Puts a flow where `insert` has decided: at the last position given up, or at the end.
+    fn place(&mut self, index: u32, flow: &Flow) {
         self.vacant.pop();
-        match self.records.get_mut(index as usize) {
-            Some(record) => *record = Some(flow),
-            None => self.records.push(Some(flow)),
+        let position = index as usize;
+        match (self.hot.get_mut(position), self.cold.get_mut(position)) {
+            (Some(hot), Some(cold)) => (*hot, *cold) = (Some(Hot::of(flow)), Cold::of(flow)),
+            _ => {
+                self.hot.push(Some(Hot::of(flow)));
+                self.cold.push(Cold::of(flow));
+            }
+        }
+        if !flow.client.is_v4() {
+            self.wide.set(position, Wide::of(flow));
         }
     }
 
@@ -228,40 +267,44 @@ impl FlowTable {
         Some(flow)
     }
 
-    /// Takes a record out of the slab and of the index.
+    /// Takes a flow out of the arrays and of the index.
     fn leave(&mut self, index: FlowIndex) -> Option<Flow> {
-        let flow = self.records.get_mut(index.0 as usize)?.take()?;
+        let flow = self.flow(index)?;
+        *self.hot.get_mut(index.0 as usize)? = None;
         let (client, reply) = flow.keys();
-        self.index.leave(self.hash_key.hash(&client), index.0);
+        let entry = if client.is_v4() { index.0 } else { index.0 | WIDE };
+        self.index.leave(self.hash_key.hash(&client), entry);
         if let Some(reply) = reply {
-            self.index.leave(self.hash_key.hash(&reply), index.0 | REPLY);
+            self.index.leave(self.hash_key.hash(&reply), entry | REPLY);
         }
         Some(flow)
     }
 
     /// The flow at a position.
-    #[inline]
     #[must_use]
-    pub fn flow(&self, index: FlowIndex) -> Option<&Flow> {
-        self.records.get(index.0 as usize)?.as_ref()
+    pub fn flow(&self, index: FlowIndex) -> Option<Flow> {
+        let position = index.0 as usize;
+        Some(self.hot(index)?.whole(self.cold.get(position)?, self.wide.get(position)))
     }
 
-    /// The flow at a position, to be changed: all but its keys and its mode.
+    /// The flow at a position, to be changed.
     #[inline]
     #[must_use]
-    pub fn flow_mut(&mut self, index: FlowIndex) -> Option<&mut Flow> {
-        self.records.get_mut(index.0 as usize)?.as_mut()
+    pub fn tracked(&mut self, index: FlowIndex) -> Option<Tracked<'_>> {
+        let position = index.0 as usize;
+        let hot = self.hot.get_mut(position)?.as_mut()?;
+        Some(Tracked { hot, cold: self.cold.get_mut(position)?, wide: self.wide.get(position) })
     }
 
     /// Visits the flows at the next `budget` positions, beginning where it left off last time and going round, and
     /// removes those that `decide` wants removed. Returns how many those were. No position is visited twice in one call.
-    pub fn scan(&mut self, budget: usize, mut decide: impl FnMut(FlowIndex, &mut Flow) -> Fate) -> usize {
+    pub fn scan(&mut self, budget: usize, mut decide: impl FnMut(FlowIndex, Tracked<'_>) -> Fate) -> usize {
         let before = self.len();
-        for _ in 0..budget.min(self.records.len()) {
-            self.hand = if self.hand < self.records.len() { self.hand } else { 0 };
+        for _ in 0..budget.min(self.hot.len()) {
+            self.hand = if self.hand < self.hot.len() { self.hand } else { 0 };
             let index = FlowIndex(self.hand as u32);
             self.hand += 1;
-            if self.flow_mut(index).is_some_and(|flow| decide(index, flow) == Fate::Remove) {
+            if self.tracked(index).is_some_and(|flow| decide(index, flow) == Fate::Remove) {
                 self.remove(index);
             }
         }
@@ -269,7 +312,7 @@ impl FlowTable {
     }
 
     /// The flows at some positions. Positions in use are below [`FlowTable::positions`].
-    pub fn list(&self, positions: Range<u32>) -> impl Iterator<Item = (FlowIndex, &Flow)> {
+    pub fn list(&self, positions: Range<u32>) -> impl Iterator<Item = (FlowIndex, Flow)> {
         let end = positions.end.min(self.positions());
         (positions.start..end).filter_map(|position| {
             let index = FlowIndex(position);
@@ -280,13 +323,13 @@ impl FlowTable {
     /// How many positions have ever been in use.
     #[must_use]
     pub fn positions(&self) -> u32 {
-        self.records.len() as u32
+        self.hot.len() as u32
     }
 
     /// How many flows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len() - self.vacant.len()
+        self.hot.len() - self.vacant.len()
     }
 
     /// Whether there is no flow.
@@ -335,7 +378,7 @@ mod tests {
         table.hash_all(keys, &mut hashes);
         table.find_all(&hashes, &mut candidates);
         let found = keys.iter().zip(candidates).map(|(key, candidate)| {
-            let confirmed = table.confirm(candidate, key).map(|(flow, side)| (flow.client, side));
+            let confirmed = table.confirm(candidate, key).map(|hit| (hit.client(), hit.side));
             let found = find(table, key);
             if let Some((client, side)) = confirmed {
                 let found = found.unwrap();
@@ -432,7 +475,7 @@ mod tests {
             table.scan(10, |index, flow| {
                 visited += 1;
                 visits[index.0 as usize] += 1;
-                flow.fins = 1;
+                flow.hot.add_fins(1);
                 Fate::Keep
             });
             assert!(visited <= 10);
@@ -449,7 +492,7 @@ mod tests {
     fn a_scan_removes_what_is_to_be_removed() {
         let mut table = table(100);
         (0..100).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
-        let odd = |_, flow: &mut Flow| if flow.backend.0 % 2 == 1 { Fate::Remove } else { Fate::Keep };
+        let odd = |_, flow: Tracked<'_>| if flow.hot.backend.0 % 2 == 1 { Fate::Remove } else { Fate::Keep };
         assert_eq!((table.scan(50, odd), table.scan(50, odd), table.scan(100, odd)), (25, 25, 0));
         assert_eq!(table.len(), 50);
         assert!(table.list(0..table.positions()).all(|(_, flow)| flow.backend.0 % 2 == 0));
@@ -519,8 +562,8 @@ mod tests {
         fn expire(&mut self, every: u32) {
             let mut removed = Vec::new();
             let count = self.table.scan(16, |_, flow| {
-                if flow.backend.0 % 32 == every {
-                    removed.push(*flow);
+                if flow.hot.backend.0 % 32 == every {
+                    removed.push(flow.hot.whole(flow.cold, flow.wide));
                     return Fate::Remove;
                 }
                 Fate::Keep

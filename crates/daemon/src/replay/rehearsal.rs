@@ -112,7 +112,7 @@ impl Rehearsal {
         // A packet that comes in has a verdict when it is forwarded.
         let verdict = self.state.verdicts().next().unwrap_or(Verdict::Absorbed);
         let sent = self.take_sent();
-        let flow = key.and_then(|key| self.state.flow(&key)).map(|(flow, _)| *flow);
+        let flow = key.and_then(|key| self.state.flow(&key)).map(|(flow, _)| flow);
         let backend = flow.and_then(|flow| self.names.backend(flow.backend));
         Outcome {
             verdict,
