@@ -125,6 +125,21 @@ fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
 }
 
 #[test]
+fn a_datagram_leaves_a_backend_that_is_down_although_that_still_answers() {
+    let mut rig = Rig::new();
+    let datagram = packets::udp(TO_GATEWAY, client(1), server(Mode::Nat), b"");
+    rig.forwarded(CLIENTS, &datagram, BACKENDS);
+    rig.publish(|snapshot| {
+        snapshot.backends[0].as_mut().unwrap().up = false;
+        let nobody = datapath::snapshot::Pool { slots: Box::new([balance::UNASSIGNED]), members: vec![] };
+        snapshot.pools[0] = std::sync::Arc::new(nobody);
+    });
+    rig.forwarded(BACKENDS, &packets::udp(FROM_BACKEND, backend(), client(1), b""), CLIENTS);
+    rig.dropped(CLIENTS, &datagram, DropReason::NoBackend);
+    rig.assert_conserved();
+}
+
+#[test]
 fn flows_of_a_removed_backend_end() {
     let mut rig = established();
     rig.publish(|snapshot| snapshot.backends[0] = None);
