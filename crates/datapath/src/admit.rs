@@ -9,9 +9,7 @@ use nic::Frame;
 use wire::{checksum::Delta, tcp::flags};
 
 use crate::{
-    DropReason, Snapshot, Verdict, answer,
-    neighbour::NeighbourIndex,
-    ownership,
+    DropReason, Snapshot, Verdict, answer, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     resolve,
@@ -86,7 +84,7 @@ fn balanced<F: Frame>(
     };
     match open(memory, occasion, frame, packet, key, (id, server))? {
         Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
-        Opened::Untracked(hop) => resolve::leave(&mut memory.neighbours, occasion.snapshot, frame, hop),
+        Opened::Untracked(flow) => Ok(untracked(memory, occasion, frame, packet, flow)),
     }
 }
 
@@ -134,8 +132,8 @@ fn pass_on<F: Frame>(
 /// What [`open`] has opened.
 enum Opened {
     Flow(FlowIndex),
-    /// The table had no room: the packet goes by hash alone.
-    Untracked(NeighbourIndex),
+    /// The table had no room: the packet goes by hash alone, as the first one of this flow would.
+    Untracked(Flow),
 }
 
 /// The worker that is to have a packet, unless it is this one or the packet has been handed over already.
@@ -218,7 +216,7 @@ fn open<F: Frame>(
     };
     let index = match memory.flows.insert(flow) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(untracked(memory, &flow, packet)),
+        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
@@ -227,10 +225,20 @@ fn open<F: Frame>(
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.
-fn untracked<F: Frame>(memory: &mut Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
-    memory.meters.untracked_packets.add(1);
-    memory.tallies.count(flow, Side::Client, packet.length);
-    Opened::Untracked(NeighbourIndex(flow.neighbour))
+fn untracked<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    mut flow: Flow,
+) -> Step {
+    let Memory { neighbours, tallies, meters, .. } = memory;
+    let mut step = Step::Parsed;
+    serve::pass_on(neighbours, tallies, occasion, (frame, packet), (&mut flow, Side::Client), &mut step);
+    if !matches!(step, Step::Done(Verdict::Drop(_))) {
+        meters.untracked_packets.add(1);
+    }
+    step
 }
 
 fn count_opened<F: Frame>(memory: &Memory<F>, flow: &Flow) {

@@ -3,7 +3,7 @@
 use flow::{Flow, Side};
 use model::{Address, MacAddress, Millis, PortId};
 use nic::Frame;
-use wire::ethernet::{self, Ethernet};
+use wire::ethernet::Ethernet;
 
 use crate::{
     DropReason, Snapshot, Verdict,
@@ -11,7 +11,7 @@ use crate::{
     packet::Step,
     rewrite,
     serve::Occasion,
-    snapshot::{Backend, Port, RouteIndex},
+    snapshot::{Backend, RouteIndex},
 };
 
 /// The next hop of a flow's packet and its MAC address, if they are remembered and still hold.
@@ -58,22 +58,6 @@ pub(crate) fn search<F>(
     destination(neighbours, hop)
 }
 
-/// Lets a packet without a flow leave to a hop, or wait for it.
-pub(crate) fn leave<F: Frame>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    frame: &mut F,
-    hop: NeighbourIndex,
-) -> Result<Step, DropReason> {
-    let ((id, mac), then) = destination(neighbours, hop)?;
-    let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
-    if is_over_mtu(frame, port) {
-        return Err(DropReason::FrameOverMtu);
-    }
-    address_frame(frame, mac, port.mac);
-    Ok(then)
-}
-
 /// The port and MAC address of a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
 fn destination<F>(
     neighbours: &mut Neighbours<F>,
@@ -84,12 +68,6 @@ fn destination<F>(
     }
     let port = neighbours.port(hop).ok_or(DropReason::NeighbourUnreachable)?;
     Ok(((port, MacAddress::default()), Step::Wait(port, hop)))
-}
-
-/// Whether a frame is larger than what the port sends.
-#[inline]
-pub(crate) fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
-    frame.length() > usize::from(port.mtu) + ethernet::HEADER
 }
 
 /// Writes both MAC addresses.

@@ -194,6 +194,10 @@ fn a_full_table_refuses_new_flows_and_keeps_the_old_ones() {
     assert_eq!(open(&mut rig, 2000, Mode::Nat), Verdict::Drop(DropReason::FlowTableFull));
     assert_eq!(open(&mut rig, 2000, Mode::Dsr), Verdict::Transmit(BACKENDS), "by hash alone");
     assert_eq!(rig.meters.untracked_packets.read(), 1);
+    let large = packets::tcp(TO_GATEWAY, client(2000), server(Mode::Dsr), SYN, &[0; 1461]);
+    let dsr = |rig: &Rig| rig.meters.virtual_server(model::VirtualServerId(4)).unwrap().packets_in.read();
+    rig.dropped(CLIENTS, &large, DropReason::FrameOverMtu);
+    assert_eq!((rig.meters.untracked_packets.read(), dsr(&rig)), (1, 1), "only what leaves is counted");
     rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
     rig.assert_conserved();
 }
