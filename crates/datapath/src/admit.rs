@@ -105,6 +105,9 @@ fn continued<F: Frame>(
     };
     let course = track::course(flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
+        if flow.checked != occasion.flow_generation() {
+            resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow);
+        }
         track::track(flow, side, packet, occasion.snapshot);
         return pass_on(memory, occasion, frame, packet, (index, side)).map(Some);
     }
@@ -192,7 +195,7 @@ fn open<F: Frame>(
         snapshot.pool(server.pool).and_then(|pool| pool.choose(hash)).ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, backend, hash, occasion.now)?;
-    let egress = memory.neighbours.port(neighbour).ok_or(DropReason::NoRoute)?;
+    let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
     let flow = Flow {

@@ -1,5 +1,7 @@
 //! How a packet leaves: its next hop, and that one's MAC address.
 
+use std::slice;
+
 use flow::{Flow, Side};
 use model::{Address, MacAddress, Millis, PortId};
 use nic::Frame;
@@ -37,6 +39,20 @@ fn last_hop(snapshot: &Snapshot, flow: &Flow) -> Option<(PortId, MacAddress)> {
         .then_some((flow.client_port, flow.client_mac))
 }
 
+/// Forgets the hop to a flow's backend when no route leads by it under a new snapshot.
+pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &mut Flow) {
+    let backend = snapshot.backend(flow.backend);
+    let route = backend.and_then(|backend| snapshot.routes.route(backend.route?));
+    let still_leads = |hop: Hop| {
+        let (Some(backend), Some(route)) = (backend, route) else { return false };
+        let via = if route.via.is_empty() { slice::from_ref(&backend.address) } else { &route.via };
+        hop.port == route.port && via.contains(&hop.address)
+    };
+    if !neighbours.hop(NeighbourIndex(flow.neighbour)).is_some_and(still_leads) {
+        flow.neighbour = NeighbourIndex::NONE.0;
+    }
+}
+
 /// Finds the next hop of a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
 pub(crate) fn search<F>(
     neighbours: &mut Neighbours<F>,
@@ -66,7 +82,7 @@ fn destination<F>(
     if let Some((port, mac)) = neighbours.mac(hop) {
         return Ok(((port, mac), Step::Done(Verdict::Transmit(port))));
     }
-    let port = neighbours.port(hop).ok_or(DropReason::NeighbourUnreachable)?;
+    let Hop { port, .. } = neighbours.hop(hop).ok_or(DropReason::NeighbourUnreachable)?;
     Ok(((port, MacAddress::default()), Step::Wait(port, hop)))
 }
 
