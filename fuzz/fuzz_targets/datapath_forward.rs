@@ -15,7 +15,7 @@ use tidegate_fuzz::{
 /// Operations of one run.
 const OPERATIONS: usize = 64;
 /// Frames in a burst.
-const BURST: usize = 32;
+const BURST: usize = 64;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut script = Script::new(bytes);

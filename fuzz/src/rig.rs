@@ -251,8 +251,8 @@ fn open_flows(meters: &WorkerMeters) -> u64 {
 fn check_sent(snapshot: &Snapshot, id: PortId, bytes: &[u8], is_honest: bool) {
     let port = snapshot.port(id).expect("a port");
     assert_eq!(bytes[6..12], port.mac.0, "its source is the port");
-    assert!(bytes.len() <= 14 + usize::from(port.mtu), "it is not larger than the MTU");
     let network = if bytes[12..14] == [0x81, 0] { 18 } else { 14 };
+    assert!(bytes.len() <= network + usize::from(port.mtu), "its packet is not larger than the MTU");
     let (packet, is_question) = (&bytes[network..], bytes[0] & 1 == 1);
     match bytes[network - 2..network] {
         [8, 0] => {

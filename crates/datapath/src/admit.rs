@@ -3,15 +3,13 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Repair, Side, Tracked};
+use flow::{Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, Tracked, Wide};
 use model::{Address, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{checksum::Delta, tcp::flags};
 
 use crate::{
-    DropReason, Snapshot, Verdict, answer,
-    neighbour::NeighbourIndex,
-    ownership,
+    DropReason, Snapshot, Verdict, answer, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     resolve,
@@ -86,7 +84,7 @@ fn balanced<F: Frame>(
     };
     match open(memory, occasion, frame, packet, key, (id, server))? {
         Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
-        Opened::Untracked(hop) => resolve::leave(&mut memory.neighbours, occasion.snapshot, frame, hop),
+        Opened::Untracked(flow) => Ok(untracked(memory, occasion, frame, packet, &flow)),
     }
 }
 
@@ -105,6 +103,9 @@ fn continued<F: Frame>(
     let Some(mut flow) = memory.flows.tracked(index) else { return Ok(None) };
     let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
+        if flow.hot.checked != occasion.flow_generation() {
+            resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
+        }
         track::track(&mut flow, side, packet, occasion.snapshot);
         return pass_on(memory, occasion, frame, packet, (index, side)).map(Some);
     }
@@ -132,8 +133,8 @@ fn pass_on<F: Frame>(
 /// What [`open`] has opened.
 enum Opened {
     Flow(FlowIndex),
-    /// The table had no room: the packet goes by hash alone.
-    Untracked(NeighbourIndex),
+    /// The table had no room: the packet goes by hash alone, as the first one of this flow would.
+    Untracked(Flow),
 }
 
 /// The worker that is to have a packet, unless it is this one or the packet has been handed over already.
@@ -192,7 +193,7 @@ fn open<F: Frame>(
         snapshot.pool(server.pool).and_then(|pool| pool.choose(hash)).ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, backend, hash, occasion.now)?;
-    let egress = memory.neighbours.port(neighbour).ok_or(DropReason::NoRoute)?;
+    let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
     let flow = Flow {
@@ -216,7 +217,7 @@ fn open<F: Frame>(
     };
     let index = match memory.flows.insert(flow) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(untracked(memory, &flow, packet)),
+        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
@@ -225,10 +226,22 @@ fn open<F: Frame>(
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.
-fn untracked<F: Frame>(memory: &mut Memory<F>, flow: &Flow, packet: &Packet) -> Opened {
-    memory.meters.untracked_packets.add(1);
-    memory.tallies.count((flow.backend, flow.virtual_server), Side::Client, packet.length);
-    Opened::Untracked(NeighbourIndex(flow.neighbour))
+fn untracked<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    flow: &Flow,
+) -> Step {
+    let Memory { neighbours, tallies, meters, .. } = memory;
+    let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
+    let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
+    let mut step = Step::Parsed;
+    serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow, &mut step);
+    if !matches!(step, Step::Done(Verdict::Drop(_))) {
+        meters.untracked_packets.add(1);
+    }
+    step
 }
 
 fn count_opened<F: Frame>(memory: &Memory<F>, flow: &Flow) {

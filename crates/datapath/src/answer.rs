@@ -76,10 +76,10 @@ fn is_answered(occasion: &Occasion<'_>, address: Address) -> bool {
 }
 
 /// Sends a frame back where it came from.
-fn turn_round<F: Frame>(occasion: &Occasion<'_>, frame: &mut F) -> Verdict {
+fn turn_round<F: Frame>(occasion: &Occasion<'_>, frame: &mut F, packet: &Packet) -> Verdict {
     let id = occasion.arrival.port;
     let Some(port) = occasion.snapshot.port(id) else { return Verdict::Drop(DropReason::NoRoute) };
-    if resolve::is_over_mtu(frame, port) {
+    if frame.length() > usize::from(packet.network) + usize::from(port.mtu) {
         return Verdict::Drop(DropReason::FrameOverMtu);
     }
     let to = resolve::source_mac(frame);

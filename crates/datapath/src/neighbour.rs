@@ -49,6 +49,9 @@ pub struct Hop {
 pub(crate) struct NeighbourIndex(pub(crate) u32);
 
 impl NeighbourIndex {
+    /// No hop's: versions begin at 1.
+    pub(crate) const NONE: Self = Self(0);
+
     const fn new(position: usize, version: u16) -> Self {
         Self((version as u32) << 16 | position as u32)
     }
@@ -172,10 +175,10 @@ impl<F> Neighbours<F> {
         Some((entry.hop.port, &entry.mac))
     }
 
-    /// The port of the hop at a position, whether its MAC address is known or not.
-    pub(crate) fn port(&self, index: NeighbourIndex) -> Option<PortId> {
+    /// The hop at a position, whether its MAC address is known or not.
+    pub(crate) fn hop(&self, index: NeighbourIndex) -> Option<Hop> {
         let entry = self.entries.get(index.position()).filter(|entry| entry.version == index.version())?;
-        Some(entry.hop.port)
+        Some(entry.hop)
     }
 
     /// The MAC address of a hop that is there and did answer.

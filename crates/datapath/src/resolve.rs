@@ -1,9 +1,11 @@
 //! How a packet leaves: its next hop, and that one's MAC address.
 
+use std::slice;
+
 use flow::{Hit, Hot, Side};
 use model::{Address, MacAddress, Millis, PortId};
 use nic::Frame;
-use wire::ethernet::{self, Ethernet};
+use wire::ethernet::Ethernet;
 
 use crate::{
     DropReason, Snapshot, Verdict,
@@ -11,7 +13,7 @@ use crate::{
     packet::Step,
     rewrite,
     serve::Occasion,
-    snapshot::{Backend, Port, RouteIndex},
+    snapshot::{Backend, RouteIndex},
 };
 
 /// The next hop of a flow's packet and its MAC address, if they are remembered and still hold.
@@ -35,6 +37,20 @@ fn last_hop<'a>(snapshot: &Snapshot, flow: &'a Hot) -> Option<(PortId, &'a MacAd
     snapshot.port(port).is_some_and(|port| port.last_hop).then_some((port, mac))
 }
 
+/// Forgets the hop to a flow's backend when no route leads by it under a new snapshot.
+pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &mut Hot) {
+    let backend = snapshot.backend(flow.backend);
+    let route = backend.and_then(|backend| snapshot.routes.route(backend.route?));
+    let still_leads = |hop: Hop| {
+        let (Some(backend), Some(route)) = (backend, route) else { return false };
+        let via = if route.via.is_empty() { slice::from_ref(&backend.address) } else { &route.via };
+        hop.port == route.port && via.contains(&hop.address)
+    };
+    if !neighbours.hop(NeighbourIndex(flow.neighbour)).is_some_and(still_leads) {
+        flow.neighbour = NeighbourIndex::NONE.0;
+    }
+}
+
 /// Finds the next hop of a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
 pub(crate) fn search<F>(
     neighbours: &mut Neighbours<F>,
@@ -56,22 +72,6 @@ pub(crate) fn search<F>(
     destination(neighbours, hop)
 }
 
-/// Lets a packet without a flow leave to a hop, or wait for it.
-pub(crate) fn leave<F: Frame>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    frame: &mut F,
-    hop: NeighbourIndex,
-) -> Result<Step, DropReason> {
-    let ((id, mac), then) = destination(neighbours, hop)?;
-    let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
-    if is_over_mtu(frame, port) {
-        return Err(DropReason::FrameOverMtu);
-    }
-    address_frame(frame, mac, port.mac);
-    Ok(then)
-}
-
 /// The port and MAC address of a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
 fn destination<F>(
     neighbours: &mut Neighbours<F>,
@@ -80,14 +80,8 @@ fn destination<F>(
     if let Some((port, &mac)) = neighbours.mac(hop) {
         return Ok(((port, mac), Step::Done(Verdict::Transmit(port))));
     }
-    let port = neighbours.port(hop).ok_or(DropReason::NeighbourUnreachable)?;
+    let Hop { port, .. } = neighbours.hop(hop).ok_or(DropReason::NeighbourUnreachable)?;
     Ok(((port, MacAddress::default()), Step::Wait(port, hop)))
-}
-
-/// Whether a frame is larger than what the port sends.
-#[inline]
-pub(crate) fn is_over_mtu<F: Frame>(frame: &F, port: &Port) -> bool {
-    frame.length() > usize::from(port.mtu) + ethernet::HEADER
 }
 
 /// Writes both MAC addresses.

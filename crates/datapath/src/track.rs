@@ -52,7 +52,10 @@ pub(crate) fn is_steady(flow: &Hot, packet: &Packet, generation: u32) -> bool {
 
 /// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
 pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) {
-    flow.hot.checked = snapshot.generation.0 as u32;
+    // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
+    if side == Side::Client || packet.flags != 0 {
+        flow.hot.checked = snapshot.generation.0 as u32;
+    }
     if packet.flags != 0 {
         follow_tcp(flow, side, packet.flags, snapshot);
     }

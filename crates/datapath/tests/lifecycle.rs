@@ -5,12 +5,15 @@ mod fixture;
 
 use std::net::SocketAddr;
 
-use datapath::{Arrival, DropReason, Verdict};
+use datapath::{
+    Arrival, DropReason, Verdict,
+    snapshot::{Network, Route, Routes},
+};
 use fixture::{
-    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig,
+    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, address,
     virtual_address,
 };
-use model::{Millis, Mode, WorkerId};
+use model::{MacAddress, Millis, Mode, WorkerId};
 use testkit::packets::{self, ACK, FIN, Flags, Link, RST, SYN, SYN_ACK, describe};
 
 const TO_GATEWAY: Link = (CLIENT_MAC, CLIENTS_MAC);
@@ -125,6 +128,39 @@ fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
 }
 
 #[test]
+fn a_datagram_leaves_a_backend_that_is_down_although_that_still_answers() {
+    let mut rig = Rig::new();
+    let datagram = packets::udp(TO_GATEWAY, client(1), server(Mode::Nat), b"");
+    rig.forwarded(CLIENTS, &datagram, BACKENDS);
+    rig.publish(|snapshot| {
+        snapshot.backends[0].as_mut().unwrap().up = false;
+        let nobody = datapath::snapshot::Pool { slots: Box::new([balance::UNASSIGNED]), members: vec![] };
+        snapshot.pools[0] = std::sync::Arc::new(nobody);
+    });
+    rig.forwarded(BACKENDS, &packets::udp(FROM_BACKEND, backend(), client(1), b""), CLIENTS);
+    rig.dropped(CLIENTS, &datagram, DropReason::NoBackend);
+    rig.assert_conserved();
+}
+
+#[test]
+fn a_flow_takes_the_new_router_when_its_route_has_changed() {
+    const ROUTER: &str = "10.10.2.99";
+    const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 2, 99];
+    let mut rig = established();
+    rig.publish(|snapshot| {
+        let to = Network::new(address(BACKEND), 24);
+        snapshot.routes = Routes::new(vec![Route { to, port: BACKENDS, via: vec![address(ROUTER)] }]);
+        snapshot.backends[0].as_mut().unwrap().route = snapshot.routes.best(address(BACKEND));
+        snapshot.ports[BACKENDS.index()].neighbours.push((address(ROUTER), MacAddress(ROUTER_MAC)));
+    });
+    rig.forwarded(BACKENDS, &reply(ACK), CLIENTS);
+    assert_eq!(rig.forwarded(CLIENTS, &segment(ACK), BACKENDS)[..6], ROUTER_MAC);
+    rig.publish(|snapshot| snapshot.backends[0].as_mut().unwrap().route = None);
+    rig.dropped(CLIENTS, &segment(ACK), DropReason::NoRoute);
+    rig.assert_conserved();
+}
+
+#[test]
 fn flows_of_a_removed_backend_end() {
     let mut rig = established();
     rig.publish(|snapshot| snapshot.backends[0] = None);
@@ -179,6 +215,10 @@ fn a_full_table_refuses_new_flows_and_keeps_the_old_ones() {
     assert_eq!(open(&mut rig, 2000, Mode::Nat), Verdict::Drop(DropReason::FlowTableFull));
     assert_eq!(open(&mut rig, 2000, Mode::Dsr), Verdict::Transmit(BACKENDS), "by hash alone");
     assert_eq!(rig.meters.untracked_packets.read(), 1);
+    let large = packets::tcp(TO_GATEWAY, client(2000), server(Mode::Dsr), SYN, &[0; 1461]);
+    let dsr = |rig: &Rig| rig.meters.virtual_server(model::VirtualServerId(4)).unwrap().packets_in.read();
+    rig.dropped(CLIENTS, &large, DropReason::FrameOverMtu);
+    assert_eq!((rig.meters.untracked_packets.read(), dsr(&rig)), (1, 1), "only what leaves is counted");
     rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
     rig.assert_conserved();
 }

@@ -141,6 +141,16 @@ fn a_frame_over_the_mtu_is_refused() {
 }
 
 #[test]
+fn a_priority_tag_is_no_part_of_what_the_mtu_is_for() {
+    let tagged = |frame: &[u8]| [&frame[..12], &[0x81, 0, 0xa0, 0], &frame[12..]].concat();
+    let segment = |length| tagged(&packets::tcp(LINK, at(CLIENT), server(false), SYN, &vec![0; length]));
+    assert_eq!(Rig::new().forwarded(CLIENTS, &segment(1460), BACKENDS).len(), 18 + 1500);
+    Rig::new().dropped(CLIENTS, &segment(1461), DropReason::FrameOverMtu);
+    let ping = tagged(&packets::echo(LINK, at(CLIENT).ip(), server(false).ip(), &[0; 1472]));
+    assert_eq!(Rig::new().forwarded(CLIENTS, &ping, CLIENTS).len(), 18 + 1500);
+}
+
+#[test]
 fn a_cut_frame_is_told_from_a_lie_where_rings_cut() {
     let cut = &good()[..50];
     Rig::new().dropped(CLIENTS, cut, DropReason::Malformed(Refusal::Ipv4TotalLengthBeyondFrame));

@@ -128,7 +128,9 @@ pub struct Cold {
 }
 
 impl Hot {
-    pub(crate) fn of(flow: &Flow) -> Self {
+    /// Of a flow; its addresses, if IPv6, are in [`Wide::of`] it.
+    #[must_use]
+    pub fn of(flow: &Flow) -> Self {
         let family = if flow.client.source.is_v4() { 0 } else { V6 };
         Self {
             client: Ends::of(&flow.client),

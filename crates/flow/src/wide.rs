@@ -23,7 +23,9 @@ pub struct Wide {
 }
 
 impl Wide {
-    pub(crate) const fn of(flow: &Flow) -> Self {
+    /// Of a flow.
+    #[must_use]
+    pub const fn of(flow: &Flow) -> Self {
         Self {
             client: [flow.client.source, flow.client.destination],
             reply: [flow.reply.source, flow.reply.destination],

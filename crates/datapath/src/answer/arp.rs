@@ -29,15 +29,16 @@ pub(super) fn answer<F: Frame>(
     if message.operation.get() == arp::REPLY {
         return Ok(for_us(occasion, learned, DropReason::ArpNotForUs));
     }
-    reply(occasion, frame, offset, &message)
+    reply(occasion, frame, packet, &message)
 }
 
 fn reply<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &mut F,
-    offset: usize,
+    packet: &Packet,
     request: &Arp,
 ) -> Result<Verdict, DropReason> {
+    let offset = usize::from(packet.network);
     let port = occasion.snapshot.port(occasion.arrival.port).ok_or(DropReason::NoRoute)?;
     let message: &mut Arp = wire::header_mut(frame.head_mut(), offset).ok_or(DropReason::NoRoomForAnswer)?;
     let (us, them) = ((port.mac.0, request.target_address), (request.sender_mac, request.sender_address));
@@ -45,5 +46,5 @@ fn reply<F: Frame>(
     if frame.length() > offset + arp::MESSAGE && !frame.resize(offset + arp::MESSAGE) {
         return Err(DropReason::NoRoomForAnswer);
     }
-    Ok(turn_round(occasion, frame))
+    Ok(turn_round(occasion, frame, packet))
 }

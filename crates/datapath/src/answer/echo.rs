@@ -32,7 +32,7 @@ pub(super) fn answer<F: Frame>(
     let written =
         if packet.v6 { reply_v6(frame.head_mut(), packet) } else { reply_v4(frame.head_mut(), packet) };
     written.ok_or(DropReason::NoRoomForAnswer)?;
-    Ok(turn_round(occasion, frame))
+    Ok(turn_round(occasion, frame, packet))
 }
 
 /// Swapping addresses changes no checksum; the TTL and the message's kind do.
