@@ -1,15 +1,15 @@
 //! The index of the flow table: buckets of one cache line each.
 //!
-//! A key's hash names a bucket to begin with and a stride. An entry goes to the first bucket along the stride that has
-//! room; each full bucket that it passed counts it in `overflow`, until it is removed. A look-up therefore ends at the
-//! first bucket that nothing has passed: nearly always the first one.
+//! A key's hash names a walk through the buckets. An entry goes to the first one on the walk that has room; each full bucket
+//! that it passed counts it in `overflow`, until it is removed. A look-up therefore ends at the first bucket that nothing has
+//! passed: nearly always the first one.
 
 /// Entries that fit in a bucket.
 const SLOTS: usize = 7;
-/// Buckets along a stride that are tried. At the highest load one in six is full, and all of them once in 10¹².
+/// Buckets of a walk that are tried. At the highest load one in six is full, and all of them once in 10¹².
 const TRIES: usize = 16;
 
-/// Where a flow is, and which of its keys led there: the record's position, and in the top bit the side.
+/// Where a flow is, and which of its keys led there; the table's to divide.
 pub(crate) type Entry = u32;
 
 /// One cache line. A slot whose fingerprint is 0 is vacant.
@@ -51,46 +51,60 @@ impl Bucket {
 /// Where to look for a hash.
 #[derive(Clone, Copy)]
 struct Walk {
-    position: usize,
+    /// Where it is, as a fraction of all buckets: of 2³².
+    place: u32,
     fingerprint: u32,
 }
 
 impl Walk {
-    /// The low bits of a hash say where to begin, the high ones what to look for and how to go on.
+    /// The low half of a hash says where to begin, the high one what to look for and how to go on.
     #[inline(always)]
     fn new(hash: u64) -> Self {
-        Self { position: hash as usize, fingerprint: ((hash >> 32) as u32).max(1) }
+        Self { place: hash as u32, fingerprint: ((hash >> 32) as u32).max(1) }
     }
 
-    /// To the next bucket. The stride is odd, so that it comes through all buckets before it comes back.
+    /// To the next bucket, which may be any: a stride would come back to the same few buckets now and then.
     #[inline(always)]
     fn step(&mut self) {
-        self.position = self.position.wrapping_add(self.fingerprint as usize | 1);
+        self.place = self.place.wrapping_mul(MULTIPLIER).wrapping_add(self.fingerprint | 1);
+    }
+
+    /// Which of `count` buckets it is at. A multiplication instead of a mask, so that `count` may be any number.
+    #[inline(always)]
+    const fn position(self, count: usize) -> usize {
+        ((self.place as u64 * count as u64) >> 32) as usize
     }
 }
 
-/// All buckets; a power of two of them.
+/// Buckets of the smallest index: among fewer, a walk meets the same ones again before it has tried all.
+const FEWEST: usize = 64;
+/// Of a linear congruential sequence of full period (Numerical Recipes, 7.1).
+const MULTIPLIER: u32 = 1_664_525;
+
+/// All buckets.
 pub(crate) struct Index {
     buckets: Box<[Bucket]>,
-    mask: usize,
 }
 
 impl Index {
-    /// Buckets for `entries` of them at a load of 60 % at most. Touches all of its memory.
+    /// Buckets for `entries` of them at a load of 60 %. Touches all of its memory.
     pub(crate) fn with_capacity(entries: usize) -> Self {
-        let buckets = (entries * 10).div_ceil(SLOTS * 6).max(1).next_power_of_two();
+        Self::with_buckets((entries * 10).div_ceil(SLOTS * 6).max(FEWEST))
+    }
+
+    fn with_buckets(buckets: usize) -> Self {
         let mut memory = cpu::vector_on_huge_pages(buckets);
         memory.resize(buckets, Bucket::default());
-        Self { buckets: memory.into_boxed_slice(), mask: buckets - 1 }
+        Self { buckets: memory.into_boxed_slice() }
     }
 
     #[inline(always)]
     fn bucket(&self, walk: Walk) -> Option<&Bucket> {
-        self.buckets.get(walk.position & self.mask)
+        self.buckets.get(walk.position(self.buckets.len()))
     }
 
     fn bucket_mut(&mut self, walk: Walk) -> Option<&mut Bucket> {
-        self.buckets.get_mut(walk.position & self.mask)
+        self.buckets.get_mut(walk.position(self.buckets.len()))
     }
 
     /// Asks for the bucket where a hash's walk begins.
@@ -246,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_index_without_room_refuses_and_stays_as_it_was() {
-        let mut index = Index::with_capacity(1);
+        let mut index = Index::with_buckets(1);
         let taken = crowd().filter(|&(hash, entry)| index.enter(hash, entry)).count();
         assert_eq!(taken, SLOTS);
         assert_eq!(index.buckets[0].overflow, 0);
