@@ -101,7 +101,10 @@ fn an_older_processor_is_refused_with_a_remedy() {
     let older = emulated("Nehalem");
     let message = String::from_utf8(older.stderr).unwrap();
     assert_eq!((older.status.code(), older.stdout.len()), (Some(5), 0), "{message}");
-    assert!(message.contains("lacks x86-64-v3") && message.contains("help: use a newer machine"), "{message}");
+    assert!(
+        message.contains("lacks x86-64-v3") && message.contains("help: use a newer machine"),
+        "{message}"
+    );
     assert_eq!(emulated("Haswell").status.code(), Some(0));
 }
 
