@@ -161,3 +161,53 @@ fn to_end(looped: &mut impl Loop, packets: u64) -> u64 {
     }
     done
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Mode;
+
+    use super::*;
+    use crate::bench::Family;
+
+    const HERTZ: u64 = 2_000_000_000;
+
+    fn case(scenario: Scenario, mode: Mode) -> Case {
+        Case { scenario, drop: None, mode, family: Family::V4, flows: 256 }
+    }
+
+    fn rig(case: &Case) -> Rig {
+        Rig::try_new(case, HERTZ, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_worker_that_sends_what_it_should_not_has_no_figures() {
+        // A gateway in `nat`, and a reader who expects `dsr`.
+        let mut rig = rig(&case(Scenario::Established, Mode::Nat));
+        let failure = fill(&mut rig, &case(Scenario::Established, Mode::Dsr)).unwrap_err().to_string();
+        assert!(failure.contains("frame 1: its time to live is wrong"), "{failure}");
+    }
+
+    #[test]
+    fn a_worker_that_drops_has_no_figures_and_one_that_does_not_has_none_of_drops() {
+        let established = case(Scenario::Established, Mode::Nat);
+        let mut rig = rig(&established);
+        let reason = datapath::DropReason::DestinationMacNotOurs;
+        let dropped = Case { scenario: Scenario::Drops, drop: Some(reason), ..established };
+        let failure = pass(&mut rig, &established, &Script::of(&dropped).unwrap().first(64)).err().unwrap();
+        assert!(failure.to_string().contains("of 64 packets 0 left and 64 were dropped"), "{failure}");
+        let failure = look(&mut rig, &dropped, &Script::opening(&established).unwrap()).unwrap_err();
+        assert!(failure.to_string().contains("of 256 packets 0 were dropped for this reason"), "{failure}");
+    }
+
+    #[test]
+    fn a_worker_forgets_what_it_was_told_and_opens_it_again() {
+        let case = case(Scenario::Connections, Mode::Nat);
+        let mut rig = rig(&case);
+        let script = prepare(&mut rig, &case).unwrap();
+        for _ in 0..2 {
+            rig.forget().unwrap();
+            assert_eq!(pass(&mut rig, &case, &script).unwrap().frames, 2560);
+            assert!(rig.forget().is_ok() && rig.meters().flows.read() == 0);
+        }
+    }
+}

@@ -199,9 +199,12 @@ mod tests {
             for side in [Side::Client, Side::Backend] {
                 let expected = expected(Mode::Nat, family, side);
                 let frame = frame(family, side);
-                // The EtherType, and what IPv6 has before its payload's length, are in no checksum.
-                let unchecked = if family == Family::V4 { 12..14 } else { 12..18 };
-                for byte in (0..frame.len()).filter(|byte| !unchecked.contains(byte) && *byte != 20) {
+                // The EtherType, and of IPv6 what comes before the payload's length and behind it, are in no checksum.
+                let is_checked = |byte: &usize| match family {
+                    Family::V4 => !(12..14).contains(byte),
+                    Family::V6 => !(12..18).contains(byte) && *byte != 20,
+                };
+                for byte in (0..frame.len()).filter(is_checked) {
                     let mut damaged = frame.clone();
                     damaged[byte] ^= 0x10;
                     assert!(verdict(&damaged, &expected).is_err(), "{family:?} {side:?} byte {byte}");

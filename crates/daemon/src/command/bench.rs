@@ -27,9 +27,8 @@ pub(crate) fn bench(arguments: &Bench) -> Result<(), Failure> {
     }
     let default = if scenarios.is_empty() { SHORT_SECONDS } else { SECONDS };
     let effort = Effort { rounds: rounds.unwrap_or(ROUNDS), seconds: seconds.unwrap_or(default) };
-    if cfg!(debug_assertions) {
-        say("this program was not built with --release: its figures say nothing\n");
-    }
+    #[cfg(debug_assertions)]
+    say("this program was not built with --release: its figures say nothing\n");
     let is_terminal = io::stderr().is_terminal();
     let report = bench::bench(&cases, effort, |text| {
         // On a terminal each line takes the place of the one before it.
