@@ -103,9 +103,10 @@ impl Scenario {
         match (self, is_short) {
             (Self::Established, _) | (Self::Replies, false) => &[4 << 10, 64 << 10, 1 << 20],
             (Self::Replies, true) => &[4 << 10, 1 << 20],
-            (Self::Connections, true) => &[256 << 10],
+            (Self::New, true) => &[256 << 10],
+            (Self::Connections, true) => &[64 << 10],
             (Self::Drops, _) => &[4 << 10],
-            (Self::New | Self::Memory, _) | (Self::Connections, false) => &[1 << 20],
+            (Self::New | Self::Connections, false) | (Self::Memory, _) => &[1 << 20],
         }
     }
 }

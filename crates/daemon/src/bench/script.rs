@@ -41,6 +41,8 @@ const NO_SERVICE: u16 = 81;
 pub(super) struct Step {
     /// Who sends it.
     pub(super) side: Side,
+    /// Its control bits.
+    flags: u8,
     /// The client's; or the backends', by number.
     templates: Vec<Template>,
 }
@@ -75,9 +77,10 @@ impl Script {
         Ok(Self::new(Course::in_order(case.flows), steps_of(case.family, &[(Side::Client, ACK)])?))
     }
 
-    /// Segments of each flow once up to the client's first, in the order of a script's course: they tell its backends.
+    /// The client's first segment of each flow, in the order of a script's course: what they become tells its backends.
     pub(super) fn asking(&self, case: &Case) -> Result<Self, Failure> {
-        let flags = if case.scenario == Scenario::Connections { SYN } else { ACK };
+        let first = self.steps.iter().find(|step| step.side == Side::Client);
+        let flags = first.map_or(ACK, |step| step.flags);
         let order = Course::once(case.flows, 1, case.flows);
         Ok(Self::new(order, steps_of(case.family, &[(Side::Client, flags)])?))
     }
@@ -94,7 +97,7 @@ impl Script {
             Some(DropReason::Malformed(_)) => template.spoil_checksum(),
             _ => {}
         }
-        let steps = vec![Step { side: Side::Client, templates: vec![template] }];
+        let steps = vec![Step { side: Side::Client, flags: ACK, templates: vec![template] }];
         Ok(Self::new(Course::endless(case.flows), steps))
     }
 
@@ -162,7 +165,7 @@ fn steps_of(family: Family, segments: &[(Side, u8)]) -> Result<Vec<Step>, Failur
                 replies.collect::<Result<_, _>>()?
             }
         };
-        Ok(Step { side, templates })
+        Ok(Step { side, flags, templates })
     };
     segments.iter().map(step).collect()
 }
