@@ -14,8 +14,8 @@ use crate::failure::Failure;
 
 /// Flows whose frames are looked at again when all is measured.
 const LOOKED_AT: u32 = 65_536;
-/// Turns before time is measured.
-const WARM_UP: u32 = 256;
+/// Packets before time is measured: as many as flows may be found in caches of, at most.
+const WARM_UP: u64 = 65_536;
 /// Turns between two looks at the clock.
 const TURNS: u32 = 64;
 
@@ -126,9 +126,7 @@ fn wrong(case: &Case, what: impl std::fmt::Display) -> Failure {
 fn cycles(looped: &mut impl Loop, script: &Script, ticks: Option<u64>, hertz: u64) -> Result<f64, Failure> {
     looped.link().play(Some(script.clone()), None);
     if ticks.is_some() {
-        for _ in 0..WARM_UP {
-            looped.turn();
-        }
+        to_end(looped, script.course.packets().min(WARM_UP));
     }
     let before = machine::thread_time()?;
     let packets = match ticks {
