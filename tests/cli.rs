@@ -76,9 +76,19 @@ fn a_command_line_that_is_none_is_a_usage_error() {
 fn help_names_every_command_and_every_exit_code() {
     let outcome = tidegate(&["--help"]);
     assert_eq!(outcome.code, 0);
-    for part in
-        ["run", "check", "schema", "virtual-server", "pool", "backend", "flow", "worker", "drop", "version"]
-    {
+    for part in [
+        "run",
+        "check",
+        "schema",
+        "bench",
+        "virtual-server",
+        "pool",
+        "backend",
+        "flow",
+        "worker",
+        "drop",
+        "version",
+    ] {
         assert!(outcome.out.contains(part), "{part} is not in\n{}", outcome.out);
     }
     assert!(outcome.out.contains("3 configuration invalid"), "{}", outcome.out);

@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use model::Mode;
 
-use crate::replay::Notation;
+use crate::{
+    bench::{Family, Scenario, parse_flows},
+    replay::Notation,
+};
 
 /// The socket of a gateway whose configuration names none.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/tidegate/tidegate.sock";
@@ -36,6 +43,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Tells what becomes of a packet and why: virtual server, backend and rewrite, or the reason of its drop
     Explain(Explain),
+    /// Measures what a worker costs on one core, without devices or root
+    Bench(Bench),
     /// Virtual servers of the running gateway
     #[command(subcommand)]
     VirtualServer(Noun),
@@ -125,6 +134,45 @@ pub(crate) struct Explain {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = ExplainFormat::Table)]
     pub(crate) output: ExplainFormat,
+}
+
+/// What `bench` is told.
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// What to measure; without it everything, shortly
+    #[arg(value_enum, value_name = "SCENARIO")]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// Modes, separated by commas; without it all that the scenario has
+    #[arg(long, value_delimiter = ',', value_name = "MODE", value_parser = mode_parser())]
+    pub(crate) mode: Vec<Mode>,
+    /// Numbers of flows, separated by commas, such as 4k,64k,1M,10M; without it what suits the scenario
+    #[arg(long, value_delimiter = ',', value_name = "FLOWS", value_parser = parse_flows)]
+    pub(crate) flows: Vec<u32>,
+    /// IP versions, separated by commas; without it both
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAMILY")]
+    pub(crate) family: Vec<Family>,
+    /// How often the worker takes turns with a loop that only receives and transmits (default 9)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// How long each runs in a round, where it is not until all flows are open (default 0.3, of everything 0.03)
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+fn mode_parser() -> impl TypedValueParser<Value = Mode> {
+    PossibleValuesParser::new(["nat", "full_nat", "dsr"]).map(|name| match name.as_str() {
+        "full_nat" => Mode::FullNat,
+        "dsr" => Mode::Dsr,
+        _ => Mode::Nat,
+    })
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=60.0).contains(seconds));
+    seconds.ok_or_else(|| "write seconds from 0.001 to 60".to_owned())
 }
 
 /// How `replay` prints.

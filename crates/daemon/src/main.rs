@@ -2,13 +2,14 @@
 //!
 //! [`main`] is one `match` over all that the program can do; each subcommand is a file of [`command`]. `run` is the only
 //! one that touches a device: [`gateway`] plans, starts and stops it, [`kernel`] changes the kernel's interfaces, and
-//! takes back what it changed. [`replay`] stands in for it where there is no device.
+//! takes back what it changed. [`replay`] stands in for it where there is no device; [`bench`] measures a worker.
 //!
 //! What it leaves to others: what a packet undergoes (`datapath`), what the configuration means (`config`), health and
 //! the API (`control`), DPDK (`dpdk`).
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bench;
 mod client;
 mod command;
 mod failure;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Schema => command::schema::schema(),
         Command::Replay(arguments) => command::replay::replay(&arguments),
         Command::Explain(arguments) => command::explain::explain(&arguments),
+        Command::Bench(arguments) => command::bench::bench(&arguments),
         Command::VirtualServer(noun) => command::list::virtual_servers(&noun.list()),
         Command::Pool(noun) => command::list::pools(&noun.list()),
         Command::Backend(noun) => command::list::backends(&noun.list()),

@@ -1,0 +1,176 @@
+//! What is sent: the steps that each flow makes, and which flow makes one next.
+
+use std::rc::Rc;
+
+use datapath::DropReason;
+use flow::Side;
+use model::MacAddress;
+use nic::Burst;
+use wire::tcp::flags::{ACK, FIN, PSH, SYN};
+
+use super::{
+    Case, Family, Scenario,
+    course::{Course, Run},
+    frame::{Pool, PoolFrame},
+    gateway::{BACKENDS, CLIENT_MAC, PORT_MAC, backend, backend_mac, service},
+    template::{Ends, Template},
+};
+use crate::failure::Failure;
+
+/// TCP connections that are under way at the same time.
+const GROUP: u32 = 1024;
+/// A whole TCP connection: who sends which segment.
+const CONNECTION: [(Side, u8); 10] = [
+    (Side::Client, SYN),
+    (Side::Backend, SYN | ACK),
+    (Side::Client, ACK),
+    (Side::Client, PSH | ACK),
+    (Side::Backend, ACK),
+    (Side::Backend, PSH | ACK),
+    (Side::Client, ACK),
+    (Side::Client, FIN | ACK),
+    (Side::Backend, FIN | ACK),
+    (Side::Client, ACK),
+];
+/// Whose MAC address is not the port's.
+const SOMEBODY: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xee]);
+/// A port of the virtual server's address where there is none.
+const NO_SERVICE: u16 = 81;
+
+/// One segment of a script.
+pub(super) struct Step {
+    /// Who sends it.
+    pub(super) side: Side,
+    /// Its control bits.
+    flags: u8,
+    /// The client's; or the backends', by number.
+    templates: Vec<Template>,
+}
+
+/// Segments without end, or some of them.
+#[derive(Clone)]
+pub(super) struct Script {
+    /// Which comes next.
+    pub(super) course: Course,
+    /// What each flow sends.
+    pub(super) steps: Rc<[Step]>,
+    /// The backends of the flows, in the order of the course; of use to steps of backends.
+    pub(super) backends: Rc<[u8]>,
+}
+
+impl Script {
+    /// What is measured of a case.
+    pub(super) fn of(case: &Case) -> Result<Self, Failure> {
+        let flows = case.flows;
+        let (steps, course) = match case.scenario {
+            Scenario::Established | Scenario::Memory => (vec![(Side::Client, ACK)], Course::endless(flows)),
+            Scenario::Drops => return Self::dropped(case),
+            Scenario::Replies => (vec![(Side::Backend, ACK)], Course::endless(flows)),
+            Scenario::New => (vec![(Side::Client, SYN)], Course::once(flows, 1, flows)),
+            Scenario::Connections => (CONNECTION.to_vec(), Course::once(flows, CONNECTION.len(), GROUP)),
+        };
+        Ok(Self::new(course, steps_of(case.family, &steps)?))
+    }
+
+    /// A client's segment of each flow once, which opens it as established, in the order of the flows' numbers.
+    pub(super) fn opening(case: &Case) -> Result<Self, Failure> {
+        Ok(Self::new(Course::in_order(case.flows), steps_of(case.family, &[(Side::Client, ACK)])?))
+    }
+
+    /// The client's first segment of each flow, in the order of a script's course: what they become tells its backends.
+    pub(super) fn asking(&self, case: &Case) -> Result<Self, Failure> {
+        let first = self.steps.iter().find(|step| step.side == Side::Client);
+        let flags = first.map_or(ACK, |step| step.flags);
+        let order = Course::once(case.flows, 1, case.flows);
+        Ok(Self::new(order, steps_of(case.family, &[(Side::Client, flags)])?))
+    }
+
+    fn dropped(case: &Case) -> Result<Self, Failure> {
+        let mut to = service(case.family);
+        if case.drop == Some(DropReason::NoVirtualServer) {
+            to.set_port(NO_SERVICE);
+        }
+        let ends = Ends::FromClient { to, macs: (CLIENT_MAC, PORT_MAC) };
+        let mut template = template(case.family, ends, ACK)?;
+        match case.drop {
+            Some(DropReason::DestinationMacNotOurs) => template.send_to(SOMEBODY),
+            Some(DropReason::Malformed(_)) => template.spoil_checksum(),
+            _ => {}
+        }
+        let steps = vec![Step { side: Side::Client, flags: ACK, templates: vec![template] }];
+        Ok(Self::new(Course::endless(case.flows), steps))
+    }
+
+    fn new(course: Course, steps: Vec<Step>) -> Self {
+        Self { course, steps: steps.into(), backends: Rc::default() }
+    }
+
+    /// The same for the flows at the first `positions`, once.
+    pub(super) fn first(&self, positions: u32) -> Self {
+        Self { course: self.course.first(positions), ..self.clone() }
+    }
+
+    /// Whether a backend sends any of it.
+    pub(super) fn has_replies(&self) -> bool {
+        self.steps.iter().any(|step| step.side == Side::Backend)
+    }
+
+    /// Hands out the next frames.
+    #[inline]
+    pub(super) fn receive(&mut self, pool: &Pool, burst: &mut Burst<PoolFrame>, limit: usize) {
+        let Some(run) = self.course.take(limit.min(burst.remaining_capacity()).min(pool.len())) else {
+            return;
+        };
+        if let Some(step) = self.steps.get(run.step) {
+            step.write(run, &self.backends, pool, burst);
+        }
+    }
+}
+
+impl Step {
+    #[inline]
+    fn write(&self, run: Run, backends: &[u8], pool: &Pool, burst: &mut Burst<PoolFrame>) {
+        let Some(first) = self.templates.first() else { return };
+        let replies = backends.get(run.position..).unwrap_or_default().iter().zip(run.flows());
+        let template = |number: u8| self.templates.get(usize::from(number)).unwrap_or(first);
+        match (self.side, first.family()) {
+            (Side::Client, Family::V4) => {
+                pool.hand_out(burst, run.flows(), |frame, flow| first.write_v4::<true>(frame, flow));
+            }
+            (Side::Client, Family::V6) => {
+                pool.hand_out(burst, run.flows(), |frame, flow| first.write_v6::<true>(frame, flow));
+            }
+            (Side::Backend, Family::V4) => pool.hand_out(burst, replies, |frame, (&backend, flow)| {
+                template(backend).write_v4::<false>(frame, flow);
+            }),
+            (Side::Backend, Family::V6) => pool.hand_out(burst, replies, |frame, (&backend, flow)| {
+                template(backend).write_v6::<false>(frame, flow);
+            }),
+        }
+    }
+}
+
+fn steps_of(family: Family, segments: &[(Side, u8)]) -> Result<Vec<Step>, Failure> {
+    let step = |&(side, flags): &(Side, u8)| {
+        let templates = match side {
+            Side::Client => {
+                let ends = Ends::FromClient { to: service(family), macs: (CLIENT_MAC, PORT_MAC) };
+                vec![template(family, ends, flags)?]
+            }
+            Side::Backend => {
+                let replies = (0..BACKENDS).map(|number| {
+                    let macs = (backend_mac(number), PORT_MAC);
+                    template(family, Ends::ToClient { from: backend(family, number), macs }, flags)
+                });
+                replies.collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Step { side, flags, templates })
+    };
+    segments.iter().map(step).collect()
+}
+
+fn template(family: Family, ends: Ends, flags: u8) -> Result<Template, Failure> {
+    Template::try_new(family, ends, flags)
+        .ok_or_else(|| Failure::not_so("a frame to measure with could not be made"))
+}

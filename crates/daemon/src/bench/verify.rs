@@ -1,0 +1,227 @@
+//! Whether a frame that was sent is right: whom it is from and for, and all checksums over it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use flow::Side;
+use model::{MacAddress, Mode};
+use wire::{
+    checksum::{Sum, pseudo_v4, pseudo_v6},
+    ethernet, ipv4,
+    ipv4::EthernetIpv4Tcp,
+    ipv6,
+    ipv6::EthernetIpv6Tcp,
+    protocol,
+};
+
+use super::{
+    Family,
+    gateway::{BACKENDS, CLIENT_MAC, PORT_MAC, backend, backend_mac, is_snat, service},
+};
+
+/// The hops that a frame is sent to the gateway with.
+const TTL: u8 = 64;
+/// A sum over data with a right checksum.
+const RIGHT: u16 = 0xffff;
+
+/// What a frame is to become.
+pub(super) struct Expected {
+    pub(super) mode: Mode,
+    pub(super) family: Family,
+    /// Flows in all.
+    pub(super) flows: u32,
+    /// Who sent it to the gateway.
+    pub(super) side: Side,
+    pub(super) client: SocketAddr,
+}
+
+/// What a frame became.
+pub(super) struct Sent {
+    from: SocketAddr,
+    to: SocketAddr,
+    from_mac: MacAddress,
+    to_mac: MacAddress,
+    hops: u8,
+    /// Sums of the IPv4 header, and of segment and pseudo-header.
+    network: u16,
+    transport: u16,
+}
+
+impl Sent {
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// When it is shorter than its headers say.
+    pub(super) fn read(frame: &[u8], family: Family) -> Result<Self, String> {
+        match family {
+            Family::V4 => Self::read_v4(frame),
+            Family::V6 => Self::read_v6(frame),
+        }
+        .ok_or_else(|| "it is too short".to_owned())
+    }
+
+    fn read_v4(frame: &[u8]) -> Option<Self> {
+        let EthernetIpv4Tcp { link, network, transport } = wire::header(frame, 0)?;
+        let header = frame.get(ethernet::HEADER..ethernet::HEADER + ipv4::HEADER)?;
+        let end = ethernet::HEADER + usize::from(network.total_length.get());
+        let segment = frame.get(ethernet::HEADER + ipv4::HEADER..end)?;
+        let pseudo = pseudo_v4(&network.source, &network.destination, protocol::TCP, segment.len() as u16);
+        let end = |address: [u8; 4], port: u16| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(address)), port);
+        Some(Self {
+            from: end(network.source, transport.source_port.get()),
+            to: end(network.destination, transport.destination_port.get()),
+            from_mac: MacAddress(link.source),
+            to_mac: MacAddress(link.destination),
+            hops: network.ttl,
+            network: Sum::of(header).fold(),
+            transport: pseudo.plus(Sum::of(segment)).fold(),
+        })
+    }
+
+    fn read_v6(frame: &[u8]) -> Option<Self> {
+        let EthernetIpv6Tcp { link, network, transport } = wire::header(frame, 0)?;
+        let start = ethernet::HEADER + ipv6::HEADER;
+        let segment = frame.get(start..start + usize::from(network.payload_length.get()))?;
+        let pseudo = pseudo_v6(&network.source, &network.destination, protocol::TCP, segment.len() as u32);
+        let end = |address: [u8; 16], port: u16| SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)), port);
+        Some(Self {
+            from: end(network.source, transport.source_port.get()),
+            to: end(network.destination, transport.destination_port.get()),
+            from_mac: MacAddress(link.source),
+            to_mac: MacAddress(link.destination),
+            hops: network.hop_limit,
+            network: RIGHT,
+            transport: pseudo.plus(Sum::of(segment)).fold(),
+        })
+    }
+}
+
+/// The backend that a frame is for.
+pub(super) fn backend_of(sent: &Sent) -> Option<u8> {
+    (0..BACKENDS).find(|number| backend_mac(*number) == sent.to_mac)
+}
+
+/// Compares what a frame became with what it is to become.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn verify(sent: &Sent, expected: &Expected) -> Result<(), String> {
+    let translated = expected.mode != Mode::Dsr;
+    let mistake = if sent.from_mac != PORT_MAC {
+        "it is not from the port's MAC address"
+    } else if sent.hops != TTL - u8::from(translated) {
+        "its time to live is wrong"
+    } else if sent.network != RIGHT {
+        "its IPv4 header's checksum is wrong"
+    } else if sent.transport != RIGHT {
+        "its TCP checksum is wrong"
+    } else if !is_source_right(sent, expected) {
+        "its source is wrong"
+    } else if !is_destination_right(sent, expected) {
+        "its destination is wrong"
+    } else {
+        return Ok(());
+    };
+    Err(format!("{mistake} ({} > {}, {} > {})", sent.from, sent.to, sent.from_mac, sent.to_mac))
+}
+
+fn is_source_right(sent: &Sent, expected: &Expected) -> bool {
+    match (expected.side, expected.mode) {
+        (Side::Backend, _) => sent.from == service(expected.family),
+        (Side::Client, Mode::FullNat) => is_snat(expected.flows, sent.from.ip()) && sent.from.port() != 0,
+        (Side::Client, Mode::Nat | Mode::Dsr) => sent.from == expected.client,
+    }
+}
+
+fn is_destination_right(sent: &Sent, expected: &Expected) -> bool {
+    if expected.side == Side::Backend {
+        return sent.to == expected.client && sent.to_mac == CLIENT_MAC;
+    }
+    backend_of(sent).is_some_and(|number| match expected.mode {
+        Mode::Dsr => sent.to == service(expected.family),
+        Mode::Nat | Mode::FullNat => sent.to == backend(expected.family, number),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Protocol;
+    use wire::tcp::flags::ACK;
+
+    use super::*;
+    use crate::{
+        bench::clients::client,
+        replay::{Notation, compose},
+    };
+
+    fn expected(mode: Mode, family: Family, side: Side) -> Expected {
+        Expected { mode, family, flows: 4096, side, client: client(family, 77) }
+    }
+
+    /// The frame that a client's or a backend's is to become in `nat`.
+    fn frame(family: Family, side: Side) -> Vec<u8> {
+        let client = client(family, 77);
+        let (from, to, mac) = match side {
+            Side::Client => (client, backend(family, 1), backend_mac(1)),
+            Side::Backend => (service(family), client, CLIENT_MAC),
+        };
+        let segment = Notation::Balanced { protocol: Protocol::Tcp, from, to, flags: ACK };
+        let mut frame = compose(&segment, PORT_MAC, mac).unwrap();
+        if family == Family::V6 {
+            frame[21] -= 1; // its hop limit, which no checksum covers
+        } else {
+            frame[22] -= 1; // its time to live
+            let checksum = u16::from_be_bytes([frame[24], frame[25]]);
+            let repaired = wire::checksum::Delta::of(&[1, 0], &[0, 0]).apply(checksum);
+            frame[24..26].copy_from_slice(&repaired.to_be_bytes());
+        }
+        frame
+    }
+
+    fn verdict(frame: &[u8], expected: &Expected) -> Result<(), String> {
+        verify(&Sent::read(frame, expected.family)?, expected)
+    }
+
+    #[test]
+    fn a_right_frame_passes() {
+        for family in [Family::V4, Family::V6] {
+            for side in [Side::Client, Side::Backend] {
+                let frame = frame(family, side);
+                assert_eq!(verdict(&frame, &expected(Mode::Nat, family, side)), Ok(()));
+            }
+            let sent = Sent::read(&frame(family, Side::Client), family).unwrap();
+            assert_eq!(backend_of(&sent), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_damaged_anywhere_is_caught() {
+        for family in [Family::V4, Family::V6] {
+            for side in [Side::Client, Side::Backend] {
+                let expected = expected(Mode::Nat, family, side);
+                let frame = frame(family, side);
+                // The EtherType, and of IPv6 what comes before the payload's length and behind it, are in no checksum.
+                let is_checked = |byte: &usize| match family {
+                    Family::V4 => !(12..14).contains(byte),
+                    Family::V6 => !(12..18).contains(byte) && *byte != 20,
+                };
+                for byte in (0..frame.len()).filter(is_checked) {
+                    let mut damaged = frame.clone();
+                    damaged[byte] ^= 0x10;
+                    assert!(verdict(&damaged, &expected).is_err(), "{family:?} {side:?} byte {byte}");
+                }
+                assert!(verdict(&frame[..40], &expected).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_mode_or_flow_is_caught() {
+        let frame = frame(Family::V4, Side::Client);
+        for mode in [Mode::FullNat, Mode::Dsr] {
+            assert!(verdict(&frame, &expected(mode, Family::V4, Side::Client)).is_err());
+        }
+        let other =
+            Expected { client: client(Family::V4, 78), ..expected(Mode::Nat, Family::V4, Side::Client) };
+        assert!(verdict(&frame, &other).unwrap_err().contains("its source"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Looks at all that a worker sends.
+
+use model::Mode;
+
+use super::{
+    Case, Family,
+    clients::client,
+    course::Course,
+    script::Script,
+    verify::{Expected, Sent, backend_of, verify},
+};
+
+/// What was seen of the frames that a script's frames became.
+pub(super) struct Watch {
+    course: Course,
+    sides: Vec<flow::Side>,
+    mode: Mode,
+    family: Family,
+    flows: u32,
+    /// Frames seen.
+    pub(super) frames: u64,
+    /// The backends that frames were for, in their order.
+    pub(super) backends: Vec<u8>,
+    /// The first thing that was wrong.
+    pub(super) mistake: Option<String>,
+}
+
+impl Watch {
+    /// Nothing seen of a script yet.
+    pub(super) fn new(case: &Case, script: &Script) -> Self {
+        Self {
+            course: script.course,
+            sides: script.steps.iter().map(|step| step.side).collect(),
+            mode: case.mode,
+            family: case.family,
+            flows: case.flows,
+            frames: 0,
+            backends: Vec::new(),
+            mistake: None,
+        }
+    }
+
+    /// Sees the next frame. Frames leave in the order in which they came.
+    pub(super) fn see(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        let run = self.course.take(1);
+        let next = run.and_then(|run| Some((run.flows().next()?, *self.sides.get(run.step)?)));
+        let verdict = match next {
+            Some((flow, side)) => self.verify(frame, flow, side),
+            None => Err("more frames left than came".to_owned()),
+        };
+        if let Err(mistake) = verdict {
+            let number = self.frames;
+            self.mistake.get_or_insert_with(|| format!("frame {number}: {mistake}: {frame:02x?}"));
+        }
+    }
+
+    fn verify(&mut self, frame: &[u8], flow: u32, side: flow::Side) -> Result<(), String> {
+        let expected = Expected {
+            mode: self.mode,
+            family: self.family,
+            flows: self.flows,
+            side,
+            client: client(self.family, flow),
+        };
+        let sent = Sent::read(frame, self.family)?;
+        verify(&sent, &expected)?;
+        if side == flow::Side::Client {
+            self.backends.extend(backend_of(&sent));
+        }
+        Ok(())
+    }
+}

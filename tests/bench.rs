@@ -1,0 +1,130 @@
+//! `tidegate bench`: that it measures everything, says what it measured, and refuses what it cannot measure. How fast it is,
+//! no test depends on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
+
+use std::collections::BTreeSet;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// As little of everything as there is.
+const TINY: [&str; 6] = ["--flows", "256", "--rounds", "1", "--seconds", "0.01"];
+
+/// What the command did: its exit code, and what it printed where.
+struct Outcome {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn bench(arguments: &[&str]) -> Outcome {
+    let output =
+        Command::cargo_bin("tidegate").unwrap().arg("bench").args(TINY).args(arguments).output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The figures that a command printed.
+fn figures(arguments: &[&str]) -> Vec<Value> {
+    let outcome = bench(arguments);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let report: Value = serde_json::from_str(&outcome.out).unwrap();
+    for key in ["version", "commit", "processor", "tsc_hertz", "rounds", "seconds", "burst"] {
+        assert!(!report[key].is_null(), "{key} is not in {report}");
+    }
+    report["figures"].as_array().unwrap().clone()
+}
+
+#[test]
+fn every_scenario_is_measured_in_all_its_modes_and_families() {
+    let figures = figures(&["-o", "json"]);
+    let text = |figure: &Value, key: &str| figure[key].as_str().unwrap_or_default().to_owned();
+    let found: BTreeSet<[String; 3]> =
+        figures.iter().map(|figure| ["scenario", "mode", "family"].map(|key| text(figure, key))).collect();
+    for (scenario, modes) in [
+        ("established", &["nat", "full_nat", "dsr"][..]),
+        ("replies", &["nat"]),
+        ("new", &["nat", "full_nat", "dsr"]),
+        ("connections", &["nat"]),
+        ("drops", &["nat"]),
+        ("memory", &["nat"]),
+    ] {
+        for mode in modes {
+            for family in ["v4", "v6"] {
+                let key = [scenario, mode, family].map(str::to_owned);
+                assert!(found.contains(&key), "{key:?} is not among {found:?}");
+            }
+        }
+    }
+    assert_eq!(figures.iter().filter(|figure| figure["drop"].is_string()).count(), 5);
+    figures.iter().for_each(check_figure);
+}
+
+/// That a figure has all that it is to have.
+fn check_figure(figure: &Value) {
+    assert_eq!(figure["flows"], 256, "{figure}");
+    if figure["scenario"] == "memory" {
+        assert!(figure["bytes_per_flow"].is_number() && figure["cycles"].is_null(), "{figure}");
+        return;
+    }
+    for key in ["cycles", "io_cycles", "all_cycles"] {
+        for part in ["median", "min", "max"] {
+            assert!(figure[key][part].is_number(), "{key}.{part} is not in {figure}");
+        }
+    }
+    for key in ["nanoseconds", "millions_per_second"] {
+        assert!(figure[key].is_number(), "{key} is not in {figure}");
+    }
+    let is_connections = figure["scenario"] == "connections";
+    assert_eq!(figure["unit"], if is_connections { "connection" } else { "packet" });
+    assert_eq!(figure["verified"], if is_connections { 2560 } else { 256 });
+    assert_eq!(figure["drop"].is_string(), figure["ratio_to_forwarding"].is_number(), "{figure}");
+}
+
+#[test]
+fn the_table_fits_and_progress_is_told_elsewhere() {
+    let outcome = bench(&["established", "drops", "memory", "--family", "v4"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert!(outcome.out.lines().all(|line| line.chars().count() <= 100), "{}", outcome.out);
+    for part in ["established", "full_nat", "CYCLES", "BYTES A FLOW"] {
+        assert!(outcome.out.contains(part), "{part} is not in\n{}", outcome.out);
+    }
+    assert!(!outcome.out.contains("IPv6"), "{}", outcome.out);
+    assert!(outcome.err.contains("established nat IPv4, 256 flows"), "{}", outcome.err);
+}
+
+#[test]
+fn yaml_says_the_same_as_json() {
+    let outcome = bench(&["established", "--mode", "dsr", "--family", "v6", "-o", "yaml"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    for line in ["scenario: established", "mode: dsr", "family: v6", "unit: packet"] {
+        assert!(outcome.out.contains(line), "{line} is not in\n{}", outcome.out);
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_a_usage_error() {
+    for arguments in [
+        &["latency"][..],
+        &["established", "--mode", "gue"],
+        &["replies", "--mode", "dsr"],
+        &["established", "--family", "v5"],
+        &["established", "-o", "xml"],
+    ] {
+        let outcome = bench(arguments);
+        assert_eq!(outcome.code, 2, "{arguments:?}: {}", outcome.err);
+    }
+    for arguments in [["--flows", "12"], ["--flows", "100M"], ["--rounds", "0"], ["--seconds", "0"]] {
+        let output = Command::cargo_bin("tidegate").unwrap().arg("bench").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
