@@ -50,6 +50,7 @@ pub(crate) fn bench(
     for (case, number) in cases.iter().zip(1..) {
         progress(&format!("{number} of {}: {case}", cases.len()));
         let figure = match case.scenario {
+            Scenario::Memory if cases.len() > 1 => memory::measure_apart(case)?,
             Scenario::Memory => memory::measure(case, hertz)?,
             _ => measure::measure(case, effort, hertz)?,
         };

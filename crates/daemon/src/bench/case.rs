@@ -112,6 +112,14 @@ impl Scenario {
 }
 
 impl Family {
+    /// As it is typed.
+    pub(crate) const fn option(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
+
     /// In words.
     pub(crate) const fn name(self) -> &'static str {
         match self {
