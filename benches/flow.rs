@@ -63,7 +63,7 @@ fn flow(number: u32) -> Flow {
 fn table(flows: u32) -> FlowTable {
     let mut table = FlowTable::with_capacity(flows as usize, HashKey::from_seed([7; 16], 0));
     for number in 0..flows {
-        assert!(table.insert(flow(number)).is_ok(), "a table takes as many flows as it says");
+        assert!(table.insert(&flow(number)).is_ok(), "a table takes as many flows as it says");
     }
     table
 }
@@ -129,12 +129,12 @@ fn turnover(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("flow/insert and remove");
     for flows in FLOWS {
         let mut table = FlowTable::with_capacity(flows as usize, HashKey::from_seed([7; 16], 0));
-        (1..flows).for_each(|number| assert!(table.insert(flow(number)).is_ok(), "there is room"));
+        (1..flows).for_each(|number| assert!(table.insert(&flow(number)).is_ok(), "there is room"));
         let mut number = flows;
         group.bench_function(BenchmarkId::from_parameter(flows), |bencher| {
             bencher.iter(|| {
                 number = number.wrapping_add(1).max(flows);
-                let index = table.insert(flow(number)).ok()?;
+                let index = table.insert(&flow(number)).ok()?;
                 table.remove(index)
             });
         });

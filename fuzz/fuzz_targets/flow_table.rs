@@ -84,7 +84,7 @@ impl Pair {
         let is_full = self.flows.len() == self.table.capacity();
         let is_known = self.keys_of(&flow).any(|key| self.keys.contains_key(&key));
         let is_own_reply = flow.mode != Mode::Dsr && flow.client == flow.reply;
-        match self.table.insert(flow) {
+        match self.table.insert(&flow) {
             Ok(index) => {
                 assert!(!is_full && !is_known && !is_own_reply);
                 assert!(self.flows.insert(index, flow).is_none(), "a position is used once");
@@ -162,7 +162,7 @@ impl Pair {
         self.table.hash_all(&keys, &mut hashes);
         self.table.find_all(&hashes, &mut candidates);
         for ((key, hash), candidate) in keys.iter().zip(hashes).zip(candidates) {
-            let found = self.table.settle(candidate, key, hash);
+            let found = self.table.settle(candidate, key, hash).ok();
             assert_eq!(found, self.keys.get(key).copied());
             assert_eq!(found, self.table.find(key, hash));
         }

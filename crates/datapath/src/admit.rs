@@ -3,15 +3,22 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, Tracked, Wide};
-use model::{Address, Mode, PortId, VirtualServerId};
+use flow::{
+    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, Tracked,
+    Wide,
+};
+use model::{Address, Mode, PortId};
 use nic::Frame;
-use wire::{checksum::Delta, tcp::flags};
+use wire::{
+    checksum::{Delta, Sum},
+    tcp::flags,
+};
 
 use crate::{
     DropReason, Snapshot, Verdict, answer, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
+    plan::{self, Plan},
     resolve,
     serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
@@ -33,11 +40,12 @@ pub(crate) fn admit<F: Frame>(
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
-            if let Some(step) = continued(memory, occasion, frame, packet, sought)? {
-                return Ok(step);
-            }
+            let absent = match continued(memory, occasion, frame, packet, sought)? {
+                Continued::Passed(step) => return Ok(step),
+                Continued::BeginsAnew(absent) => absent,
+            };
             check_addresses(packet, key, occasion.snapshot)?;
-            balanced(memory, occasion, frame, packet, key)
+            balanced(memory, occasion, frame, packet, (sought, absent))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
         Kind::Icmp => {
@@ -74,18 +82,28 @@ fn balanced<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    key: &FlowKey,
+    (sought, absent): (&Sought<'_>, Absent),
 ) -> Result<Step, DropReason> {
+    let key = sought.key;
     if let Some(owner) = foreign_owner(memory, occasion, key) {
         return Ok(Step::Done(Verdict::HandOver(owner)));
     }
-    let Some((id, server)) = occasion.snapshot.service(key) else {
+    let is_planned = sought.candidate == Candidate::NONE;
+    let Some(plan) = (if is_planned { sought.plan } else { Plan::of(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
-    match open(memory, occasion, frame, packet, key, (id, server))? {
+    match open(memory, occasion, frame, packet, (key, absent), &plan)? {
         Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
         Opened::Untracked(flow) => Ok(untracked(memory, occasion, frame, packet, &flow)),
     }
+}
+
+/// What became of a packet by its flow.
+enum Continued {
+    /// It was passed on, or waits.
+    Passed(Step),
+    /// There is no such flow, or no longer.
+    BeginsAnew(Absent),
 }
 
 /// A packet of a flow that is not steady, or that was not found with the burst's (an earlier packet has opened it, or a hash
@@ -96,23 +114,27 @@ fn continued<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     sought: &Sought<'_>,
-) -> Result<Option<Step>, DropReason> {
-    let Some(Found { index, side }) = memory.flows.settle(sought.candidate, sought.key, sought.hash) else {
-        return Ok(None);
+) -> Result<Continued, DropReason> {
+    let Found { index, side } = match memory.flows.settle(sought.candidate, sought.key, sought.hash) {
+        Ok(found) => found,
+        Err(absent) => return Ok(Continued::BeginsAnew(absent)),
     };
-    let Some(mut flow) = memory.flows.tracked(index) else { return Ok(None) };
+    let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
         if flow.hot.checked != occasion.flow_generation() {
             resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
         }
         track::track(&mut flow, side, packet, occasion.snapshot);
-        return pass_on(memory, occasion, frame, packet, (index, side)).map(Some);
+        return pass_on(memory, occasion, frame, packet, (index, side)).map(Continued::Passed);
     }
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
-    if course == Course::BeginsAnew { Ok(None) } else { Err(DropReason::BackendRemoved) }
+    match memory.flows.settle(Candidate::NONE, sought.key, sought.hash) {
+        Err(absent) if course == Course::BeginsAnew => Ok(Continued::BeginsAnew(absent)),
+        _ => Err(DropReason::BackendRemoved),
+    }
 }
 
 /// Passes a packet of the flow at a position on.
@@ -181,16 +203,15 @@ fn open<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &F,
     packet: &Packet,
-    key: &FlowKey,
-    (id, server): (VirtualServerId, &VirtualServer),
+    (key, absent): (&FlowKey, Absent),
+    &Plan { server: id, backend, hash }: &Plan,
 ) -> Result<Opened, DropReason> {
     let snapshot = occasion.snapshot;
+    let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
     if !may_open(server, packet) {
         return Err(DropReason::NoFlow);
     }
-    let hash = snapshot.hash_key.hash(key);
-    let backend_id =
-        snapshot.pool(server.pool).and_then(|pool| pool.choose(hash)).ok_or(DropReason::NoBackend)?;
+    let backend_id = backend.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, backend, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
@@ -215,7 +236,7 @@ fn open<F: Frame>(
         client_mac: resolve::source_mac(frame),
         incarnation: backend.incarnation,
     };
-    let index = match memory.flows.insert(flow) {
+    let index = match memory.flows.insert_absent(&flow, absent) {
         Ok(index) => index,
         Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
@@ -284,7 +305,7 @@ fn reply_key<F: Frame>(
 ) -> Result<FlowKey, DropReason> {
     match server.mode {
         Mode::Dsr => Ok(key.reversed()),
-        Mode::Nat => Ok(FlowKey { source: backend.address, source_port: backend.port, ..key.reversed() }),
+        Mode::Nat => Ok(plan::reply_in_nat(key, backend)),
         Mode::FullNat => {
             let wish = snat::Wish {
                 worker: memory.id,
@@ -304,24 +325,26 @@ fn repairs(mode: Mode, key: &FlowKey, reply: &FlowKey) -> (Repair, Repair) {
     if mode == Mode::Dsr {
         return (Repair::default(), Repair::default());
     }
-    let client = key.reversed();
-    (repair(key, &reply.reversed()), repair(reply, &client))
+    let (key, reply) = (sums(key), sums(reply));
+    (repair(key, reply), repair(reply, key))
 }
 
-fn repair(old: &FlowKey, new: &FlowKey) -> Repair {
-    let addresses = address_delta(old, new);
-    let ports = Delta::of(&ports(old), &ports(new));
+/// Of the addresses of a key, and of its ports.
+fn sums(key: &FlowKey) -> (Sum, Sum) {
+    let (source, destination) = if key.is_v4() {
+        (Sum::of_two(key.source.v4()), Sum::of_two(key.destination.v4()))
+    } else {
+        (Sum::of(&key.source.octets()), Sum::of(&key.destination.octets()))
+    };
+    let ports = Sum::default().plus_word(key.source_port).plus_word(key.destination_port);
+    (source.plus(destination), ports)
+}
+
+/// From what a packet comes with to what it leaves with; which is the source does not matter to a sum.
+fn repair(old: (Sum, Sum), new: (Sum, Sum)) -> Repair {
     // The TTL is the high byte of its word, so one hop less is 0x0100 less.
-    let ttl = Delta::of(&[1, 0], &[0, 0]);
+    let ttl = const { Delta::between(Sum::of_two([0, 0, 1, 0]), Sum::of_two([0; 4])) };
+    let addresses = Delta::between(old.0, new.0);
+    let ports = Delta::between(old.1, new.1);
     Repair { network: addresses.plus(ttl).0, transport: addresses.plus(ports).0 }
-}
-
-fn address_delta(old: &FlowKey, new: &FlowKey) -> Delta {
-    let source = Delta::of(&old.source.octets(), &new.source.octets());
-    source.plus(Delta::of(&old.destination.octets(), &new.destination.octets()))
-}
-
-const fn ports(key: &FlowKey) -> [u8; 4] {
-    let ([a, b], [c, d]) = (key.source_port.to_be_bytes(), key.destination_port.to_be_bytes());
-    [a, b, c, d]
 }

@@ -4,7 +4,7 @@ use flow::{Candidate, FlowKey};
 use model::PortId;
 use nic::MAX_BURST;
 
-use crate::{Verdict, neighbour::NeighbourIndex};
+use crate::{Verdict, neighbour::NeighbourIndex, plan::Plan};
 
 /// What a packet turned out to be when it was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub(crate) struct Packets {
     pub(crate) keys: [FlowKey; MAX_BURST],
     pub(crate) hashes: [u64; MAX_BURST],
     pub(crate) candidates: [Candidate; MAX_BURST],
+    /// Of packets without a candidate.
+    pub(crate) plans: [Option<Plan>; MAX_BURST],
 }
 
 impl Packets {
@@ -81,6 +83,7 @@ impl Packets {
             keys: [FlowKey::default(); MAX_BURST],
             hashes: [0; MAX_BURST],
             candidates: [Candidate::NONE; MAX_BURST],
+            plans: [None; MAX_BURST],
         }
     }
 }

@@ -26,9 +26,14 @@ const HEADERS: usize = 256;
 /// EtherTypes below this are lengths (IEEE 802.3, 3.2.6).
 const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
-/// Parses all frames of a burst.
+/// Parses all frames of a burst. Whether any of them is to go on.
 #[inline(never)]
-pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, burst: &mut Burst<F>, packets: &mut Packets) {
+pub(crate) fn parse_all<F: Frame>(
+    port: &snapshot::Port,
+    burst: &mut Burst<F>,
+    packets: &mut Packets,
+) -> bool {
+    let mut dropped = 0;
     for frame in burst.iter() {
         if let Some(line) = frame.head().first_chunk::<64>() {
             cpu::prefetch(line);
@@ -42,8 +47,10 @@ pub(crate) fn parse_all<F: Frame>(port: &snapshot::Port, burst: &mut Burst<F>, p
             && let Err(reason) = parse(port, frame, packet, key)
         {
             *step = Step::Done(Verdict::Drop(reason));
+            dropped += 1;
         }
     }
+    dropped < packets.count
 }
 
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What

@@ -11,7 +11,7 @@ use wire::{
     checksum::Delta,
     ethernet::Ethernet,
     ipv4::{EthernetIpv4Tcp, Ipv4},
-    ipv6::Ipv6,
+    ipv6::{EthernetIpv6Tcp, Ipv6},
     tcp::Tcp,
     udp::Udp,
 };
@@ -35,21 +35,46 @@ pub(crate) fn rewrite<F: Frame>(
         return Err(DropReason::FrameOverMtu);
     }
     let head = frame.head_mut();
-    if packet.kind == Kind::PlainV4
-        && flow.hot.mode() != Mode::Dsr
-        && let Some(headers) = wire::header_mut::<EthernetIpv4Tcp>(head, 0)
-    {
-        // Nearly all packets: all headers at once.
-        if headers.network.ttl <= 1 {
-            return Err(DropReason::TtlExpired);
-        }
+    // Nearly all packets: all headers at once.
+    if flow.hot.mode() != Mode::Dsr {
         let (ends, repair) = (flow.hot.ends(flow.side.opposite()), flow.hot.repair(flow.side));
-        (headers.link.destination, headers.link.source) = (mac.0, port.mac.0);
-        translate_v4(&mut headers.network, (ends.destination, ends.source), repair);
-        translate_tcp(&mut headers.transport, ends, repair);
-        return Ok(());
+        if packet.kind == Kind::PlainV4
+            && let Some(headers) = wire::header_mut::<EthernetIpv4Tcp>(head, 0)
+        {
+            if headers.network.ttl <= 1 {
+                return Err(DropReason::TtlExpired);
+            }
+            (headers.link.destination, headers.link.source) = (mac.0, port.mac.0);
+            translate_v4(&mut headers.network, (ends.destination, ends.source), repair);
+            translate_tcp(&mut headers.transport, ends, repair);
+            return Ok(());
+        }
+        if packet.kind == Kind::PlainV6
+            && let Some(wide) = flow.wide
+        {
+            let addresses = wide.addresses(flow.side.opposite());
+            return rewrite_plain_v6(head, addresses, (ends, repair), (mac, &port.mac));
+        }
     }
     rewrite_other(head, packet, (flow.hot, flow.wide, flow.side), (mac, &port.mac))
+}
+
+/// Not within its caller, where nearly all packets are IPv4's: it would take registers from them.
+#[inline(never)]
+fn rewrite_plain_v6(
+    head: &mut [u8],
+    addresses: &[Address; 2],
+    (ends, repair): (&Ends, Repair),
+    (to, from): (&MacAddress, &MacAddress),
+) -> Result<(), DropReason> {
+    let headers = wire::header_mut::<EthernetIpv6Tcp>(head, 0).ok_or(DropReason::HeadersScattered)?;
+    if headers.network.hop_limit <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    (headers.link.destination, headers.link.source) = (to.0, from.0);
+    translate_v6(&mut headers.network, addresses);
+    translate_tcp(&mut headers.transport, ends, repair);
+    Ok(())
 }
 
 /// Rewrites a packet of any kind. All by value, so that the caller's can stay in registers.
@@ -82,16 +107,18 @@ pub(crate) fn write_link(head: &mut [u8], to: MacAddress, from: MacAddress) {
 fn translate_network(
     head: &mut [u8],
     packet: &Packet,
-    [destination, source]: [Address; 2],
+    addresses: [Address; 2],
     repair: Repair,
 ) -> Result<(), DropReason> {
     let network = usize::from(packet.network);
     if packet.v6 {
         let header = wire::header_mut::<Ipv6>(head, network).ok_or(DropReason::HeadersScattered)?;
-        header.hop_limit = header.hop_limit.checked_sub(2).ok_or(DropReason::TtlExpired)? + 1;
-        header.source = source.octets();
-        header.destination = destination.octets();
+        if header.hop_limit <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        translate_v6(header, &addresses);
     } else {
+        let [destination, source] = addresses;
         let header = wire::header_mut::<Ipv4>(head, network).ok_or(DropReason::HeadersScattered)?;
         if header.ttl <= 1 {
             return Err(DropReason::TtlExpired);
@@ -122,6 +149,14 @@ fn translate_v4(header: &mut Ipv4, (source, destination): ([u8; 4], [u8; 4]), re
     header.destination = destination;
     header.ttl = header.ttl.wrapping_sub(1); // above 1: the callers have looked
     header.checksum = U16::new(Delta(repair.network).apply(header.checksum.get()));
+}
+
+/// Source and destination are those of the opposite direction.
+#[inline(always)]
+const fn translate_v6(header: &mut Ipv6, [destination, source]: &[Address; 2]) {
+    header.source = source.octets();
+    header.destination = destination.octets();
+    header.hop_limit = header.hop_limit.wrapping_sub(1); // above 1: the callers have looked
 }
 
 #[inline(always)]

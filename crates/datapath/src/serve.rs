@@ -15,6 +15,7 @@ use crate::{
     Arrival, Snapshot, Verdict, admit,
     neighbour::Neighbours,
     packet::{Packet, Packets, Step},
+    plan::Plan,
     resolve, rewrite,
     state::Memory,
     tally::Tallies,
@@ -47,6 +48,8 @@ pub(crate) struct Sought<'a> {
     pub(crate) key: &'a FlowKey,
     pub(crate) hash: u64,
     pub(crate) candidate: Candidate,
+    /// If there is no candidate; another packet's otherwise.
+    pub(crate) plan: Option<Plan>,
 }
 
 /// Serves a burst: every packet has its last step afterwards.
@@ -100,16 +103,17 @@ fn serve_other<F: Frame>(
     frame: &mut F,
     position: usize,
 ) {
-    let (Some(step), Some(packet), Some(key), Some(&hash), Some(&candidate)) = (
+    let (Some(step), Some(packet), Some(key), Some(&hash), Some(&candidate), Some(&plan)) = (
         packets.steps.get_mut(position),
         packets.packets.get(position),
         packets.keys.get(position),
         packets.hashes.get(position),
         packets.candidates.get(position),
+        packets.plans.get(position),
     ) else {
         return;
     };
-    *step = admit::admit(memory, occasion, frame, packet, &Sought { key, hash, candidate })
+    *step = admit::admit(memory, occasion, frame, packet, &Sought { key, hash, candidate, plan })
         .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
 }
 

@@ -20,5 +20,5 @@ mod wide;
 pub use hash::HashKey;
 pub use key::FlowKey;
 pub use record::{Cold, Ends, Flow, FlowState, Hit, Hot, Repair, Tracked};
-pub use table::{Candidate, Fate, FlowIndex, FlowTable, Found, Refused, Side};
+pub use table::{Absent, Candidate, Fate, FlowIndex, FlowTable, Found, Refused, Side};
 pub use wide::Wide;

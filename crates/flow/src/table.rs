@@ -6,6 +6,8 @@
 
 use std::{fmt, ops::Range};
 
+use arrayvec::ArrayVec;
+
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
@@ -21,6 +23,9 @@ const WIDE: Entry = 1 << 30;
 const POSITION: Entry = WIDE - 1;
 /// No entry: a position that no table reaches.
 const NONE: Entry = POSITION;
+
+/// Flows that a scan removes together, so that their cache misses overlap.
+const DOOMED: usize = 16;
 
 /// A flow's position in its table. Valid until the flow is removed; afterwards it may be another one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +78,10 @@ impl Candidate {
     /// No flow comes into question.
     pub const NONE: Self = Self(NONE);
 }
+
+/// That no flow of the table has a key, and the key's hash: as long as the table has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent(u64);
 
 /// Why a flow was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +154,10 @@ impl FlowTable {
         }
     }
 
-    /// The candidates for all `hashes`, and asks for the memory that [`FlowTable::confirm`] reads.
+    /// The candidates for all `hashes`, and asks for the memory that [`FlowTable::confirm`] reads. Whether each hash has one.
     #[inline]
-    pub fn find_all(&self, hashes: &[u64], candidates: &mut [Candidate]) {
+    pub fn find_all(&self, hashes: &[u64], candidates: &mut [Candidate]) -> bool {
+        let mut is_complete = true;
         for (candidate, &hash) in candidates.iter_mut().zip(hashes) {
             let entry = self.index.find(hash, |_| true).unwrap_or(NONE);
             let position = (entry & POSITION) as usize;
@@ -160,7 +170,9 @@ impl FlowTable {
                 cpu::prefetch(wide);
             }
             *candidate = Candidate(entry);
+            is_complete &= entry != NONE;
         }
+        is_complete
     }
 
     /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens once in 10⁸
@@ -174,12 +186,15 @@ impl FlowTable {
     }
 
     /// Looks up one key, whose hash and candidate are known.
-    #[must_use]
-    pub fn settle(&mut self, candidate: Candidate, key: &FlowKey, hash: u64) -> Option<Found> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no flow with this key: then one can be [inserted](Self::insert_absent).
+    pub fn settle(&mut self, candidate: Candidate, key: &FlowKey, hash: u64) -> Result<Found, Absent> {
         if self.confirm(candidate, key).is_some() {
-            return Some(Found::of(candidate.0));
+            return Ok(Found::of(candidate.0));
         }
-        self.find(key, hash)
+        self.find(key, hash).ok_or(Absent(hash))
     }
 
     /// Looks up one key, whose hash is known.
@@ -207,28 +222,53 @@ impl FlowTable {
         self.hash_key.hash(key)
     }
 
+    /// Asks for the memory that taking in a flow with this reply key needs, when `ahead` others are taken in before it.
+    #[inline]
+    pub fn prepare(&self, reply: Option<&FlowKey>, ahead: usize) {
+        if let Some(reply) = reply {
+            self.index.prefetch(self.hash(reply));
+        }
+        let given_up = self.vacant.len().checked_sub(ahead + 1).and_then(|last| self.vacant.get(last));
+        if let Some(&index) = given_up
+            && let (Some(hot), Some(cold)) = (self.hot.get(index as usize), self.cold.get(index as usize))
+        {
+            cpu::prefetch(hot);
+            cpu::prefetch(cold);
+        }
+    }
+
     /// Takes a flow in, to be found by its client key, and by its reply key too unless its mode is `dsr`.
     ///
     /// # Errors
     ///
     /// When the table is full or knows one of the keys. The table is unchanged then.
-    pub fn insert(&mut self, flow: Flow) -> Result<FlowIndex, Refused> {
+    pub fn insert(&mut self, flow: &Flow) -> Result<FlowIndex, Refused> {
+        let hash = self.hash(&flow.client);
+        if self.find(&flow.client, hash).is_some() {
+            return Err(Refused::Duplicate);
+        }
+        self.insert_absent(flow, Absent(hash))
+    }
+
+    /// The same, when it is known that no flow has its client key: `absent` must be of that key.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full or knows the reply key. The table is unchanged then.
+    pub fn insert_absent(&mut self, flow: &Flow, absent: Absent) -> Result<FlowIndex, Refused> {
+        debug_assert_eq!(absent.0, self.hash(&flow.client), "absence of another key");
         if self.len() == self.capacity {
             return Err(Refused::Full);
         }
         let (client, reply) = flow.keys();
-        let client_hash = self.hash(&client);
         let reply = reply.map(|reply| (reply, self.hash(&reply)));
-        let is_known = |key: &FlowKey, hash| self.find(key, hash).is_some();
-        if is_known(&client, client_hash)
-            || reply.is_some_and(|(reply, hash)| reply == client || is_known(&reply, hash))
-        {
+        if reply.is_some_and(|(reply, hash)| reply == client || self.find(&reply, hash).is_some()) {
             return Err(Refused::Duplicate);
         }
         let index = self.vacant.last().copied().unwrap_or(self.positions());
         let entry = if client.is_v4() { index } else { index | WIDE };
-        self.enter(entry, client_hash, reply.map(|(_, hash)| hash))?;
-        self.place(index, &flow);
+        self.enter(entry, absent.0, reply.map(|(_, hash)| hash))?;
+        self.place(index, flow);
         Ok(FlowIndex(index))
     }
 
@@ -300,15 +340,37 @@ impl FlowTable {
     /// removes those that `decide` wants removed. Returns how many those were. No position is visited twice in one call.
     pub fn scan(&mut self, budget: usize, mut decide: impl FnMut(FlowIndex, Tracked<'_>) -> Fate) -> usize {
         let before = self.len();
+        let mut doomed = ArrayVec::<FlowIndex, DOOMED>::new();
         for _ in 0..budget.min(self.hot.len()) {
             self.hand = if self.hand < self.hot.len() { self.hand } else { 0 };
             let index = FlowIndex(self.hand as u32);
             self.hand += 1;
             if self.tracked(index).is_some_and(|flow| decide(index, flow) == Fate::Remove) {
-                self.remove(index);
+                self.prefetch(index);
+                if doomed.try_push(index).is_ok() && doomed.is_full() {
+                    self.remove_all(&mut doomed);
+                }
             }
         }
+        self.remove_all(&mut doomed);
         before - self.len()
+    }
+
+    fn remove_all(&mut self, doomed: &mut ArrayVec<FlowIndex, DOOMED>) {
+        for index in doomed.drain(..) {
+            self.remove(index);
+        }
+    }
+
+    /// Asks for the memory that removing a flow needs.
+    fn prefetch(&self, index: FlowIndex) {
+        if let Some(flow) = self.flow(index) {
+            let (client, reply) = flow.keys();
+            self.index.prefetch(self.hash_key.hash(&client));
+            if let Some(reply) = reply {
+                self.index.prefetch(self.hash_key.hash(&reply));
+            }
+        }
     }
 
     /// The flows at some positions. Positions in use are below [`FlowTable::positions`].
@@ -393,7 +455,7 @@ mod tests {
     fn a_flow_is_found_by_both_of_its_keys() {
         let mut table = table(8);
         let flow = flow(1, Mode::Nat);
-        let index = table.insert(flow).unwrap();
+        let index = table.insert(&flow).unwrap();
         assert_eq!(find(&table, &flow.client), Some(Found { index, side: Side::Client }));
         assert_eq!(find(&table, &flow.reply), Some(Found { index, side: Side::Backend }));
         assert_eq!(find(&table, &flow.client.reversed()), None);
@@ -404,7 +466,7 @@ mod tests {
     fn a_flow_in_dsr_has_no_replies_to_be_found() {
         let mut table = table(8);
         let flow = flow(1, Mode::Dsr);
-        table.insert(flow).unwrap();
+        table.insert(&flow).unwrap();
         assert!(find(&table, &flow.client).is_some());
         assert_eq!(find(&table, &flow.reply), None);
     }
@@ -413,7 +475,7 @@ mod tests {
     fn a_removed_flow_is_not_found_and_cannot_be_removed_again() {
         let mut table = table(8);
         let flow = flow(1, Mode::FullNat);
-        let index = table.insert(flow).unwrap();
+        let index = table.insert(&flow).unwrap();
         assert_eq!(table.remove(index).unwrap().client, flow.client);
         assert_eq!((find(&table, &flow.client), find(&table, &flow.reply)), (None, None));
         assert!(table.remove(index).is_none() && table.flow(index).is_none() && table.is_empty());
@@ -423,13 +485,13 @@ mod tests {
     fn a_key_that_is_known_is_refused_on_either_side() {
         let mut table = table(8);
         let first = flow(1, Mode::Nat);
-        table.insert(first).unwrap();
+        table.insert(&first).unwrap();
         let same_client = Flow { reply: flow(2, Mode::Nat).reply, ..first };
         let same_reply = Flow { client: flow(2, Mode::Nat).client, ..first };
         let crossed = Flow { client: first.reply, ..flow(2, Mode::Nat) };
         let its_own_reply = Flow { reply: flow(2, Mode::Nat).client, ..flow(2, Mode::Nat) };
         for refused in [first, same_client, same_reply, crossed, its_own_reply] {
-            assert_eq!(table.insert(refused), Err(Refused::Duplicate));
+            assert_eq!(table.insert(&refused), Err(Refused::Duplicate));
         }
         assert_eq!(table.len(), 1);
     }
@@ -439,13 +501,13 @@ mod tests {
         for capacity in (0..70).chain([1000, 4096, 5000]) {
             let mut table = table(capacity);
             for number in 0..capacity as u32 {
-                table.insert(flow(number, Mode::Nat)).unwrap();
+                table.insert(&flow(number, Mode::Nat)).unwrap();
             }
-            assert_eq!(table.insert(flow(u32::MAX, Mode::Nat)), Err(Refused::Full));
+            assert_eq!(table.insert(&flow(u32::MAX, Mode::Nat)), Err(Refused::Full));
             assert_eq!((table.len(), table.capacity()), (capacity, capacity));
             if capacity > 0 {
                 table.remove(FlowIndex(capacity as u32 / 2)).unwrap();
-                assert_eq!(table.insert(flow(u32::MAX, Mode::Nat)), Ok(FlowIndex(capacity as u32 / 2)));
+                assert_eq!(table.insert(&flow(u32::MAX, Mode::Nat)), Ok(FlowIndex(capacity as u32 / 2)));
             }
         }
     }
@@ -454,7 +516,7 @@ mod tests {
     fn a_full_table_finds_all_flows_at_once_and_nobody_elses() {
         let mut table = table(10_000);
         let flows: Vec<Flow> = (0..10_000).map(|number| flow(number, Mode::Nat)).collect();
-        flows.iter().for_each(|&flow| assert!(table.insert(flow).is_ok()));
+        flows.iter().for_each(|&flow| assert!(table.insert(&flow).is_ok()));
         let known = flows.iter().flat_map(|flow| [flow.client, flow.reply]);
         let keys: Vec<FlowKey> = known.chain(flows.iter().map(|flow| flow.client.reversed())).collect();
         let found = find_all(&mut table, &keys);
@@ -467,7 +529,7 @@ mod tests {
     #[test]
     fn a_scan_goes_round_within_its_budget_and_visits_each_flow_once_a_round() {
         let mut table = table(100);
-        (0..100).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
+        (0..100).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
         table.remove(FlowIndex(40)).unwrap();
         let mut visits = [0; 100];
         for _ in 0..20 {
@@ -491,7 +553,7 @@ mod tests {
     #[test]
     fn a_scan_removes_what_is_to_be_removed() {
         let mut table = table(100);
-        (0..100).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
+        (0..100).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
         let odd = |_, flow: Tracked<'_>| if flow.hot.backend.0 % 2 == 1 { Fate::Remove } else { Fate::Keep };
         assert_eq!((table.scan(50, odd), table.scan(50, odd), table.scan(100, odd)), (25, 25, 0));
         assert_eq!(table.len(), 50);
@@ -509,7 +571,7 @@ mod tests {
     #[test]
     fn a_list_is_taken_in_parts() {
         let mut table = table(100);
-        (0..30).for_each(|number| assert!(table.insert(flow(number, Mode::Nat)).is_ok()));
+        (0..30).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
         table.remove(FlowIndex(12)).unwrap();
         let parts = [0..10, 10..20, 20..u32::MAX].map(|part| table.list(part).count());
         assert_eq!(parts, [10, 9, 10]);
@@ -545,7 +607,7 @@ mod tests {
 
         fn insert(&mut self, flow: Flow, known: Option<Found>) {
             let full = self.flows == self.table.capacity();
-            match self.table.insert(flow) {
+            match self.table.insert(&flow) {
                 Ok(index) => {
                     assert!(!full && known.is_none());
                     self.oracle.insert(flow.client, Found { index, side: Side::Client });

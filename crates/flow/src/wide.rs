@@ -34,7 +34,8 @@ impl Wide {
 
     /// Source and destination of packets from one side.
     #[inline(always)]
-    pub(crate) const fn addresses(&self, side: Side) -> &[Address; 2] {
+    #[must_use]
+    pub const fn addresses(&self, side: Side) -> &[Address; 2] {
         match side {
             Side::Client => &self.client,
             Side::Backend => &self.reply,
