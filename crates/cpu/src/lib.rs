@@ -13,9 +13,10 @@ mod baseline;
 compile_error!("Tidegate runs on x86-64; another processor needs its own `cpu::prefetch` and `cpu::tsc`");
 
 #[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _rdtsc};
+#[cfg(target_feature = "avx2")]
 use std::arch::x86_64::{
-    _MM_HINT_T0, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_prefetch,
-    _mm_set_epi32, _mm_set1_epi32, _mm_setzero_si128, _rdtsc,
+    _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_movemask_ps, _mm256_set_epi32, _mm256_set1_epi32,
 };
 
 /// Bytes of a cache line.
@@ -39,25 +40,31 @@ pub fn prefetch<T>(value: &T) {
 /// Which of eight numbers are equal to `value`: bit i stands for the i-th.
 ///
 /// Compilers make a dozen comparisons of the loop that says the same.
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_feature = "avx2")]
 #[inline(always)]
 #[must_use]
 pub fn equal_lanes(lanes: &[u32; 8], value: u32) -> u32 {
-    // SAFETY: the processor must have SSE2, which holds because every x86-64 processor has.
-    unsafe { equal_lanes_sse2(lanes, value) }
+    // SAFETY: the processor must have AVX2, which holds because all of the program is compiled for one that has.
+    unsafe { equal_lanes_avx2(lanes, value) }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse2")]
+#[cfg(target_feature = "avx2")]
+#[target_feature(enable = "avx2")]
 #[inline]
-fn equal_lanes_sse2(lanes: &[u32; 8], value: u32) -> u32 {
+fn equal_lanes_avx2(lanes: &[u32; 8], value: u32) -> u32 {
     let [a, b, c, d, e, f, g, h] = lanes.map(u32::cast_signed);
-    let value = _mm_set1_epi32(value.cast_signed());
-    let low = _mm_cmpeq_epi32(_mm_set_epi32(d, c, b, a), value);
-    let high = _mm_cmpeq_epi32(_mm_set_epi32(h, g, f, e), value);
-    // All ones or all zeros in 32 bits each; packed to 16, then to 8, then to one.
-    let bytes = _mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128());
-    _mm_movemask_epi8(bytes).cast_unsigned()
+    let lanes = _mm256_set_epi32(h, g, f, e, d, c, b, a);
+    let equal = _mm256_cmpeq_epi32(lanes, _mm256_set1_epi32(value.cast_signed()));
+    // All ones or all zeros in 32 bits each; the mask has their highest.
+    _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned()
+}
+
+/// The same for a processor that [`baseline`] would refuse: there are builds for those, though none runs.
+#[cfg(not(target_feature = "avx2"))]
+#[inline(always)]
+#[must_use]
+pub fn equal_lanes(lanes: &[u32; 8], value: u32) -> u32 {
+    (0..8).zip(lanes).fold(0, |mask, (bit, &lane)| mask | u32::from(lane == value) << bit)
 }
 
 /// Bytes of a page that any x86-64 kernel gives.
