@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
@@ -12,10 +13,20 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///
 /// An IPv6 packet that carries a mapped address is refused when it is parsed, so the two never meet.
 #[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, KnownLayout, Immutable,
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 #[repr(C, align(8))]
 pub struct Address([u8; 16]);
+
+impl Hash for Address {
+    /// As two words: hashers take those in a fraction of the time that a slice of bytes takes.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [high, low]: [u64; 2] = zerocopy::transmute!(self.0);
+        state.write_u64(high);
+        state.write_u64(low);
+    }
+}
 
 impl Address {
     /// The all-zero IPv6 address, which is nobody's.
