@@ -94,7 +94,7 @@ fn balanced<F: Frame>(
     };
     match open(memory, occasion, frame, packet, (key, absent), &plan)? {
         Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
-        Opened::Untracked(flow) => Ok(untracked(memory, occasion, frame, packet, &flow)),
+        Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
     }
 }
 
@@ -115,7 +115,7 @@ fn continued<F: Frame>(
     packet: &Packet,
     sought: &Sought<'_>,
 ) -> Result<Continued, DropReason> {
-    let Found { index, side } = match memory.flows.settle(sought.candidate, sought.key, sought.hash) {
+    let Found { index, side } = match memory.flows.settle(sought.candidate, sought.key) {
         Ok(found) => found,
         Err(absent) => return Ok(Continued::BeginsAnew(absent)),
     };
@@ -131,7 +131,7 @@ fn continued<F: Frame>(
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
-    match memory.flows.settle(Candidate::NONE, sought.key, sought.hash) {
+    match memory.flows.settle(Candidate::NONE, sought.key) {
         Err(absent) if course == Course::BeginsAnew => Ok(Continued::BeginsAnew(absent)),
         _ => Err(DropReason::BackendRemoved),
     }
@@ -147,9 +147,7 @@ fn pass_on<F: Frame>(
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
-    let mut step = Step::Parsed;
-    serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side }, &mut step);
-    Ok(step)
+    serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side })
 }
 
 /// What [`open`] has opened.
@@ -253,16 +251,13 @@ fn untracked<F: Frame>(
     frame: &mut F,
     packet: &Packet,
     flow: &Flow,
-) -> Step {
+) -> Result<Step, DropReason> {
     let Memory { neighbours, tallies, meters, .. } = memory;
     let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
     let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
-    let mut step = Step::Parsed;
-    serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow, &mut step);
-    if !matches!(step, Step::Done(Verdict::Drop(_))) {
-        meters.untracked_packets.add(1);
-    }
-    step
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
+    meters.untracked_packets.add(1);
+    Ok(step)
 }
 
 fn count_opened<F: Frame>(memory: &Memory<F>, flow: &Flow) {

@@ -13,17 +13,17 @@ use crate::{
     state::Memory,
 };
 
-/// Moves all frames of a burst out. What waited for a hop that is known by now leaves before them.
+/// Moves all frames of a burst out; `together` is the port that all of them leave by, if it is one. What waited for a hop that is known by now leaves before them.
 #[inline(never)]
 pub(crate) fn emit_all<F: Frame>(
     memory: &mut Memory<F>,
     packets: &Packets,
-    arrival: Arrival,
+    (arrival, together): (Arrival, Option<PortId>),
     burst: &mut Burst<F>,
     outputs: &mut Outputs<F>,
 ) {
     release_held(memory, outputs);
-    if leaves_together(packets, burst, outputs) || falls_together(&memory.meters, packets, burst) {
+    if leaves_together(together, burst, outputs) || falls_together(&memory.meters, packets, burst) {
         return;
     }
     let count = burst.len();
@@ -63,11 +63,13 @@ fn emit<F: Frame>(
 
 /// Lets a burst leave as it is when all of it goes to one port, as most bursts do; false when it does not.
 #[inline]
-fn leaves_together<F: Frame>(packets: &Packets, burst: &mut Burst<F>, outputs: &mut Outputs<F>) -> bool {
-    let steps = packets.steps.get(..burst.len()).unwrap_or_default();
-    let Some(first @ &Step::Done(Verdict::Transmit(port))) = steps.first() else { return false };
-    let is_one_way = steps.iter().all(|step| step == first);
-    is_one_way && outputs.port(port).is_some_and(|lane| lane.take_all(burst))
+fn leaves_together<F: Frame>(
+    together: Option<PortId>,
+    burst: &mut Burst<F>,
+    outputs: &mut Outputs<F>,
+) -> bool {
+    let lane = together.and_then(|port| outputs.port(port));
+    lane.is_some_and(|lane| lane.take_all(burst))
 }
 
 /// Frees a burst at once when all of it is dropped for one reason, as floods often are; false when it is not.
@@ -127,8 +129,8 @@ fn wait<F: Frame>(
     (port, hop): (PortId, NeighbourIndex),
     mut frame: F,
 ) {
-    if let Some((_, &mac)) = memory.neighbours.mac(hop) {
-        write_destination(&mut frame, mac);
+    if let Some(link) = memory.neighbours.link(hop) {
+        write_destination(&mut frame, link.to);
         return transmit(&memory.meters, outputs, port, frame);
     }
     if let Err((frame, reason)) = memory.neighbours.hold(hop, frame, port) {

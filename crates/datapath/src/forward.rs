@@ -7,7 +7,8 @@ use nic::{Burst, Frame, FrameSource};
 use crate::{
     Outputs, Snapshot, Verdict, WorkerState, complete, emit,
     packet::{Packets, Step},
-    parse, plan,
+    parse::{self, Lens},
+    plan,
     serve::{self, Occasion},
     solicit,
 };
@@ -40,35 +41,34 @@ pub fn forward<F, S>(
         state.memory.meters.drop_packets(crate::DropReason::NoRoute, burst.len() as u64);
         return F::free(burst);
     };
-    // A flood of what is no packet at all costs no more than to see that.
-    let goes_on = parse::parse_all(port, burst, &mut state.packets);
-    if port.device.partial_checksums && !arrival.is_handed_over {
-        complete::complete_all(burst, &state.packets, &state.memory.meters);
-    }
     let WorkerState { memory, packets } = state;
+    let lens = Lens { port, addresses: &snapshot.addresses, flows: &memory.flows };
+    // A flood of what is no packet at all costs no more than to see that.
+    let goes_on = parse::parse_all(lens, burst, packets);
+    if port.device.partial_checksums && !arrival.is_handed_over {
+        complete::complete_all(burst, packets, &memory.meters);
+    }
+    let mut together = None;
     if goes_on {
         if !find_all(&memory.flows, packets) {
-            plan::plan_all(&memory.flows, snapshot, packets);
+            plan::plan_all(&memory.flows, snapshot, packets, burst);
         }
-        serve::serve_all(memory, &Occasion { snapshot, arrival, now }, packets, burst);
+        together = serve::serve_all(memory, &Occasion { snapshot, arrival, now }, packets, burst);
     }
-    emit::emit_all(memory, packets, arrival, burst, outputs);
+    emit::emit_all(memory, packets, (arrival, together), burst, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
     F::free(&mut outputs.dropped);
 }
 
-/// Second pass: hashes all keys, then looks all of them up, so that the cache misses of a burst overlap. Whether all of them
-/// have a candidate.
+/// Second pass: looks all flows up, so that the cache misses of a burst overlap. Whether all of them have a candidate.
 #[inline(never)]
 fn find_all(flows: &FlowTable, packets: &mut Packets) -> bool {
     let count = packets.count;
-    let (Some(keys), Some(hashes), Some(candidates)) =
-        (packets.keys.get(..count), packets.hashes.get_mut(..count), packets.candidates.get_mut(..count))
+    let (Some(places), Some(candidates)) = (packets.places.get(..count), packets.candidates.get_mut(..count))
     else {
         return true;
     };
-    flows.hash_all(keys, hashes);
-    flows.find_all(hashes, candidates)
+    flows.find_all(places, candidates)
 }
 
 impl<F: Frame> WorkerState<F> {

@@ -57,7 +57,7 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
             return Fate::Keep;
         }
         expired += u64::from(is_expired);
-        close(meters, (flow.hot.backend, flow.hot.virtual_server));
+        close(meters, (flow.hot.backend, flow.hot.virtual_server()));
         Fate::Remove
     });
     meters.flows_expired.add(expired);

@@ -29,6 +29,7 @@ mod outputs;
 mod ownership;
 mod packet;
 mod parse;
+mod pass;
 mod plan;
 mod resolve;
 mod rewrite;

@@ -7,6 +7,7 @@
 //!
 //! - An entry stays at its position until it is reused, and then its version changes, so that a position remembered in a
 //!   flow is either right or known to be stale.
+//! - What packets look at, an entry's sign, says what the entry says: both are changed by one function.
 //! - Only what was asked for is learned (an answer to a solicitation creates nothing), and a given entry is never changed.
 //!
 //! What it leaves to others: making frames of [`Solicitation`]s (`solicit`), reading answers (`answer`).
@@ -15,7 +16,8 @@ mod held;
 
 use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
-use model::{Address, MacAddress, Millis, PortId};
+use model::{Address, MAX_PORTS, MacAddress, Millis, PortId};
+use wire::ethernet::Ethernet;
 
 pub(crate) use self::held::{HELD, Held};
 use crate::{DropReason, Snapshot, snapshot::Lookup};
@@ -95,7 +97,6 @@ struct Entry {
     mac: MacAddress,
     state: State,
     version: u16,
-    used: bool,
     waiting: u8,
 }
 
@@ -105,8 +106,40 @@ impl Entry {
     }
 
     const fn is_evictable(&self) -> bool {
-        matches!(self.state, State::Stale | State::Failed { .. }) && !self.used && self.waiting == 0
+        matches!(self.state, State::Stale | State::Failed { .. }) && self.waiting == 0
     }
+}
+
+/// The way to a next hop: what a packet that takes it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// The port that it leaves by.
+    pub(crate) port: PortId,
+    /// Bytes of the largest IP packet.
+    pub(crate) mtu: u16,
+    /// Whom the frame is for.
+    pub(crate) to: MacAddress,
+    /// Who sends it.
+    pub(crate) from: MacAddress,
+}
+
+impl Link {
+    /// Writes both Ethernet addresses.
+    #[inline(always)]
+    pub(crate) const fn address(&self, header: &mut Ethernet) {
+        (header.destination, header.source) = (self.to.0, self.from.0);
+    }
+}
+
+/// What packets look at of an entry: whether it is usable, and the way there. Made anew whenever the entry changes.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+struct Sign {
+    /// The entry's; 0, which is nobody's, when it is not usable.
+    version: u16,
+    /// Whether it was used since its timer looked last.
+    used: bool,
+    link: Link,
 }
 
 /// What an answer or a colleague says of a hop.
@@ -124,6 +157,10 @@ pub(crate) type Solicitations = ArrayVec<Solicitation, SOLICITATIONS>;
 /// A worker's next hops.
 pub(crate) struct Neighbours<F> {
     entries: Vec<Entry>,
+    /// By position, as `entries`.
+    signs: Vec<Sign>,
+    /// By [`PortId`], as the snapshot says.
+    ports: ArrayVec<(MacAddress, u16), MAX_PORTS>,
     positions: Lookup<Hop, u16>,
     held: ArrayVec<Held<F>, HELD>,
     solicitations: ArrayVec<Solicitation, SOLICITATIONS>,
@@ -136,6 +173,8 @@ impl<F> Neighbours<F> {
     pub(crate) fn new() -> Self {
         Self {
             entries: Vec::with_capacity(CAPACITY),
+            signs: Vec::with_capacity(CAPACITY),
+            ports: ArrayVec::new(),
             positions: Lookup::with_capacity_and_hasher(2 * CAPACITY, FixedState::default()),
             held: ArrayVec::new(),
             solicitations: ArrayVec::new(),
@@ -146,15 +185,15 @@ impl<F> Neighbours<F> {
 
     /// Takes over the entries that the configuration gives; those that it no longer gives are resolved from now on.
     pub(crate) fn adopt(&mut self, snapshot: &Snapshot) {
+        self.adopt_ports(snapshot);
         for entry in self.entries.iter_mut().filter(|entry| entry.state == State::Given) {
             entry.state = State::Stale;
         }
         for (id, port) in snapshot.port_ids().zip(&snapshot.ports) {
             for &(address, mac) in &port.neighbours {
                 let hop = Hop { port: id, address };
-                if let Some(entry) = self.position(hop).and_then(|position| self.entries.get_mut(position)) {
-                    entry.mac = mac;
-                    entry.state = State::Given;
+                if let Some(position) = self.position(hop) {
+                    self.change(position, |entry| (entry.mac, entry.state) = (mac, State::Given));
                 } else {
                     // A full table of given entries is a configuration that `config` refuses.
                     let _ = self.insert(hop, mac, State::Given);
@@ -163,16 +202,48 @@ impl<F> Neighbours<F> {
         }
     }
 
-    /// The port and the MAC address of the hop at a position, when they are known. Marks the entry used, so that it is
-    /// kept confirmed.
-    #[inline]
-    pub(crate) fn mac(&mut self, index: NeighbourIndex) -> Option<(PortId, &MacAddress)> {
-        let entry = self.entries.get_mut(index.position())?;
-        if entry.version != index.version() || !entry.is_usable() {
+    /// Takes over the ports' own addresses and MTUs, which seldom change.
+    fn adopt_ports(&mut self, snapshot: &Snapshot) {
+        let ports = snapshot.ports.iter().take(MAX_PORTS).map(|port| (port.mac, port.mtu));
+        let ports: ArrayVec<(MacAddress, u16), MAX_PORTS> = ports.collect();
+        if ports != self.ports {
+            self.ports = ports;
+            (0..self.entries.len()).for_each(|position| self.change(position, |_| ()));
+        }
+    }
+
+    /// Changes an entry, and its sign with it.
+    fn change(&mut self, position: usize, change: impl FnOnce(&mut Entry)) {
+        let (Some(entry), Some(sign)) = (self.entries.get_mut(position), self.signs.get_mut(position)) else {
+            return;
+        };
+        change(entry);
+        let port = self.ports.get(entry.hop.port.index());
+        let (from, mtu) = port.copied().unwrap_or_default();
+        sign.version = if entry.is_usable() && port.is_some() { entry.version } else { 0 };
+        sign.link = Link { port: entry.hop.port, mtu, to: entry.mac, from };
+    }
+
+    /// The way to the hop at a position, when it is known. Marks the entry used, so that it is kept confirmed.
+    #[inline(always)]
+    pub(crate) fn link(&mut self, index: NeighbourIndex) -> Option<Link> {
+        let sign = self.signs.get_mut(index.position())?;
+        if sign.version != index.version() || index.version() == 0 {
             return None;
         }
-        entry.used = true;
-        Some((entry.hop.port, &entry.mac))
+        sign.used = true;
+        Some(sign.link)
+    }
+
+    fn use_at(&mut self, position: usize) {
+        if let Some(sign) = self.signs.get_mut(position) {
+            sign.used = true;
+        }
+    }
+
+    /// Whether the entry was used since this was asked last.
+    fn take_used(&mut self, position: usize) -> bool {
+        self.signs.get_mut(position).is_some_and(|sign| std::mem::take(&mut sign.used))
     }
 
     /// The hop at a position, whether its MAC address is known or not.
@@ -198,23 +269,22 @@ impl<F> Neighbours<F> {
             self.ask(Solicitation { hop, to: None });
             return Ok(index);
         };
-        let entry = self.entries.get_mut(position).ok_or(DropReason::NeighbourTableFull)?;
-        let index = NeighbourIndex::new(position, entry.version);
+        let entry = *self.entries.get(position).ok_or(DropReason::NeighbourTableFull)?;
+        let next = now.after(RETRANSMIT);
         match entry.state {
             State::Failed { until } if now < until => return Err(DropReason::NeighbourUnreachable),
             State::Failed { .. } => {
-                entry.state = State::Incomplete { sent: 1, next: now.after(RETRANSMIT) };
+                self.change(position, |entry| entry.state = State::Incomplete { sent: 1, next });
                 self.ask(Solicitation { hop, to: None });
             }
             State::Stale => {
-                entry.used = true;
-                entry.state = State::Probe { sent: 1, next: now.after(RETRANSMIT) };
-                let to = Some(entry.mac);
-                self.ask(Solicitation { hop, to });
+                self.use_at(position);
+                self.change(position, |entry| entry.state = State::Probe { sent: 1, next });
+                self.ask(Solicitation { hop, to: Some(entry.mac) });
             }
-            _ => entry.used = true,
+            _ => self.use_at(position),
         }
-        Ok(index)
+        Ok(NeighbourIndex::new(position, entry.version))
     }
 
     /// Takes an answer, or what a neighbour says of itself in a question to us. Changes what is already there, never what
@@ -222,14 +292,13 @@ impl<F> Neighbours<F> {
     /// Whether something was learned that others may want to know.
     pub(crate) fn learn(&mut self, fact: Fact, create: bool, now: Millis) -> bool {
         let reachable = State::Reachable { until: now.after(REACHABLE) };
-        let Some(entry) = self.position(fact.hop).and_then(|position| self.entries.get_mut(position)) else {
+        let Some(position) = self.position(fact.hop) else {
             return create && self.insert(fact.hop, fact.mac, reachable).is_ok();
         };
-        if entry.state == State::Given {
+        if self.entries.get(position).is_none_or(|entry| entry.state == State::Given) {
             return false;
         }
-        entry.mac = fact.mac;
-        entry.state = reachable;
+        self.change(position, |entry| (entry.mac, entry.state) = (fact.mac, reachable));
         true
     }
 
@@ -251,36 +320,30 @@ impl<F> Neighbours<F> {
         if self.solicitations.is_full() {
             return false;
         }
-        let Some(entry) = self.entries.get_mut(position) else { return false };
+        let Some(&Entry { hop, mac, state, .. }) = self.entries.get(position) else { return false };
         let again = now.after(RETRANSMIT);
-        match entry.state {
+        match state {
             State::Incomplete { sent, next } | State::Probe { sent, next }
                 if now >= next && sent >= ATTEMPTS =>
             {
-                entry.state = State::Failed { until: now.after(FAILED) };
-                entry.used = false;
+                self.change(position, |entry| entry.state = State::Failed { until: now.after(FAILED) });
+                self.take_used(position);
                 return true;
             }
             State::Incomplete { sent, next } if now >= next => {
-                entry.state = State::Incomplete { sent: sent + 1, next: again };
-                self.ask(Solicitation {
-                    hop: self.entries.get(position).map_or(NOWHERE, |entry| entry.hop),
-                    to: None,
-                });
+                self.change(position, |entry| entry.state = State::Incomplete { sent: sent + 1, next: again });
+                self.ask(Solicitation { hop, to: None });
             }
             State::Probe { sent, next } if now >= next => {
-                entry.state = State::Probe { sent: sent + 1, next: again };
-                let question = Solicitation { hop: entry.hop, to: Some(entry.mac) };
-                self.ask(question);
+                self.change(position, |entry| entry.state = State::Probe { sent: sent + 1, next: again });
+                self.ask(Solicitation { hop, to: Some(mac) });
             }
             State::Reachable { until } if now < until => {}
-            State::Reachable { .. } | State::Stale if entry.used => {
-                entry.used = false;
-                entry.state = State::Probe { sent: 1, next: again };
-                let question = Solicitation { hop: entry.hop, to: Some(entry.mac) };
-                self.ask(question);
+            State::Reachable { .. } | State::Stale if self.take_used(position) => {
+                self.change(position, |entry| entry.state = State::Probe { sent: 1, next: again });
+                self.ask(Solicitation { hop, to: Some(mac) });
             }
-            State::Reachable { .. } => entry.state = State::Stale,
+            State::Reachable { .. } => self.change(position, |entry| entry.state = State::Stale),
             _ => {}
         }
         false
@@ -307,26 +370,31 @@ impl<F> Neighbours<F> {
     }
 
     fn insert(&mut self, hop: Hop, mac: MacAddress, state: State) -> Result<NeighbourIndex, DropReason> {
-        let entry = Entry { hop, mac, state, version: 1, used: true, waiting: 0 };
-        if self.entries.len() < CAPACITY {
-            let position = self.entries.len();
+        let entry = Entry { hop, mac, state, version: 1, waiting: 0 };
+        let position = if self.entries.len() < CAPACITY {
             self.entries.push(entry);
-            self.positions.insert(hop, position as u16);
-            return Ok(NeighbourIndex::new(position, entry.version));
-        }
-        let position = self.evictable().ok_or(DropReason::NeighbourTableFull)?;
-        let old = self.entries.get_mut(position).ok_or(DropReason::NeighbourTableFull)?;
-        let version = old.version.checked_add(1).unwrap_or(1);
-        self.positions.remove(&old.hop);
-        *old = Entry { version, ..entry };
+            self.signs.push(Sign::UNUSABLE);
+            self.entries.len() - 1
+        } else {
+            let position = self.evictable().ok_or(DropReason::NeighbourTableFull)?;
+            let old = self.entries.get_mut(position).ok_or(DropReason::NeighbourTableFull)?;
+            let version = old.version.checked_add(1).unwrap_or(1);
+            self.positions.remove(&old.hop);
+            *old = Entry { version, ..entry };
+            position
+        };
         self.positions.insert(hop, position as u16);
+        self.use_at(position);
+        self.change(position, |_| ());
+        let version = self.entries.get(position).map_or(0, |entry| entry.version);
         Ok(NeighbourIndex::new(position, version))
     }
 
     fn evictable(&mut self) -> Option<usize> {
         for _ in 0..EVICTION_SCAN {
             self.eviction_cursor = (self.eviction_cursor + 1) % CAPACITY;
-            if self.entries.get(self.eviction_cursor).is_some_and(Entry::is_evictable) {
+            let is_used = self.signs.get(self.eviction_cursor).is_some_and(|sign| sign.used);
+            if !is_used && self.entries.get(self.eviction_cursor).is_some_and(Entry::is_evictable) {
                 return Some(self.eviction_cursor);
             }
         }
@@ -334,7 +402,13 @@ impl<F> Neighbours<F> {
     }
 }
 
-const NOWHERE: Hop = Hop { port: PortId(0), address: Address::UNSPECIFIED };
+impl Sign {
+    const UNUSABLE: Self = Self {
+        version: 0,
+        used: false,
+        link: Link { port: PortId(0), mtu: 0, to: MacAddress([0; 6]), from: MacAddress([0; 6]) },
+    };
+}
 
 #[cfg(test)]
 mod tests {
@@ -343,13 +417,23 @@ mod tests {
     use super::*;
 
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const OWN_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
     fn hop(last: u8) -> Hop {
         Hop { port: PortId(0), address: IpAddr::from([10, 0, 0, last]).into() }
     }
 
     fn table() -> Neighbours<u8> {
-        Neighbours::new()
+        let mut table = Neighbours::new();
+        table.ports.extend([(OWN_MAC, 1500); 2]);
+        table
+    }
+
+    /// Where a packet for a hop goes.
+    fn to(table: &mut Neighbours<u8>, index: NeighbourIndex) -> Option<MacAddress> {
+        let link = table.link(index)?;
+        assert_eq!((link.port, link.mtu, link.from), (PortId(0), 1500, OWN_MAC));
+        Some(link.to)
     }
 
     #[test]
@@ -357,9 +441,9 @@ mod tests {
         let mut table = table();
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: None }]);
-        assert_eq!(table.mac(index), None);
+        assert_eq!(to(&mut table, index), None);
         assert!(table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5)));
-        assert_eq!(table.mac(index), Some((PortId(0), &MAC)));
+        assert_eq!(to(&mut table, index), Some(MAC));
     }
 
     #[test]
@@ -404,10 +488,10 @@ mod tests {
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
         table.take_solicitations();
-        assert_eq!(table.mac(index), Some((PortId(0), &MAC)));
+        assert_eq!(to(&mut table, index), Some(MAC));
         table.run_timers(Millis(REACHABLE), 8, drop);
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
-        assert_eq!(table.mac(index), Some((PortId(0), &MAC)), "it is used while it is asked");
+        assert_eq!(to(&mut table, index), Some(MAC), "it is used while it is asked");
     }
 
     #[test]
@@ -421,7 +505,7 @@ mod tests {
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         assert!(table.take_solicitations().is_empty());
-        assert_eq!(table.mac(index), Some((PortId(0), &MAC)));
+        assert_eq!(to(&mut table, index), Some(MAC));
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: Some(MAC) }]);
     }

@@ -1,8 +1,9 @@
 //! What the passes know of each packet of a burst, side by side with the frames.
 
-use flow::{Candidate, FlowKey};
-use model::PortId;
+use flow::{Candidate, FlowKey, Place};
+use model::{Address, PortId};
 use nic::MAX_BURST;
+use wire::{U16, ipv4::Ipv4, ipv6::Ipv6, protocol};
 
 use crate::{Verdict, neighbour::NeighbourIndex, plan::Plan};
 
@@ -45,6 +46,35 @@ impl Packet {
     pub(crate) const NONE: Self =
         Self { kind: Kind::Other, v6: false, network: 0, flags: 0, transport: 0, length: 0 };
 
+    /// Its key, read from the headers of its frame; the default one, which no flow has, if it is ARP.
+    pub(crate) fn key(&self, head: &[u8]) -> FlowKey {
+        let network = usize::from(self.network);
+        let (source, destination, protocol) = if self.kind == Kind::Arp {
+            return FlowKey::default();
+        } else if self.v6 {
+            let Some(header) = wire::header::<Ipv6>(head, network) else { return FlowKey::default() };
+            (Address::from_v6(header.source), Address::from_v6(header.destination), self.protocol_v6())
+        } else {
+            let Some(header) = wire::header::<Ipv4>(head, network) else { return FlowKey::default() };
+            (Address::from_v4(header.source), Address::from_v4(header.destination), header.protocol)
+        };
+        let ports = wire::header::<[U16; 2]>(head, usize::from(self.transport));
+        let [source_port, destination_port] =
+            ports.filter(|_| self.is_balanced()).map_or([0; 2], |ports| ports.map(U16::get));
+        FlowKey { source, destination, source_port, destination_port, protocol, ..FlowKey::default() }
+    }
+
+    /// Behind extension headers the L4 protocol is known by what was made of it.
+    const fn protocol_v6(&self) -> u8 {
+        match self.kind {
+            Kind::Icmp => protocol::ICMPV6,
+            // Every TCP packet that was accepted has a flag set.
+            Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced if self.flags != 0 => protocol::TCP,
+            Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => protocol::UDP,
+            Kind::Arp | Kind::Other => 0,
+        }
+    }
+
     /// Whether it has ports, so that it may belong to a flow.
     pub(crate) const fn is_balanced(&self) -> bool {
         matches!(self.kind, Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced)
@@ -67,8 +97,8 @@ pub(crate) struct Packets {
     pub(crate) count: usize,
     pub(crate) packets: [Packet; MAX_BURST],
     pub(crate) steps: [Step; MAX_BURST],
-    pub(crate) keys: [FlowKey; MAX_BURST],
-    pub(crate) hashes: [u64; MAX_BURST],
+    /// Where their flows are looked for.
+    pub(crate) places: [Place; MAX_BURST],
     pub(crate) candidates: [Candidate; MAX_BURST],
     /// Of packets without a candidate.
     pub(crate) plans: [Option<Plan>; MAX_BURST],
@@ -80,8 +110,7 @@ impl Packets {
             count: 0,
             packets: [Packet::NONE; MAX_BURST],
             steps: [Step::Parsed; MAX_BURST],
-            keys: [FlowKey::default(); MAX_BURST],
-            hashes: [0; MAX_BURST],
+            places: [Place::NOWHERE; MAX_BURST],
             candidates: [Candidate::NONE; MAX_BURST],
             plans: [None; MAX_BURST],
         }

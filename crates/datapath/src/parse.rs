@@ -4,7 +4,7 @@
 //! refusal has its reason. The checks follow RFC 1812, 5.2.2, and RFC 8200. What an address may be is checked when a packet
 //! is admitted (`admit`): one that belongs to a flow has the addresses of a packet that was.
 
-use flow::FlowKey;
+use flow::{FlowKey, FlowTable, Place};
 use model::Address;
 use nic::{Burst, Frame, ReceivedChecksum};
 use wire::{
@@ -26,13 +26,19 @@ const HEADERS: usize = 256;
 /// EtherTypes below this are lengths (IEEE 802.3, 3.2.6).
 const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
-/// Parses all frames of a burst. Whether any of them is to go on.
+/// What packets are looked at with.
+#[derive(Clone, Copy)]
+pub(crate) struct Lens<'a> {
+    /// The port that they came by.
+    pub(crate) port: &'a snapshot::Port,
+    pub(crate) addresses: &'a snapshot::Addresses,
+    pub(crate) flows: &'a FlowTable,
+}
+
+/// Parses all frames of a burst, and asks for the memory in which their flows are looked for first. Whether any of them is to
+/// go on.
 #[inline(never)]
-pub(crate) fn parse_all<F: Frame>(
-    port: &snapshot::Port,
-    burst: &mut Burst<F>,
-    packets: &mut Packets,
-) -> bool {
+pub(crate) fn parse_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: &mut Packets) -> bool {
     let mut dropped = 0;
     for frame in burst.iter() {
         if let Some(line) = frame.head().first_chunk::<64>() {
@@ -40,41 +46,42 @@ pub(crate) fn parse_all<F: Frame>(
         }
     }
     packets.count = burst.len();
-    let known = packets.packets.iter_mut().zip(&mut packets.keys).zip(&mut packets.steps);
-    for (frame, ((packet, key), step)) in burst.iter_mut().zip(known) {
+    let known = packets.packets.iter_mut().zip(&mut packets.places).zip(&mut packets.steps);
+    for (frame, ((packet, place), step)) in burst.iter_mut().zip(known) {
         *step = Step::Parsed;
-        if !parse_plain(port, frame, packet, key)
-            && let Err(reason) = parse(port, frame, packet, key)
-        {
-            *step = Step::Done(Verdict::Drop(reason));
-            dropped += 1;
+        if let Some(plain) = parse_plain(lens, frame, packet) {
+            *place = plain;
+            lens.flows.prefetch(plain);
+            continue;
+        }
+        *place = Place::NOWHERE;
+        match parse(lens, frame, packet) {
+            Ok(other) => *place = other,
+            Err(reason) => {
+                *step = Step::Done(Verdict::Drop(reason));
+                dropped += 1;
+            }
         }
     }
     dropped < packets.count
 }
 
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What
-/// [`parse`] would say of it is the same but for the kind; false when it is of another kind, or something is wrong with it.
+/// [`parse`] would say of it is the same but for the kind; `None` when it is of another kind, or something is wrong with it.
 #[inline(always)]
-fn parse_plain<F: Frame>(
-    port: &snapshot::Port,
-    frame: &mut F,
-    packet: &mut Packet,
-    key: &mut FlowKey,
-) -> bool {
+fn parse_plain<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Option<Place> {
     let length = frame.length();
-    let is_plain = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
-        Some(headers) if is_ours(port, &headers.link) && ipv4::is_plain(headers, length) => {
-            lay_out_v4(headers, packet, key);
-            true
+    let place = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
+        Some(headers) if is_ours(lens.port, &headers.link) && ipv4::is_plain(headers, length) => {
+            lay_out_v4(lens, headers, packet)
         }
-        _ => parse_plain_v6(port, frame, packet, key),
+        _ => parse_plain_v6(lens, frame, packet)?,
     };
-    if !is_plain || frame.checksum() == ReceivedChecksum::Bad {
-        return false;
+    if frame.checksum() == ReceivedChecksum::Bad {
+        return None;
     }
     trim(frame, length, ethernet::HEADER + usize::from(packet.length));
-    true
+    Some(place)
 }
 
 #[inline(always)]
@@ -83,39 +90,27 @@ fn is_ours(port: &snapshot::Port, link: &Ethernet) -> bool {
 }
 
 #[inline(always)]
-fn lay_out_v4(headers: &EthernetIpv4Tcp, packet: &mut Packet, key: &mut FlowKey) {
-    let EthernetIpv4Tcp { network, transport, .. } = headers;
-    *key = FlowKey {
-        source: Address::from_v4(network.source),
-        destination: Address::from_v4(network.destination),
-        source_port: transport.source_port.get(),
-        destination_port: transport.destination_port.get(),
-        protocol: protocol::TCP,
-        ..FlowKey::default()
-    };
+fn lay_out_v4(lens: Lens<'_>, headers: &EthernetIpv4Tcp, packet: &mut Packet) -> Place {
     *packet = Packet {
         kind: Kind::PlainV4,
         v6: false,
         network: ethernet::HEADER as u8,
-        flags: transport.flags,
+        flags: headers.transport.flags,
         transport: (ethernet::HEADER + ipv4::HEADER) as u16,
-        length: network.total_length.get(),
+        length: headers.network.total_length.get(),
     };
+    let way = lens.addresses.way_v4(headers.network.destination);
+    lens.flows.place_v4(way, &headers.ends(), protocol::TCP, 0)
 }
 
 #[inline(never)]
-fn parse_plain_v6<F: Frame>(
-    port: &snapshot::Port,
-    frame: &F,
-    packet: &mut Packet,
-    key: &mut FlowKey,
-) -> bool {
-    let Some(headers) = wire::header::<EthernetIpv6Tcp>(frame.head(), 0) else { return false };
-    if !is_ours(port, &headers.link) || !ipv6::is_plain(headers, frame.length()) {
-        return false;
+fn parse_plain_v6<F: Frame>(lens: Lens<'_>, frame: &F, packet: &mut Packet) -> Option<Place> {
+    let headers = wire::header::<EthernetIpv6Tcp>(frame.head(), 0)?;
+    if !is_ours(lens.port, &headers.link) || !ipv6::is_plain(headers, frame.length()) {
+        return None;
     }
     let EthernetIpv6Tcp { network, transport, .. } = headers;
-    *key = FlowKey {
+    let key = FlowKey {
         source: Address::from_v6(network.source),
         destination: Address::from_v6(network.destination),
         source_port: transport.source_port.get(),
@@ -123,25 +118,23 @@ fn parse_plain_v6<F: Frame>(
         protocol: protocol::TCP,
         ..FlowKey::default()
     };
-    let Some(length) = network.payload_length.get().checked_add(ipv6::HEADER as u16) else { return false };
     *packet = Packet {
         kind: Kind::PlainV6,
         v6: true,
         network: ethernet::HEADER as u8,
         flags: transport.flags,
         transport: (ethernet::HEADER + ipv6::HEADER) as u16,
-        length,
+        length: network.payload_length.get().checked_add(ipv6::HEADER as u16)?,
     };
-    !key.source.is_v4() && !key.destination.is_v4()
+    if key.source.is_v4() || key.destination.is_v4() {
+        return None;
+    }
+    Some(lens.flows.place(lens.addresses.way(key.destination), &key))
 }
 
 #[inline(never)]
-fn parse<F: Frame>(
-    port: &snapshot::Port,
-    frame: &mut F,
-    packet: &mut Packet,
-    key: &mut FlowKey,
-) -> Result<(), DropReason> {
+fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result<Place, DropReason> {
+    let (port, key) = (lens.port, &mut FlowKey::default());
     let length = frame.length();
     if frame.head().len() < HEADERS.min(length) && !frame.pull(HEADERS.min(length)) {
         return Err(DropReason::HeadersScattered);
@@ -154,8 +147,7 @@ fn parse<F: Frame>(
         ether_type::IPV6 => parse_v6(bytes, available, link.network, port.device, key)?,
         ether_type::ARP => {
             *packet = Packet { kind: Kind::Arp, network: link.network as u8, ..Packet::NONE };
-            *key = FlowKey::default(); // no flow has it
-            return Ok(());
+            return Ok(Place::NOWHERE);
         }
         below if below < SMALLEST_ETHER_TYPE => return Err(DropReason::EtherTypeIsLength),
         _ => return Err(DropReason::EtherTypeUnknown),
@@ -167,7 +159,12 @@ fn parse<F: Frame>(
         return Err(DropReason::TransportChecksum);
     }
     trim(frame, length, link.network + usize::from(packet.length));
-    Ok(())
+    if !packet.is_balanced() {
+        return Ok(Place::NOWHERE);
+    }
+    let place = lens.flows.place(lens.addresses.way(key.destination), key);
+    lens.flows.prefetch(place);
+    Ok(place)
 }
 
 /// What the link layer says of a frame.
@@ -364,26 +361,29 @@ mod tests {
         }
     }
 
-    /// What one way says of a frame, when it accepts it.
-    type Said = Option<(Packet, FlowKey)>;
+    /// What one way says of a frame, when it accepts it: the packet, its key, and where its flow is looked for.
+    type Said = Option<(Packet, FlowKey, Place)>;
 
     /// What both ways say of the bytes: the plain one, and the long one.
-    fn both(bytes: &[u8]) -> (Said, Said) {
-        let (mut packet, mut key) = (Packet::NONE, FlowKey::default());
-        let is_plain = parse_plain(&port(), &mut MemoryFrame::new(bytes), &mut packet, &mut key);
-        let plain = is_plain.then_some((packet, key));
-        let (mut packet, mut key) = (Packet::NONE, FlowKey::default());
-        let is_right = parse(&port(), &mut MemoryFrame::new(bytes), &mut packet, &mut key).is_ok();
-        (plain, is_right.then_some((packet, key)))
+    fn both(lens: Lens<'_>, bytes: &[u8]) -> (Said, Said) {
+        let said = |say: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> Option<Place>| {
+            let (mut packet, mut frame) = (Packet::NONE, MemoryFrame::new(bytes));
+            let place = say(lens, &mut frame, &mut packet)?;
+            Some((packet, packet.key(frame.head()), place))
+        };
+        (said(parse_plain), said(|lens, frame, packet| parse(lens, frame, packet).ok()))
     }
 
-    fn but_for_the_kind((packet, key): (Packet, FlowKey)) -> (Packet, FlowKey) {
-        (Packet { kind: Kind::Balanced, ..packet }, key)
+    fn but_for_the_kind((packet, key, place): (Packet, FlowKey, Place)) -> (Packet, FlowKey, Place) {
+        (Packet { kind: Kind::Balanced, ..packet }, key, place)
     }
 
     /// Both ways must say the same of every change of one byte, and the short one must take all TCP whose header lies at
     /// `transport`. Returns how many frames that were.
     fn compare(good: &[u8], transport: u16, repair: impl Fn(&mut [u8])) -> usize {
+        let (port, addresses) = (port(), snapshot::Addresses::default());
+        let flows = FlowTable::with_capacity(0, flow::HashKey::from_seed([1; 16], 0));
+        let lens = Lens { port: &port, addresses: &addresses, flows: &flows };
         let mut plain_ones = 0;
         for (offset, value) in
             (0..good.len()).flat_map(|offset| (0..=u8::MAX).map(move |value| (offset, value)))
@@ -391,8 +391,8 @@ mod tests {
             let mut bytes = good.to_vec();
             bytes[offset] = value;
             repair(&mut bytes);
-            let (plain, long) = both(&bytes);
-            let is_tcp = long.is_some_and(|(packet, _)| packet.flags != 0 && packet.transport == transport);
+            let (plain, long) = both(lens, &bytes);
+            let is_tcp = long.is_some_and(|(packet, ..)| packet.flags != 0 && packet.transport == transport);
             assert_eq!(plain.is_some(), is_tcp, "byte {offset} = {value}");
             if is_tcp {
                 assert_eq!(plain.map(but_for_the_kind), long, "byte {offset} = {value}");

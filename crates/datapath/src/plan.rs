@@ -5,7 +5,8 @@
 //! opens the flows, in the packets' turn.
 
 use flow::{Candidate, FlowKey, FlowTable};
-use model::{BackendId, Mode, VirtualServerId};
+use model::{BackendId, VirtualServerId};
+use nic::{Burst, Frame};
 
 use crate::{
     Snapshot,
@@ -35,29 +36,23 @@ impl Plan {
 
 /// Makes plans for the packets of a burst that have no candidate.
 #[inline(never)]
-pub(crate) fn plan_all(flows: &FlowTable, snapshot: &Snapshot, packets: &mut Packets) {
-    let Packets { count, packets, steps, keys, candidates, plans, .. } = packets;
-    let known = packets.iter().zip(steps).zip(keys).zip(candidates).zip(plans).take(*count);
-    let mut ahead = 0;
-    for ((((packet, step), key), candidate), plan) in known {
-        if *candidate != Candidate::NONE || *step != Step::Parsed || !packet.is_balanced() {
-            continue;
-        }
-        *plan = Plan::of(snapshot, key);
-        if let Some(plan) = plan {
-            prepare(flows, snapshot, key, plan, ahead);
-            ahead += 1;
+pub(crate) fn plan_all<F: Frame>(
+    flows: &FlowTable,
+    snapshot: &Snapshot,
+    packets: &mut Packets,
+    burst: &Burst<F>,
+) {
+    let Packets { packets, steps, candidates, plans, .. } = packets;
+    let known = packets.iter().zip(steps).zip(candidates).zip(plans);
+    for (frame, (((packet, step), candidate), plan)) in burst.iter().zip(known) {
+        if *candidate == Candidate::NONE && *step == Step::Parsed && packet.is_balanced() {
+            let key = packet.key(frame.head());
+            *plan = Plan::of(snapshot, &key);
+            if plan.is_some() {
+                flows.prepare(&key);
+            }
         }
     }
-}
-
-/// Asks for the memory of a planned flow. A port of `full_nat` is not looked for twice: its reply key is not known yet.
-#[inline]
-fn prepare(flows: &FlowTable, snapshot: &Snapshot, key: &FlowKey, plan: &Plan, ahead: usize) {
-    let mode = snapshot.virtual_server(plan.server).map(|server| server.mode);
-    let backend = plan.backend.and_then(|id| snapshot.backend(id)).filter(|_| mode == Some(Mode::Nat));
-    let reply = backend.map(|backend| reply_in_nat(key, backend));
-    flows.prepare(reply.as_ref(), ahead);
 }
 
 /// What a backend's replies carry when they are for the client.

@@ -3,38 +3,39 @@
 use std::slice;
 
 use flow::{Hit, Hot, Side};
-use model::{Address, MacAddress, Millis, PortId};
+use model::{Address, MacAddress, Millis};
 use nic::Frame;
 use wire::ethernet::Ethernet;
 
 use crate::{
     DropReason, Snapshot, Verdict,
-    neighbour::{Hop, NeighbourIndex, Neighbours},
+    neighbour::{Hop, Link, NeighbourIndex, Neighbours},
     packet::Step,
     rewrite,
     serve::Occasion,
     snapshot::{Backend, RouteIndex},
 };
 
-/// The next hop of a flow's packet and its MAC address, if they are remembered and still hold.
+/// The way on for a flow's packet, if it is remembered and still holds.
 #[inline(always)]
-pub(crate) fn known_hop<'a, F>(
-    neighbours: &'a mut Neighbours<F>,
+pub(crate) fn known_link<F>(
+    neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
-    hot: &'a Hot,
+    hot: &Hot,
     side: Side,
-) -> Option<(PortId, &'a MacAddress)> {
+) -> Option<Link> {
     match side {
-        Side::Client => neighbours.mac(NeighbourIndex(hot.neighbour)),
+        Side::Client => neighbours.link(NeighbourIndex(hot.neighbour)),
         Side::Backend => last_hop(snapshot, hot),
     }
 }
 
 /// Where the client's packets came from, if its port answers there.
 #[inline]
-fn last_hop<'a>(snapshot: &Snapshot, flow: &'a Hot) -> Option<(PortId, &'a MacAddress)> {
-    let (port, mac) = flow.client_link();
-    snapshot.port(port).is_some_and(|port| port.last_hop).then_some((port, mac))
+fn last_hop(snapshot: &Snapshot, flow: &Hot) -> Option<Link> {
+    let (id, &to) = flow.client_link();
+    let port = snapshot.port(id).filter(|port| port.last_hop)?;
+    Some(Link { port: id, mtu: port.mtu, to, from: port.mac })
 }
 
 /// Forgets the hop to a flow's backend when no route leads by it under a new snapshot.
@@ -51,12 +52,13 @@ pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot
     }
 }
 
-/// Finds the next hop of a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
+/// Finds the way on for a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
+#[cold]
 pub(crate) fn search<F>(
     neighbours: &mut Neighbours<F>,
     occasion: &Occasion<'_>,
     flow: &mut Hit<'_>,
-) -> Result<((PortId, MacAddress), Step), DropReason> {
+) -> Result<(Link, Step), DropReason> {
     let Occasion { snapshot, now, .. } = *occasion;
     let client = flow.client();
     let hash = snapshot.hash_key.hash(&client);
@@ -69,19 +71,22 @@ pub(crate) fn search<F>(
         }
         Side::Backend => address_hop(neighbours, snapshot, client.source, hash, now)?,
     };
-    destination(neighbours, hop)
+    destination(neighbours, snapshot, hop)
 }
 
-/// The port and MAC address of a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
+/// The way to a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
 fn destination<F>(
     neighbours: &mut Neighbours<F>,
+    snapshot: &Snapshot,
     hop: NeighbourIndex,
-) -> Result<((PortId, MacAddress), Step), DropReason> {
-    if let Some((port, &mac)) = neighbours.mac(hop) {
-        return Ok(((port, mac), Step::Done(Verdict::Transmit(port))));
+) -> Result<(Link, Step), DropReason> {
+    if let Some(link) = neighbours.link(hop) {
+        return Ok((link, Step::Done(Verdict::Transmit(link.port))));
     }
-    let Hop { port, .. } = neighbours.hop(hop).ok_or(DropReason::NeighbourUnreachable)?;
-    Ok(((port, MacAddress::default()), Step::Wait(port, hop)))
+    let Hop { port: id, .. } = neighbours.hop(hop).ok_or(DropReason::NeighbourUnreachable)?;
+    let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
+    let link = Link { port: id, mtu: port.mtu, to: MacAddress::default(), from: port.mac };
+    Ok((link, Step::Wait(id, hop)))
 }
 
 /// Writes both MAC addresses.

@@ -1,25 +1,25 @@
 //! Third pass: each packet in its turn, from its flow to its next hop.
 //!
-//! A packet of a steady flow is passed on here, with the flow's record in hand: its clock, its new addresses, its next hop.
-//! All others, among them those that begin or end a flow, go to `admit`; the packets behind them in the burst find what they
+//! A packet of a steady flow is passed on at once (`pass`), with the flow's record in hand: its clock, its new addresses, its next
+//! hop. All others, among them those that begin or end a flow, go to `admit`; the packets behind them in the burst find what they
 //! did.
 //!
 //! One pass rather than one for each of these: packets are served strictly in the order in which they arrived, so a record
 //! that is given up may be used again at once.
 
-use flow::{Candidate, FlowKey, Hit, Side};
-use model::Millis;
-use nic::{Burst, Frame, MAX_BURST};
+use flow::{Candidate, FlowKey, Hit};
+use model::{Millis, PortId};
+use nic::{Burst, Frame};
 
 use crate::{
-    Arrival, Snapshot, Verdict, admit,
+    Arrival, DropReason, Snapshot, Verdict, admit,
     neighbour::Neighbours,
-    packet::{Packet, Packets, Step},
+    packet::{Kind, Packet, Packets, Step},
+    pass,
     plan::Plan,
     resolve, rewrite,
     state::Memory,
     tally::Tallies,
-    track,
 };
 
 /// When and where a burst is served.
@@ -46,51 +46,43 @@ impl Occasion<'_> {
 /// What a packet's flow is looked up by.
 pub(crate) struct Sought<'a> {
     pub(crate) key: &'a FlowKey,
-    pub(crate) hash: u64,
     pub(crate) candidate: Candidate,
     /// If there is no candidate; another packet's otherwise.
     pub(crate) plan: Option<Plan>,
 }
 
-/// Serves a burst: every packet has its last step afterwards.
+/// Serves a burst: every packet has its last step afterwards. The port that all of them leave by, if it is one.
 #[inline(never)]
 pub(crate) fn serve_all<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     packets: &mut Packets,
     burst: &mut Burst<F>,
-) {
-    for (frame, position) in burst.iter_mut().zip(0..MAX_BURST) {
-        let (Some(step), Some(packet), Some(key), Some(candidate)) = (
-            packets.steps.get_mut(position),
-            packets.packets.get(position),
-            packets.keys.get(position),
-            packets.candidates.get(position),
-        ) else {
-            break;
-        };
+) -> Option<PortId> {
+    let (mut together, mut first) = (true, None);
+    let Packets { packets, steps, candidates, plans, .. } = packets;
+    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*plans);
+    for (frame, (((step, packet), candidate), plan)) in burst.iter_mut().zip(known) {
         if *step != Step::Parsed {
+            together = false;
             continue;
         }
-        let Memory { flows, neighbours, tallies, .. } = &mut *memory;
-        // Told apart here, so that each side has code of its own.
-        match flows.confirm(*candidate, key) {
-            Some(Hit { hot, wide, side: Side::Client })
-                if track::is_steady(hot, packet, occasion.flow_generation()) =>
-            {
-                let flow = Hit { hot, wide, side: Side::Client };
-                pass_on(neighbours, tallies, occasion, (frame, packet), flow, step);
-            }
-            Some(Hit { hot, wide, side: Side::Backend })
-                if track::is_steady(hot, packet, occasion.flow_generation()) =>
-            {
-                let flow = Hit { hot, wide, side: Side::Backend };
-                pass_on(neighbours, tallies, occasion, (frame, packet), flow, step);
-            }
-            _ => serve_other(memory, occasion, packets, frame, position),
+        let port = match packet.kind {
+            Kind::PlainV4 => pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate),
+            Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
+            Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
+            _ => None,
+        };
+        if let Some(port) = port {
+            *step = Step::Done(Verdict::Transmit(port));
+            together &= *first.get_or_insert(port) == port;
+        } else {
+            *step = serve_other(memory, occasion, (frame, packet), *candidate, plan);
+            together = false;
         }
     }
     memory.tallies.settle();
+    first.filter(|_| together)
 }
 
 /// Serves a packet that no steady flow passes on.
@@ -99,63 +91,29 @@ pub(crate) fn serve_all<F: Frame>(
 fn serve_other<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
-    packets: &mut Packets,
-    frame: &mut F,
-    position: usize,
-) {
-    let (Some(step), Some(packet), Some(key), Some(&hash), Some(&candidate), Some(&plan)) = (
-        packets.steps.get_mut(position),
-        packets.packets.get(position),
-        packets.keys.get(position),
-        packets.hashes.get(position),
-        packets.candidates.get(position),
-        packets.plans.get(position),
-    ) else {
-        return;
-    };
-    *step = admit::admit(memory, occasion, frame, packet, &Sought { key, hash, candidate, plan })
-        .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
+    (frame, packet): (&mut F, &Packet),
+    candidate: Candidate,
+    plan: &Option<Plan>,
+) -> Step {
+    let key = packet.key(frame.head());
+    admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
+        .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
 }
 
 /// Passes a packet of a flow on to its other side, and counts it.
-#[inline(always)]
 pub(crate) fn pass_on<F: Frame>(
     neighbours: &mut Neighbours<F>,
     tallies: &mut Tallies,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
-    flow: Hit<'_>,
-    step: &mut Step,
-) {
-    flow.hot.last_seen = occasion.flow_time();
-    let Some((port, mac)) = resolve::known_hop(neighbours, occasion.snapshot, flow.hot, flow.side) else {
-        *step = pass_on_elsewhere(neighbours, tallies, occasion, (frame, packet), flow);
-        return;
-    };
-    let (backend, side) = ((flow.hot.backend, flow.hot.virtual_server), flow.side);
-    match rewrite::rewrite(occasion.snapshot, (frame, packet), &flow, (port, mac)) {
-        Ok(()) => {
-            *step = Step::Done(Verdict::Transmit(port));
-            tallies.count(backend, side, packet.length);
-        }
-        Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
-    }
-}
-
-/// Passes a packet on for which no hop is remembered, or none that still holds.
-#[cold]
-#[inline(never)]
-fn pass_on_elsewhere<F: Frame>(
-    neighbours: &mut Neighbours<F>,
-    tallies: &mut Tallies,
-    occasion: &Occasion<'_>,
-    (frame, packet): (&mut F, &Packet),
     mut flow: Hit<'_>,
-) -> Step {
-    let found = resolve::search(neighbours, occasion, &mut flow).and_then(|(to, then)| {
-        rewrite::rewrite(occasion.snapshot, (frame, packet), &flow, (to.0, &to.1))?;
-        tallies.count((flow.hot.backend, flow.hot.virtual_server), flow.side, packet.length);
-        Ok(then)
-    });
-    found.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
+) -> Result<Step, DropReason> {
+    flow.hot.last_seen = occasion.flow_time();
+    let (link, step) = match resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {
+        Some(link) => (link, Step::Done(Verdict::Transmit(link.port))),
+        None => resolve::search(neighbours, occasion, &mut flow)?,
+    };
+    rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+    tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
+    Ok(step)
 }

@@ -10,6 +10,7 @@
 
 mod address;
 mod route;
+mod way;
 
 use std::sync::Arc;
 

@@ -41,7 +41,7 @@ pub(crate) fn choose(flows: &FlowTable, ranges: &[SnatRange], wish: &Wish) -> Re
         reply.destination = range.address;
         for port in candidates(range, wish) {
             reply.destination_port = port;
-            if flows.find(&reply, flows.hash(&reply)).is_none() {
+            if flows.find(&reply).is_none() {
                 return Ok(reply);
             }
         }

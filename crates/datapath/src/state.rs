@@ -15,6 +15,9 @@ use crate::{
     tally::Tallies,
 };
 
+/// Positions of the flow table that one answer looks at: where there are no flows, that is soon done.
+const POSITIONS: usize = 16_384;
+
 /// One worker's share of the datapath. All of it is allocated when it is made.
 pub struct WorkerState<F: Frame> {
     pub(crate) memory: Memory<F>,
@@ -85,18 +88,17 @@ impl<F: Frame> WorkerState<F> {
     /// The flow that a packet with this key belongs to, and whether the packet is the client's or the backend's.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<(Flow, Side)> {
-        let found = self.memory.flows.find(key, self.memory.flows.hash(key))?;
+        let found = self.memory.flows.find(key)?;
         Some((self.memory.flows.flow(found.index)?, found.side))
     }
 
-    /// Answers a request: looks at `limit` positions, so there are at most as many rows, and one end.
+    /// Answers a request: at most `limit` rows, and one end.
     pub fn answer(&self, request: Request, now: Millis, limit: usize, mut reply: impl FnMut(Answer)) {
         let Request::ListFlows { from } = request;
-        let end = from.saturating_add(limit as u32);
-        for (_, flow) in self.memory.flows.list(from..end) {
+        let next = self.memory.flows.list(from, (limit, POSITIONS), |_, flow| {
             reply(Answer::Flow(self.row(&flow, now)));
-        }
-        reply(Answer::EndOfFlows { next: (end < self.memory.flows.positions()).then_some(end) });
+        });
+        reply(Answer::EndOfFlows { next });
     }
 
     fn row(&self, flow: &Flow, now: Millis) -> FlowRow {

@@ -94,7 +94,7 @@ fn follow_tcp(flow: &mut Tracked<'_>, side: Side, bits: u8, snapshot: &Snapshot)
     // The client's first segment that is no SYN completes the handshake.
     if flow.hot.state == FlowState::Handshake && side == Side::Client && bits & flags::SYN == 0 {
         flow.hot.state = FlowState::Established;
-        let server = snapshot.virtual_server(flow.hot.virtual_server);
+        let server = snapshot.virtual_server(flow.hot.virtual_server());
         flow.cold.lifetime = server.map_or(flow.cold.lifetime, |server| server.idle_timeout);
     }
 }

@@ -6,7 +6,7 @@
 
 /// Entries that fit in a bucket.
 const SLOTS: usize = 7;
-/// Buckets of a walk that are tried. At the highest load one in six is full, and all of them once in 10¹².
+/// Buckets of a walk that are tried.
 const TRIES: usize = 16;
 
 /// Where a flow is, and which of its keys led there; the table's to divide.
@@ -77,7 +77,7 @@ impl Walk {
 }
 
 /// Buckets of the smallest index: among fewer, a walk meets the same ones again before it has tried all.
-const FEWEST: usize = 64;
+const FEWEST: usize = 256;
 /// Of a linear congruential sequence of full period (Numerical Recipes, 7.1).
 const MULTIPLIER: u32 = 1_664_525;
 
@@ -87,9 +87,9 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Buckets for `entries` of them at a load of 60 %. Touches all of its memory.
+    /// Buckets for `entries` of them at a load of 75 %. Touches all of its memory.
     pub(crate) fn with_capacity(entries: usize) -> Self {
-        Self::with_buckets((entries * 10).div_ceil(SLOTS * 6).max(FEWEST))
+        Self::with_buckets((entries * 4).div_ceil(SLOTS * 3).max(FEWEST))
     }
 
     fn with_buckets(buckets: usize) -> Self {

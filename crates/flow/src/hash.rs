@@ -10,6 +10,9 @@
 
 use std::fmt;
 
+use model::Address;
+use wire::U16;
+
 use crate::FlowKey;
 
 /// What makes hashes unpredictable.
@@ -29,6 +32,29 @@ impl HashKey {
         let third = scramble(low.wrapping_add(second));
         let fourth = scramble(high.wrapping_add(third));
         Self([scramble(first ^ fourth), second, third, fourth])
+    }
+
+    /// The hash of one end of an IPv4 key: an address and a port, both as they lie in a packet, and what else tells keys apart.
+    /// All its bits are good.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_end_v4(&self, address: [u8; 4], port: U16, protocol: u8, domain: u8) -> u64 {
+        let [k0, k1, k2, k3] = self.0;
+        let address = u64::from(u32::from_ne_bytes(address));
+        let word = address << 32 | rest_of_end(port, protocol, domain);
+        folded_multiply(folded_multiply(word ^ k0, k1) ^ k2, k3)
+    }
+
+    /// The hash of one end of a key of any family.
+    #[inline]
+    #[must_use]
+    pub fn hash_end(&self, address: Address, port: U16, protocol: u8, domain: u8) -> u64 {
+        if address.is_v4() {
+            return self.hash_end_v4(address.v4(), port, protocol, domain);
+        }
+        let ([high, low], [k0, k1, k2, k3]) = (address.words(), self.0);
+        let mixed = folded_multiply(high ^ k0, low ^ k1);
+        folded_multiply(mixed ^ k2, rest_of_end(port, protocol, domain) ^ k3)
     }
 
     /// The hash of `key`. All its bits are good: callers may take low ones, high ones, or multiply.
@@ -57,6 +83,13 @@ impl fmt::Debug for HashKey {
     }
 }
 
+/// What an end has besides its address.
+#[inline(always)]
+fn rest_of_end(port: U16, protocol: u8, domain: u8) -> u64 {
+    let [high, low] = port.to_bytes();
+    u64::from(u32::from_le_bytes([high, low, protocol, domain]))
+}
+
 #[inline]
 const fn folded_multiply(left: u64, right: u64) -> u64 {
     let product = left as u128 * right as u128;
@@ -73,8 +106,6 @@ const fn scramble(word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use model::Address;
-
     use super::*;
 
     const SEED: [u8; 16] = *b"sixteen letters!";

@@ -14,11 +14,12 @@ mod bucket;
 mod hash;
 mod key;
 mod record;
+mod sets;
 mod table;
 mod wide;
 
 pub use hash::HashKey;
 pub use key::FlowKey;
-pub use record::{Cold, Ends, Flow, FlowState, Hit, Hot, Repair, Tracked};
-pub use table::{Absent, Candidate, Fate, FlowIndex, FlowTable, Found, Refused, Side};
+pub use record::{Cold, Flow, FlowState, Hit, Hot, Identity, Repair, Tracked};
+pub use table::{Absent, Candidate, Fate, FlowIndex, FlowTable, Found, Place, Refused, Side, Way};
 pub use wide::Wide;

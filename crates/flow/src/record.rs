@@ -4,7 +4,8 @@
 //! [`Hot`], the one cache line that a packet of an established flow needs; [`Cold`], what only the beginning and the end of
 //! a flow need; and [`Wide`], the addresses of an IPv6 flow, which touches no memory for an IPv4 one.
 
-use model::{Address, BackendId, MacAddress, Mode, PortId, VirtualServerId};
+use model::{Address, BackendId, MAX_VIRTUAL_SERVERS, MacAddress, Mode, PortId, VirtualServerId};
+use wire::{U16, ipv4::Ends};
 
 use crate::{FlowKey, Side, wide::Wide};
 
@@ -30,7 +31,7 @@ pub struct Flow {
     pub state: FlowState,
     /// How its packets reach the backend.
     pub mode: Mode,
-    /// Which sides have sent a FIN; the bits are the datapath's, below 0x80.
+    /// Which sides have sent a FIN; the bits are the datapath's.
     pub fins: u8,
     /// The port that the client's packets come from.
     pub client_port: PortId,
@@ -61,59 +62,85 @@ impl Flow {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Hot {
-    client: Ends,
-    reply: Ends,
-    protocol: u8,
-    domain: u8,
+    /// By [`Side`]: addresses, if IPv4, and ports of its packets.
+    ends: [Ends; 2],
+    identity: Identity,
     mode: Mode,
     /// How far it has come.
     pub state: FlowState,
+    client_port: PortId,
+    /// As [`Flow::fins`].
+    fins: u8,
     /// As [`Flow::last_seen`].
     pub last_seen: u32,
     /// As [`Flow::checked`].
     pub checked: u32,
     /// As [`Flow::backend`].
     pub backend: BackendId,
-    /// As [`Flow::virtual_server`].
-    pub virtual_server: VirtualServerId,
     /// As [`Flow::neighbour`].
     pub neighbour: u32,
-    to_backend: Repair,
-    to_client: Repair,
+    /// By [`Side`].
+    repairs: [Repair; 2],
     client_mac: MacAddress,
-    client_port: PortId,
-    /// [`V6`] and the bits of [`Flow::fins`].
-    flags: u8,
+    /// As [`Flow::virtual_server`], of which there are not more.
+    virtual_server: u16,
 }
 
-const _: () = assert!(size_of::<Hot>() == 64 && size_of::<Option<Hot>>() == 64);
+const _: () = assert!(size_of::<Hot>() == 64 && MAX_VIRTUAL_SERVERS <= 1 << 16);
 
-/// In [`Hot::flags`]: its addresses are in [`Wide`].
-const V6: u8 = 0x80;
-
-/// Addresses of an IPv4 flow's packets in one direction, and ports of any flow's.
+/// What tells keys apart besides addresses and ports. As one number, since all of it is compared at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Ends {
-    /// Who sends, if IPv4.
-    pub source: [u8; 4],
-    /// Whom it is for, if IPv4.
-    pub destination: [u8; 4],
-    /// The sender's port.
-    pub source_port: u16,
-    /// The receiver's port.
-    pub destination_port: u16,
+#[repr(transparent)]
+pub struct Identity(u32);
+
+impl Identity {
+    /// No key's.
+    const NONE: Self = Self(0);
+
+    /// Of the keys of a family, an L4 protocol (its IANA number) and a route domain.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(is_v4: bool, protocol: u8, domain: u8) -> Self {
+        Self(u32::from_le_bytes([protocol, domain, if is_v4 { 4 } else { 6 }, 0]))
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(key: &FlowKey) -> Self {
+        Self::new(key.is_v4(), key.protocol, key.domain)
+    }
+
+    const fn protocol(self) -> u8 {
+        let [protocol, ..] = self.0.to_le_bytes();
+        protocol
+    }
+
+    const fn domain(self) -> u8 {
+        let [_, domain, ..] = self.0.to_le_bytes();
+        domain
+    }
+
+    const fn is_v6(self) -> bool {
+        let [.., family, _] = self.0.to_le_bytes();
+        family == 6
+    }
 }
 
-impl Ends {
-    fn of(key: &FlowKey) -> Self {
-        Self {
-            source: key.source.v4(),
-            destination: key.destination.v4(),
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-        }
+/// No packet's.
+const NO_ENDS: Ends =
+    Ends { source: [0; 4], destination: [0; 4], source_port: U16::ZERO, destination_port: U16::ZERO };
+
+/// The addresses, if IPv4, and the ports of a key.
+fn ends_of(key: &FlowKey) -> Ends {
+    Ends {
+        source: key.source.v4(),
+        destination: key.destination.v4(),
+        source_port: U16::new(key.source_port),
+        destination_port: U16::new(key.destination_port),
     }
+}
+
+const fn ports(ends: &Ends) -> [U16; 2] {
+    [ends.source_port, ends.destination_port]
 }
 
 /// What only the beginning and the end of a flow need.
@@ -128,63 +155,87 @@ pub struct Cold {
 }
 
 impl Hot {
+    /// No flow: no key is its.
+    pub(crate) const VACANT: Self = Self {
+        ends: [NO_ENDS; 2],
+        identity: Identity::NONE,
+        mode: Mode::Dsr,
+        state: FlowState::Closing,
+        client_port: PortId(0),
+        fins: 0,
+        last_seen: 0,
+        checked: 0,
+        backend: BackendId(0),
+        virtual_server: 0,
+        neighbour: 0,
+        repairs: [Repair { network: 0, transport: 0 }; 2],
+        client_mac: MacAddress([0; 6]),
+    };
+
     /// Of a flow; its addresses, if IPv6, are in [`Wide::of`] it.
     #[must_use]
     pub fn of(flow: &Flow) -> Self {
-        let family = if flow.client.source.is_v4() { 0 } else { V6 };
         Self {
-            client: Ends::of(&flow.client),
-            reply: Ends::of(&flow.reply),
-            protocol: flow.client.protocol,
-            domain: flow.client.domain,
+            // In `dsr` there are no replies, and none of a packet's ports is 0: nobody has their key.
+            ends: [ends_of(&flow.client), flow.keys().1.map_or(NO_ENDS, |reply| ends_of(&reply))],
+            identity: Identity::of(&flow.client),
             mode: flow.mode,
             state: flow.state,
+            client_port: flow.client_port,
+            fins: flow.fins,
             last_seen: flow.last_seen,
             checked: flow.checked,
             backend: flow.backend,
-            virtual_server: flow.virtual_server,
+            virtual_server: flow.virtual_server.0 as u16,
             neighbour: flow.neighbour,
-            to_backend: flow.to_backend,
-            to_client: flow.to_client,
+            repairs: [flow.to_backend, flow.to_client],
             client_mac: flow.client_mac,
-            client_port: flow.client_port,
-            flags: family | flow.fins & !V6,
         }
     }
 
     /// All of a flow, from its pieces.
     pub(crate) fn whole(&self, cold: &Cold, wide: Option<&Wide>) -> Flow {
+        let [to_backend, to_client] = self.repairs;
         Flow {
             client: self.key(Side::Client, wide),
             reply: self.key(Side::Backend, wide),
             last_seen: self.last_seen,
             checked: self.checked,
             backend: self.backend,
-            virtual_server: self.virtual_server,
+            virtual_server: self.virtual_server(),
             neighbour: self.neighbour,
             state: self.state,
             mode: self.mode,
-            fins: self.fins(),
+            fins: self.fins,
             client_port: self.client_port,
             client_mac: self.client_mac,
-            to_backend: self.to_backend,
-            to_client: self.to_client,
+            to_backend,
+            to_client,
             lifetime: cold.lifetime,
             created: cold.created,
             incarnation: cold.incarnation,
         }
     }
 
-    /// The key of packets from one side.
+    /// Whether it is no flow.
+    #[inline(always)]
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.identity == Identity::NONE
+    }
+
+    /// The key of packets from one side; in `dsr`, where replies do not pass, as the client gets them.
     pub(crate) fn key(&self, side: Side, wide: Option<&Wide>) -> FlowKey {
+        if self.mode == Mode::Dsr && side == Side::Backend {
+            return self.key(Side::Client, wide).reversed();
+        }
         let (ends, [source, destination]) = (self.ends(side), self.addresses(side, wide));
         FlowKey {
             source,
             destination,
-            source_port: ends.source_port,
-            destination_port: ends.destination_port,
-            protocol: self.protocol,
-            domain: self.domain,
+            source_port: ends.source_port.get(),
+            destination_port: ends.destination_port.get(),
+            protocol: self.identity.protocol(),
+            domain: self.identity.domain(),
             ..FlowKey::default()
         }
     }
@@ -203,28 +254,44 @@ impl Hot {
     }
 
     /// Whether this is the key of packets from one side.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn has_key(&self, side: Side, wide: Option<&Wide>, key: &FlowKey) -> bool {
-        let ends = self.ends(side);
-        let is_addresses = if key.is_v4() {
-            ends.source == key.source.v4() && ends.destination == key.destination.v4() && !self.is_v6()
-        } else {
-            let addresses = wide.map(|wide| wide.addresses(side));
-            addresses == Some(&[key.source, key.destination]) && self.is_v6()
-        };
-        is_addresses
-            && ends.source_port == key.source_port
-            && ends.destination_port == key.destination_port
-            && [self.protocol, self.domain] == [key.protocol, key.domain]
+        let (ends, identity) = (ends_of(key), Identity::of(key));
+        if key.is_v4() {
+            return self.has_ends(side, &ends, identity);
+        }
+        self.has_addresses(side, wide, &[key.source, key.destination], ports(&ends), identity)
+    }
+
+    /// Whether the key of packets from one side, if IPv4, is made of these.
+    #[inline(always)]
+    pub(crate) fn has_ends(&self, side: Side, ends: &Ends, identity: Identity) -> bool {
+        self.ends(side).is(ends) && self.identity == identity
+    }
+
+    /// Whether the key of packets from one side, if IPv6, is made of these.
+    #[inline(always)]
+    pub(crate) fn has_addresses(
+        &self,
+        side: Side,
+        wide: Option<&Wide>,
+        addresses: &[Address; 2],
+        ports: [U16; 2],
+        identity: Identity,
+    ) -> bool {
+        self::ports(self.ends(side)) == ports
+            && self.identity == identity
+            && wide.is_some_and(|wide| wide.addresses(side) == addresses)
     }
 
     /// Addresses, if IPv4, and ports of packets from one side.
     #[inline(always)]
     #[must_use]
     pub const fn ends(&self, side: Side) -> &Ends {
+        let [client, backend] = &self.ends;
         match side {
-            Side::Client => &self.client,
-            Side::Backend => &self.reply,
+            Side::Client => client,
+            Side::Backend => backend,
         }
     }
 
@@ -232,9 +299,10 @@ impl Hot {
     #[inline(always)]
     #[must_use]
     pub const fn repair(&self, side: Side) -> Repair {
+        let [to_backend, to_client] = self.repairs;
         match side {
-            Side::Client => self.to_backend,
-            Side::Backend => self.to_client,
+            Side::Client => to_backend,
+            Side::Backend => to_client,
         }
     }
 
@@ -242,7 +310,7 @@ impl Hot {
     #[inline(always)]
     #[must_use]
     pub const fn is_v6(&self) -> bool {
-        self.flags & V6 != 0
+        self.identity.is_v6()
     }
 
     /// How its packets reach the backend.
@@ -252,11 +320,18 @@ impl Hot {
         self.mode
     }
 
+    /// What the client sends to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn virtual_server(&self) -> VirtualServerId {
+        VirtualServerId(self.virtual_server as u32)
+    }
+
     /// IANA protocol number.
     #[inline(always)]
     #[must_use]
     pub const fn protocol(&self) -> u8 {
-        self.protocol
+        self.identity.protocol()
     }
 
     /// The port and the Ethernet address that the client's packets come from.
@@ -269,12 +344,12 @@ impl Hot {
     /// As [`Flow::fins`].
     #[must_use]
     pub const fn fins(&self) -> u8 {
-        self.flags & !V6
+        self.fins
     }
 
     /// Remembers that a side has sent a FIN.
     pub const fn add_fins(&mut self, fins: u8) {
-        self.flags |= fins & !V6;
+        self.fins |= fins;
     }
 
     /// Milliseconds since the last packet, at `now`. Meaningful for up to 49 days.
@@ -286,6 +361,9 @@ impl Hot {
 }
 
 impl Cold {
+    /// No flow's.
+    pub(crate) const VACANT: Self = Self { lifetime: 0, created: 0, incarnation: 0 };
+
     pub(crate) const fn of(flow: &Flow) -> Self {
         Self { lifetime: flow.lifetime, created: flow.created, incarnation: flow.incarnation }
     }
@@ -402,6 +480,16 @@ pub(crate) mod tests {
                 assert!(hot.has_key(side, wide, &key));
                 assert!(!hot.has_key(side.opposite(), wide, &key));
             }
+        }
+    }
+
+    #[test]
+    fn a_flow_in_dsr_has_no_replies() {
+        for number in 0..10 {
+            let flow = flow(number, Mode::Dsr);
+            let (hot, wide) = (Hot::of(&flow), Wide::of(&flow));
+            assert_eq!(hot.key(Side::Backend, Some(&wide)), flow.client.reversed());
+            assert!(!hot.has_key(Side::Backend, Some(&wide), &flow.client.reversed()));
         }
     }
 

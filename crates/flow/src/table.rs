@@ -1,17 +1,21 @@
 //! The flows of one worker.
 //!
-//! A flow is named by its position in three arrays (`record` says what is in which); [`Index`] leads from the hash of either
-//! key to a position. Memory of the arrays is reserved at once and touched by the kernel as they fill for the first time;
-//! the index is touched at start.
+//! A flow is named by its position in three arrays (`record` says what is in which). Nearly all flows are at home: in the set
+//! that the hash of the client's end names ([`Sets`]), which is found from the packets of both directions. [`Index`] leads by a
+//! hash of the whole key to the rest: guests, and replies to a source address that is the gateway's own (`full_nat`). All memory
+//! is touched at the start, but for IPv6 addresses.
 
-use std::{fmt, ops::Range};
+use std::fmt;
 
 use arrayvec::ArrayVec;
+use model::{Address, Mode};
+use wire::ipv4::Ends;
 
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
-    record::{Cold, Hit, Hot, Tracked},
+    record::{Cold, Hit, Hot, Identity, Tracked},
+    sets::{Home, Sets, WAYS},
     wide::{Wide, Wides},
 };
 
@@ -24,8 +28,10 @@ const POSITION: Entry = WIDE - 1;
 /// No entry: a position that no table reaches.
 const NONE: Entry = POSITION;
 
-/// Flows that a scan removes together, so that their cache misses overlap.
-const DOOMED: usize = 16;
+/// Flows that a scan removes together, at most, so that their cache misses overlap.
+const DOOMED: usize = 2 * WAYS;
+/// Flows with one tag in one set, at most: those of one client's end to several services, which a look-up tries one by one.
+const CROWD: usize = 4;
 
 /// A flow's position in its table. Valid until the flow is removed; afterwards it may be another one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +75,35 @@ impl Side {
     }
 }
 
+/// Where a packet is likely to be found, so that its flow is asked for in time. A wrong guess costs time only:
+/// [`FlowTable::settle`] looks everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By its source: a client's packet.
+    Source,
+    /// By its destination: a backend's packet to a client.
+    Destination,
+    /// By all of its key: a backend's packet to an address of the gateway.
+    Key,
+}
+
+/// Where to look for a packet's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Of the source, the destination, or all of the key.
+    hash: u64,
+    /// What is in the entries that are found so: [`REPLY`], [`WIDE`]. [`BY_KEY`]: to be looked for in the index.
+    bits: Entry,
+}
+
+/// In [`Place::bits`]: the hash is of all of the key.
+const BY_KEY: Entry = POSITION;
+
+impl Place {
+    /// Where nothing is found.
+    pub const NOWHERE: Self = Self { hash: 0, bits: BY_KEY };
+}
+
 /// Where a key's flow is, if it has one: what [`FlowTable::find_all`] concludes from the key's hash alone, for
 /// [`FlowTable::confirm`] to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +114,15 @@ impl Candidate {
     pub const NONE: Self = Self(NONE);
 }
 
-/// That no flow of the table has a key, and the key's hash: as long as the table has not changed.
+/// That no flow of the table has a key: as long as the table has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent(u64);
+pub struct Absent(());
 
 /// Why a flow was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The table has as many flows as it may have (or, once in 10¹² times, no room where this one would go).
+    /// The table has as many flows as it may have (or no room where this one would go: once in 10¹¹ times, unless clients use
+    /// one address and port for many flows).
     Full,
     /// One of its keys is a key of a flow in the table, or both are the same.
     Duplicate,
@@ -115,125 +151,213 @@ pub enum Fate {
 /// The flows of one worker, found by either of their keys.
 pub struct FlowTable {
     hash_key: HashKey,
+    sets: Sets,
     index: Index,
-    /// Grows by pushing up to `capacity`, for which it has reserved; never shrinks.
-    hot: Vec<Option<Hot>>,
-    /// As long as `hot`.
-    cold: Vec<Cold>,
+    /// By position.
+    hot: Box<[Hot]>,
+    /// By position.
+    cold: Box<[Cold]>,
     wide: Wides,
-    /// Positions that were given up, the last one to be used first.
-    vacant: Vec<u32>,
+    flows: usize,
+    /// Flows whose replies are in the index though they are at home.
+    translated: usize,
     capacity: usize,
-    /// The position that the next [`FlowTable::scan`] begins with.
+    /// The set that the next [`FlowTable::scan`] begins with.
     hand: usize,
 }
 
 impl FlowTable {
-    /// An empty table for `flows` flows (2³⁰ − 1 at most). Allocates all that it will ever use.
+    /// An empty table for `flows` flows (800 million at most). Allocates all that it will ever use.
     #[must_use]
     pub fn with_capacity(flows: usize, hash_key: HashKey) -> Self {
-        let capacity = flows.min(NONE as usize);
+        let capacity = flows.min(MOST_FLOWS);
+        let sets = Sets::with_capacity(capacity);
+        let positions = sets.positions();
         Self {
             hash_key,
-            index: Index::with_capacity(capacity * 2),
-            hot: cpu::vector_on_huge_pages(capacity),
-            cold: cpu::vector_on_huge_pages(capacity),
-            wide: Wides::new(capacity),
-            vacant: Vec::with_capacity(capacity),
+            sets,
+            index: Index::with_capacity(capacity),
+            hot: filled(positions, Hot::VACANT),
+            cold: filled(positions, Cold::VACANT),
+            wide: Wides::new(positions),
+            flows: 0,
+            translated: 0,
             capacity,
             hand: 0,
         }
     }
 
-    /// The hashes of `keys`, and asks for the memory that [`FlowTable::find_all`] reads first.
+    /// Where to look for the flow of an IPv4 packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn place_v4(&self, way: Way, ends: &Ends, protocol: u8, domain: u8) -> Place {
+        let (address, port, bits) = match way {
+            Way::Source => (ends.source, ends.source_port, 0),
+            Way::Destination => (ends.destination, ends.destination_port, REPLY),
+            Way::Key => return self.place(way, &key_of(ends, protocol, domain)),
+        };
+        Place { hash: self.hash_key.hash_end_v4(address, port, protocol, domain), bits }
+    }
+
+    /// Where to look for the flow of a packet with this key.
     #[inline]
-    pub fn hash_all(&self, keys: &[FlowKey], hashes: &mut [u64]) {
-        for (key, hash) in keys.iter().zip(hashes) {
-            *hash = self.hash_key.hash(key);
-            self.index.prefetch(*hash);
+    #[must_use]
+    pub fn place(&self, way: Way, key: &FlowKey) -> Place {
+        let wide = if key.is_v4() { 0 } else { WIDE };
+        match way {
+            Way::Source => Place { hash: self.end(Side::Client, key), bits: wide },
+            Way::Destination => Place { hash: self.end(Side::Backend, key), bits: wide | REPLY },
+            Way::Key => Place { hash: self.hash_key.hash(key), bits: BY_KEY },
         }
     }
 
-    /// The candidates for all `hashes`, and asks for the memory that [`FlowTable::confirm`] reads. Whether each hash has one.
+    /// The hash of the client's end of a key, if it is the key of packets from a side.
     #[inline]
-    pub fn find_all(&self, hashes: &[u64], candidates: &mut [Candidate]) -> bool {
+    fn end(&self, side: Side, key: &FlowKey) -> u64 {
+        let (address, port) = match side {
+            Side::Client => (key.source, key.source_port),
+            Side::Backend => (key.destination, key.destination_port),
+        };
+        self.hash_key.hash_end(address, port.into(), key.protocol, key.domain)
+    }
+
+    /// Asks for the memory that [`FlowTable::find_all`] reads first.
+    #[inline(always)]
+    pub fn prefetch(&self, place: Place) {
+        if place.bits == BY_KEY { self.index.prefetch(place.hash) } else { self.sets.prefetch(place.hash) }
+    }
+
+    /// The candidates for all `places`, and asks for the memory that [`FlowTable::confirm`] reads. Whether each place has one.
+    #[inline]
+    pub fn find_all(&self, places: &[Place], candidates: &mut [Candidate]) -> bool {
         let mut is_complete = true;
-        for (candidate, &hash) in candidates.iter_mut().zip(hashes) {
-            let entry = self.index.find(hash, |_| true).unwrap_or(NONE);
-            let position = (entry & POSITION) as usize;
-            if let Some(hot) = self.hot.get(position) {
-                cpu::prefetch(hot);
-            }
-            if entry & WIDE != 0
-                && let Some(wide) = self.wide.get(position)
-            {
-                cpu::prefetch(wide);
-            }
+        for (candidate, &place) in candidates.iter_mut().zip(places) {
+            let entry = self.entry_at(place);
+            self.prefetch_flow(entry);
             *candidate = Candidate(entry);
             is_complete &= entry != NONE;
         }
         is_complete
     }
 
-    /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens once in 10⁸
-    /// look-ups or when the table has changed since: [`FlowTable::find`] knows.
+    /// What is likely to be a place's.
     #[inline(always)]
+    fn entry_at(&self, place: Place) -> Entry {
+        if place.bits == BY_KEY {
+            return self.index.find(place.hash, |_| true).unwrap_or(NONE);
+        }
+        let position = self.sets.matches(self.sets.home(place.hash)).next();
+        position.map_or(NONE, |position| position as Entry | place.bits)
+    }
+
+    #[inline(always)]
+    fn prefetch_flow(&self, entry: Entry) {
+        let position = (entry & POSITION) as usize;
+        if let Some(hot) = self.hot.get(position) {
+            cpu::prefetch(hot);
+        }
+        if entry & WIDE != 0
+            && let Some(wide) = self.wide.get(position)
+        {
+            cpu::prefetch(wide);
+        }
+    }
+
+    /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens now and then:
+    /// [`FlowTable::find`] knows.
+    #[inline]
     pub fn confirm(&mut self, candidate: Candidate, key: &FlowKey) -> Option<Hit<'_>> {
         let Found { index, side } = Found::of(candidate.0);
-        let hot = self.hot.get_mut(index.0 as usize)?.as_mut()?;
+        let hot = self.hot.get_mut(index.0 as usize)?;
         let wide = if candidate.0 & WIDE == 0 { None } else { self.wide.get(index.0 as usize) };
         hot.has_key(side, wide, key).then_some(Hit { hot, wide, side })
     }
 
-    /// Looks up one key, whose hash and candidate are known.
+    /// The same for an IPv4 packet.
+    #[inline(always)]
+    pub fn confirm_v4(&mut self, candidate: Candidate, ends: &Ends, identity: Identity) -> Option<Hit<'_>> {
+        let Found { index, side } = Found::of(candidate.0);
+        let hot = self.hot.get_mut(index.0 as usize)?;
+        hot.has_ends(side, ends, identity).then_some(Hit { hot, wide: None, side })
+    }
+
+    /// The same for an IPv6 packet.
+    #[inline(always)]
+    pub fn confirm_v6(
+        &mut self,
+        candidate: Candidate,
+        addresses: &[Address; 2],
+        ports: [wire::U16; 2],
+        identity: Identity,
+    ) -> Option<Hit<'_>> {
+        let Found { index, side } = Found::of(candidate.0);
+        let hot = self.hot.get_mut(index.0 as usize)?;
+        let wide = self.wide.get(index.0 as usize);
+        hot.has_addresses(side, wide, addresses, ports, identity).then_some(Hit { hot, wide, side })
+    }
+
+    /// Looks up one key, whose candidate is known.
     ///
     /// # Errors
     ///
     /// When there is no flow with this key: then one can be [inserted](Self::insert_absent).
-    pub fn settle(&mut self, candidate: Candidate, key: &FlowKey, hash: u64) -> Result<Found, Absent> {
+    pub fn settle(&mut self, candidate: Candidate, key: &FlowKey) -> Result<Found, Absent> {
         if self.confirm(candidate, key).is_some() {
             return Ok(Found::of(candidate.0));
         }
-        self.find(key, hash).ok_or(Absent(hash))
+        self.find(key).ok_or(Absent(()))
     }
 
-    /// Looks up one key, whose hash is known.
+    /// Looks up one key.
     #[must_use]
-    pub fn find(&self, key: &FlowKey, hash: u64) -> Option<Found> {
-        self.index.find(hash, |entry| self.has_key(entry, key)).map(Found::of)
+    pub fn find(&self, key: &FlowKey) -> Option<Found> {
+        let (source, destination) = (self.home(Side::Client, key), self.home(Side::Backend, key));
+        let at_home = self.find_at_home(source, Side::Client, key);
+        at_home.or_else(|| self.find_at_home(destination, Side::Backend, key)).or_else(|| {
+            let is_elsewhere =
+                self.translated > 0 || [source, destination].iter().any(|home| self.sets.spilled(home.set) > 0);
+            if is_elsewhere { self.find_in_index(key) } else { None }
+        })
     }
 
-    /// Whether an entry leads to exactly this key.
-    #[inline(always)]
-    fn has_key(&self, entry: Entry, key: &FlowKey) -> bool {
-        let Found { index, side } = Found::of(entry);
-        let wide = self.wide.get(index.0 as usize);
-        self.hot(index).is_some_and(|hot| hot.has_key(side, wide, key))
+    fn home(&self, side: Side, key: &FlowKey) -> Home {
+        self.sets.home(self.end(side, key))
+    }
+
+    fn find_at_home(&self, home: Home, side: Side, key: &FlowKey) -> Option<Found> {
+        let position = self.sets.matches(home).find(|&position| self.has_key(position, side, key))?;
+        Some(Found { index: FlowIndex(position as u32), side })
+    }
+
+    fn find_in_index(&self, key: &FlowKey) -> Option<Found> {
+        let matches = |entry| {
+            let Found { index, side } = Found::of(entry);
+            self.has_key(index.0 as usize, side, key)
+        };
+        self.index.find(self.hash_key.hash(key), matches).map(Found::of)
+    }
+
+    /// Whether the flow at a position has exactly this key.
+    fn has_key(&self, position: usize, side: Side, key: &FlowKey) -> bool {
+        self.hot.get(position).is_some_and(|hot| hot.has_key(side, self.wide.get(position), key))
     }
 
     fn hot(&self, index: FlowIndex) -> Option<&Hot> {
-        self.hot.get(index.0 as usize)?.as_ref()
+        self.hot.get(index.0 as usize).filter(|hot| !hot.is_vacant())
     }
 
-    /// The hash of a key in this table.
+    /// Asks for the memory that taking in a flow with this client key needs.
     #[inline]
-    #[must_use]
-    pub fn hash(&self, key: &FlowKey) -> u64 {
-        self.hash_key.hash(key)
-    }
-
-    /// Asks for the memory that taking in a flow with this reply key needs, when `ahead` others are taken in before it.
-    #[inline]
-    pub fn prepare(&self, reply: Option<&FlowKey>, ahead: usize) {
-        if let Some(reply) = reply {
-            self.index.prefetch(self.hash(reply));
-        }
-        let given_up = self.vacant.len().checked_sub(ahead + 1).and_then(|last| self.vacant.get(last));
-        if let Some(&index) = given_up
-            && let (Some(hot), Some(cold)) = (self.hot.get(index as usize), self.cold.get(index as usize))
-        {
+    pub fn prepare(&self, client: &FlowKey) {
+        let Some(position) = self.sets.vacancy(self.home(Side::Client, client).set) else { return };
+        if let (Some(hot), Some(cold)) = (self.hot.get(position), self.cold.get(position)) {
             cpu::prefetch(hot);
             cpu::prefetch(cold);
+        }
+        if !client.is_v4()
+            && let Some(wide) = self.wide.get(position)
+        {
+            cpu::prefetch(wide);
         }
     }
 
@@ -243,11 +367,10 @@ impl FlowTable {
     ///
     /// When the table is full or knows one of the keys. The table is unchanged then.
     pub fn insert(&mut self, flow: &Flow) -> Result<FlowIndex, Refused> {
-        let hash = self.hash(&flow.client);
-        if self.find(&flow.client, hash).is_some() {
+        if self.find(&flow.client).is_some() {
             return Err(Refused::Duplicate);
         }
-        self.insert_absent(flow, Absent(hash))
+        self.insert_absent(flow, Absent(()))
     }
 
     /// The same, when it is known that no flow has its client key: `absent` must be of that key.
@@ -255,68 +378,86 @@ impl FlowTable {
     /// # Errors
     ///
     /// When the table is full or knows the reply key. The table is unchanged then.
-    pub fn insert_absent(&mut self, flow: &Flow, absent: Absent) -> Result<FlowIndex, Refused> {
-        debug_assert_eq!(absent.0, self.hash(&flow.client), "absence of another key");
+    pub fn insert_absent(&mut self, flow: &Flow, _absent: Absent) -> Result<FlowIndex, Refused> {
+        debug_assert!(self.find(&flow.client).is_none(), "absence of another key");
         if self.len() == self.capacity {
             return Err(Refused::Full);
         }
         let (client, reply) = flow.keys();
-        let reply = reply.map(|reply| (reply, self.hash(&reply)));
-        if reply.is_some_and(|(reply, hash)| reply == client || self.find(&reply, hash).is_some()) {
+        if reply.is_some_and(|reply| reply == client || self.find(&reply).is_some()) {
             return Err(Refused::Duplicate);
         }
-        let index = self.vacant.last().copied().unwrap_or(self.positions());
-        let entry = if client.is_v4() { index } else { index | WIDE };
-        self.enter(entry, absent.0, reply.map(|(_, hash)| hash))?;
-        self.place(index, flow);
-        Ok(FlowIndex(index))
+        let home = self.home(Side::Client, &client);
+        let is_crowded = self.sets.matches(home).nth(CROWD - 1).is_some();
+        let position = match self.sets.vacancy(home.set).filter(|_| !is_crowded) {
+            Some(position) => self.settle_at_home(position, home, flow),
+            None => self.settle_as_guest(home, flow),
+        };
+        let position = position.ok_or(Refused::Full)?;
+        self.place_at(position, flow);
+        Ok(FlowIndex(position as u32))
     }
 
-    /// Enters both hashes in the index, or neither.
-    fn enter(&mut self, entry: Entry, client_hash: u64, reply_hash: Option<u64>) -> Result<(), Refused> {
-        if !self.index.enter(client_hash, entry) {
-            return Err(Refused::Full);
-        }
-        if reply_hash.is_none_or(|hash| self.index.enter(hash, entry | REPLY)) {
-            return Ok(());
-        }
-        self.index.leave(client_hash, entry);
-        Err(Refused::Full)
-    }
-
-    /// Puts a flow where `insert` has decided: at the last position given up, or at the end.
-    fn place(&mut self, index: u32, flow: &Flow) {
-        self.vacant.pop();
-        let position = index as usize;
-        match (self.hot.get_mut(position), self.cold.get_mut(position)) {
-            (Some(hot), Some(cold)) => (*hot, *cold) = (Some(Hot::of(flow)), Cold::of(flow)),
-            _ => {
-                self.hot.push(Some(Hot::of(flow)));
-                self.cold.push(Cold::of(flow));
+    /// Takes a position at home; `None`, with nothing changed, when the index has no room for the reply.
+    fn settle_at_home(&mut self, position: usize, home: Home, flow: &Flow) -> Option<usize> {
+        if flow.mode == Mode::FullNat {
+            if !self.index.enter(self.hash_key.hash(&flow.reply), entry(position, &flow.reply) | REPLY) {
+                return None;
             }
+            self.translated += 1;
+        }
+        self.sets.settle(position, home);
+        Some(position)
+    }
+
+    /// Takes a position elsewhere; `None`, with nothing changed, when there is no room.
+    fn settle_as_guest(&mut self, home: Home, flow: &Flow) -> Option<usize> {
+        let (client, reply) = flow.keys();
+        let hash = self.hash_key.hash(&client);
+        let position = self.sets.vacancy_elsewhere(hash)?;
+        let entry = entry(position, &client);
+        if !self.index.enter(hash, entry) {
+            return None;
+        }
+        let reply = reply.map(|reply| self.hash_key.hash(&reply));
+        if reply.is_none_or(|reply| self.index.enter(reply, entry | REPLY)) {
+            if self.sets.settle_guest(position, home) {
+                return Some(position);
+            }
+            if let Some(reply) = reply {
+                self.index.leave(reply, entry | REPLY);
+            }
+        }
+        self.index.leave(hash, entry);
+        None
+    }
+
+    fn place_at(&mut self, position: usize, flow: &Flow) {
+        if let (Some(hot), Some(cold)) = (self.hot.get_mut(position), self.cold.get_mut(position)) {
+            (*hot, *cold) = (Hot::of(flow), Cold::of(flow));
         }
         if !flow.client.is_v4() {
             self.wide.set(position, Wide::of(flow));
         }
+        self.flows += 1;
     }
 
     /// Removes a flow and returns it; `None` when there is none at that position.
     pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
-        let flow = self.leave(index)?;
-        self.vacant.push(index.0);
-        Some(flow)
-    }
-
-    /// Takes a flow out of the arrays and of the index.
-    fn leave(&mut self, index: FlowIndex) -> Option<Flow> {
-        let flow = self.flow(index)?;
-        *self.hot.get_mut(index.0 as usize)? = None;
+        let (position, flow) = (index.0 as usize, self.flow(index)?);
         let (client, reply) = flow.keys();
-        let entry = if client.is_v4() { index.0 } else { index.0 | WIDE };
-        self.index.leave(self.hash_key.hash(&client), entry);
-        if let Some(reply) = reply {
-            self.index.leave(self.hash_key.hash(&reply), entry | REPLY);
+        let entry = entry(position, &client);
+        let is_guest = self.sets.is_guest(position);
+        if is_guest {
+            self.index.leave(self.hash_key.hash(&client), entry);
         }
+        if let Some(reply) = reply.filter(|_| is_guest || flow.mode == Mode::FullNat) {
+            self.index.leave(self.hash_key.hash(&reply), entry | REPLY);
+            self.translated -= usize::from(!is_guest);
+        }
+        self.sets.leave(position, self.home(Side::Client, &client));
+        *self.hot.get_mut(position)? = Hot::VACANT;
+        self.flows -= 1;
         Some(flow)
     }
 
@@ -332,24 +473,32 @@ impl FlowTable {
     #[must_use]
     pub fn tracked(&mut self, index: FlowIndex) -> Option<Tracked<'_>> {
         let position = index.0 as usize;
-        let hot = self.hot.get_mut(position)?.as_mut()?;
+        let hot = self.hot.get_mut(position).filter(|hot| !hot.is_vacant())?;
         Some(Tracked { hot, cold: self.cold.get_mut(position)?, wide: self.wide.get(position) })
     }
 
-    /// Visits the flows at the next `budget` positions, beginning where it left off last time and going round, and
-    /// removes those that `decide` wants removed. Returns how many those were. No position is visited twice in one call.
+    /// Visits the next `budget` flows, and at most those of its set more, beginning where it left off last time and going round,
+    /// and removes those that `decide` wants removed. Returns how many those were. Where there are few flows it looks at
+    /// no more than half as many sets. No flow is visited twice in one call.
     pub fn scan(&mut self, budget: usize, mut decide: impl FnMut(FlowIndex, Tracked<'_>) -> Fate) -> usize {
-        let before = self.len();
+        let (before, mut visited) = (self.len(), 0);
         let mut doomed = ArrayVec::<FlowIndex, DOOMED>::new();
-        for _ in 0..budget.min(self.hot.len()) {
-            self.hand = if self.hand < self.hot.len() { self.hand } else { 0 };
-            let index = FlowIndex(self.hand as u32);
-            self.hand += 1;
-            if self.tracked(index).is_some_and(|flow| decide(index, flow) == Fate::Remove) {
-                self.prefetch(index);
-                if doomed.try_push(index).is_ok() && doomed.is_full() {
-                    self.remove_all(&mut doomed);
+        for _ in 0..self.sets.count().min(budget.div_ceil(2)) {
+            if visited >= budget {
+                break;
+            }
+            self.hand = if self.hand < self.sets.count() { self.hand } else { 0 };
+            for position in self.sets.taken(self.hand) {
+                visited += 1;
+                let index = FlowIndex(position as u32);
+                if self.tracked(index).is_some_and(|flow| decide(index, flow) == Fate::Remove) {
+                    self.prefetch_removal(index);
+                    doomed.push(index);
                 }
+            }
+            self.hand += 1;
+            if doomed.remaining_capacity() < WAYS {
+                self.remove_all(&mut doomed);
             }
         }
         self.remove_all(&mut doomed);
@@ -362,36 +511,47 @@ impl FlowTable {
         }
     }
 
-    /// Asks for the memory that removing a flow needs.
-    fn prefetch(&self, index: FlowIndex) {
-        if let Some(flow) = self.flow(index) {
-            let (client, reply) = flow.keys();
-            self.index.prefetch(self.hash_key.hash(&client));
-            if let Some(reply) = reply {
-                self.index.prefetch(self.hash_key.hash(&reply));
-            }
+    /// Asks for the memory that removing a flow needs besides its own.
+    fn prefetch_removal(&self, index: FlowIndex) {
+        let position = index.0 as usize;
+        let is_guest = self.sets.is_guest(position);
+        let Some(hot) = self.hot(index).filter(|hot| is_guest || hot.mode() == Mode::FullNat) else { return };
+        let wide = self.wide.get(position);
+        self.index.prefetch(self.hash_key.hash(&hot.key(Side::Backend, wide)));
+        if is_guest {
+            self.index.prefetch(self.hash_key.hash(&hot.key(Side::Client, wide)));
+            self.sets.prefetch(self.end(Side::Client, &hot.key(Side::Client, wide)));
         }
     }
 
-    /// The flows at some positions. Positions in use are below [`FlowTable::positions`].
-    pub fn list(&self, positions: Range<u32>) -> impl Iterator<Item = (FlowIndex, Flow)> {
-        let end = positions.end.min(self.positions());
-        (positions.start..end).filter_map(|position| {
-            let index = FlowIndex(position);
-            Some((index, self.flow(index)?))
-        })
-    }
-
-    /// How many positions have ever been in use.
-    #[must_use]
-    pub fn positions(&self) -> u32 {
-        self.hot.len() as u32
+    /// At most `rows` flows, from a position on, within `budget` positions; and the position to go on with, if any is left.
+    pub fn list(
+        &self,
+        from: u32,
+        (rows, budget): (usize, usize),
+        mut see: impl FnMut(FlowIndex, Flow),
+    ) -> Option<u32> {
+        let end = self.hot.len().min((from as usize).saturating_add(budget));
+        let mut seen = 0;
+        for position in from as usize..end {
+            if seen == rows {
+                return Some(position as u32);
+            }
+            let index = FlowIndex(position as u32);
+            if self.sets.is_taken(position)
+                && let Some(flow) = self.flow(index)
+            {
+                see(index, flow);
+                seen += 1;
+            }
+        }
+        (end < self.hot.len()).then_some(end as u32)
     }
 
     /// How many flows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.hot.len() - self.vacant.len()
+        self.flows
     }
 
     /// Whether there is no flow.
@@ -405,6 +565,34 @@ impl FlowTable {
     pub fn capacity(&self) -> usize {
         self.capacity
     }
+}
+
+/// The most flows of a table: their positions must fit into [`POSITION`].
+const MOST_FLOWS: usize = 800_000_000;
+
+/// The key of an IPv4 packet.
+fn key_of(ends: &Ends, protocol: u8, domain: u8) -> FlowKey {
+    FlowKey {
+        source: Address::from_v4(ends.source),
+        destination: Address::from_v4(ends.destination),
+        source_port: ends.source_port.get(),
+        destination_port: ends.destination_port.get(),
+        protocol,
+        domain,
+        ..FlowKey::default()
+    }
+}
+
+/// The entry of a client's key.
+fn entry(position: usize, key: &FlowKey) -> Entry {
+    position as Entry | if key.is_v4() { 0 } else { WIDE }
+}
+
+/// An array on huge pages, all of whose memory has been touched: no worker waits for the kernel to find some.
+fn filled<T: Clone>(length: usize, value: T) -> Box<[T]> {
+    let mut array = cpu::vector_on_huge_pages(length);
+    array.resize(length, value);
+    array.into_boxed_slice()
 }
 
 impl fmt::Debug for FlowTable {
@@ -431,14 +619,19 @@ mod tests {
     }
 
     fn find(table: &FlowTable, key: &FlowKey) -> Option<Found> {
-        table.find(key, table.hash(key))
+        table.find(key)
+    }
+
+    /// The way that a packet with this key is looked for, as the datapath would have it: services have port 80.
+    fn way(key: &FlowKey) -> Way {
+        if key.destination_port == 80 { Way::Source } else { Way::Destination }
     }
 
     /// What [`FlowTable::find`] finds, and whether it was the candidate; what was confirmed must be the same.
     fn find_all(table: &mut FlowTable, keys: &[FlowKey]) -> Vec<(Option<Found>, bool)> {
-        let (mut hashes, mut candidates) = (vec![0; keys.len()], vec![Candidate::NONE; keys.len()]);
-        table.hash_all(keys, &mut hashes);
-        table.find_all(&hashes, &mut candidates);
+        let places: Vec<Place> = keys.iter().map(|key| table.place(way(key), key)).collect();
+        let mut candidates = vec![Candidate::NONE; keys.len()];
+        table.find_all(&places, &mut candidates);
         let found = keys.iter().zip(candidates).map(|(key, candidate)| {
             let confirmed = table.confirm(candidate, key).map(|hit| (hit.client(), hit.side));
             let found = find(table, key);
@@ -449,6 +642,13 @@ mod tests {
             (found, confirmed.is_some())
         });
         found.collect()
+    }
+
+    /// All flows.
+    fn list(table: &FlowTable) -> Vec<Flow> {
+        let mut flows = Vec::new();
+        assert_eq!(table.list(0, (usize::MAX, usize::MAX), |_, flow| flows.push(flow)), None);
+        flows
     }
 
     #[test]
@@ -500,14 +700,14 @@ mod tests {
     fn each_capacity_is_honoured_exactly() {
         for capacity in (0..70).chain([1000, 4096, 5000]) {
             let mut table = table(capacity);
-            for number in 0..capacity as u32 {
-                table.insert(&flow(number, Mode::Nat)).unwrap();
-            }
+            let indexes: Vec<FlowIndex> =
+                (0..capacity as u32).map(|number| table.insert(&flow(number, Mode::Nat)).unwrap()).collect();
             assert_eq!(table.insert(&flow(u32::MAX, Mode::Nat)), Err(Refused::Full));
             assert_eq!((table.len(), table.capacity()), (capacity, capacity));
             if capacity > 0 {
-                table.remove(FlowIndex(capacity as u32 / 2)).unwrap();
-                assert_eq!(table.insert(&flow(u32::MAX, Mode::Nat)), Ok(FlowIndex(capacity as u32 / 2)));
+                table.remove(indexes[capacity / 2]).unwrap();
+                assert!(table.insert(&flow(u32::MAX, Mode::Nat)).is_ok());
+                assert_eq!(table.len(), capacity);
             }
         }
     }
@@ -522,28 +722,42 @@ mod tests {
         let found = find_all(&mut table, &keys);
         for (position, (key, &(found, is_confirmed))) in keys.iter().zip(&found).enumerate() {
             assert_eq!(found, find(&table, key));
-            assert_eq!((found.is_some(), is_confirmed), (position < 20_000, position < 20_000));
+            assert_eq!(found.is_some(), position < 20_000);
+            assert!(!is_confirmed || position < 20_000);
         }
+        let at_once = found.iter().filter(|(_, is_confirmed)| *is_confirmed).count();
+        assert!(at_once > 19_000, "{at_once} of 20000 were candidates: the others are guests");
+    }
+
+    /// A table with flows 0 to 99, and how many positions it has.
+    fn hundred() -> (FlowTable, usize) {
+        let mut table = table(100);
+        (0..100).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
+        let positions = table.hot.len();
+        (table, positions)
     }
 
     #[test]
     fn a_scan_goes_round_within_its_budget_and_visits_each_flow_once_a_round() {
-        let mut table = table(100);
-        (0..100).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
-        table.remove(FlowIndex(40)).unwrap();
-        let mut visits = [0; 100];
-        for _ in 0..20 {
+        let (mut table, positions) = hundred();
+        let gone = find(&table, &flow(40, Mode::Nat).client).unwrap().index;
+        table.remove(gone).unwrap();
+        let mut visits = vec![0; positions];
+        let mut rounds = 0;
+        while rounds < 2 {
             let mut visited = 0;
-            table.scan(10, |index, flow| {
+            table.scan(7, |index, flow| {
                 visited += 1;
                 visits[index.0 as usize] += 1;
                 flow.hot.add_fins(1);
                 Fate::Keep
             });
-            assert!(visited <= 10);
+            assert!((7..7 + WAYS).contains(&visited) || table.hand == table.sets.count(), "{visited}");
+            rounds += usize::from(table.hand == table.sets.count());
         }
-        assert!((0..100).all(|position| visits[position] == if position == 40 { 0 } else { 2 }));
-        table.scan(1000, |index, _| {
+        assert_eq!(visits.iter().filter(|&&visits| visits == 2).count(), 99);
+        assert_eq!(visits[gone.0 as usize], 0);
+        table.scan(usize::MAX, |index, _| {
             visits[index.0 as usize] += 1;
             Fate::Keep
         });
@@ -552,29 +766,70 @@ mod tests {
 
     #[test]
     fn a_scan_removes_what_is_to_be_removed() {
-        let mut table = table(100);
-        (0..100).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
+        let (mut table, positions) = hundred();
         let odd = |_, flow: Tracked<'_>| if flow.hot.backend.0 % 2 == 1 { Fate::Remove } else { Fate::Keep };
-        assert_eq!((table.scan(50, odd), table.scan(50, odd), table.scan(100, odd)), (25, 25, 0));
+        let removed: usize = (0..positions / 10).map(|_| table.scan(10, odd)).sum();
+        assert_eq!((removed, table.scan(usize::MAX, odd)), (50, 0));
         assert_eq!(table.len(), 50);
-        assert!(table.list(0..table.positions()).all(|(_, flow)| flow.backend.0 % 2 == 0));
+        assert!(list(&table).iter().all(|flow| flow.backend.0 % 2 == 0));
         assert_eq!(find(&table, &flow(1, Mode::Nat).reply), None);
+    }
+
+    #[test]
+    fn a_scan_of_a_table_with_few_flows_is_bounded_too() {
+        let mut table = table(100_000);
+        (0..10).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
+        table.scan(64, |_, _| Fate::Keep);
+        assert_eq!(table.hand, 32);
     }
 
     #[test]
     fn scanning_and_listing_an_empty_table_finds_nothing() {
         let mut table = table(100);
         assert_eq!(table.scan(10, |_, _| Fate::Remove), 0);
-        assert_eq!(table.list(0..u32::MAX).count(), 0);
+        assert!(list(&table).is_empty());
     }
 
     #[test]
     fn a_list_is_taken_in_parts() {
-        let mut table = table(100);
-        (0..30).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
-        table.remove(FlowIndex(12)).unwrap();
-        let parts = [0..10, 10..20, 20..u32::MAX].map(|part| table.list(part).count());
-        assert_eq!(parts, [10, 9, 10]);
+        let (table, positions) = hundred();
+        for (rows, budget) in [(7, usize::MAX), (usize::MAX, 11), (7, 11)] {
+            let (mut next, mut seen, mut parts) = (Some(0), Vec::new(), 0);
+            while let Some(from) = next {
+                let before = seen.len();
+                next = table.list(from, (rows, budget), |_, flow| seen.push(flow.backend.0));
+                assert!(seen.len() - before <= rows.min(budget));
+                parts += 1;
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..100).collect::<Vec<_>>());
+            assert!(parts >= positions / budget.min(positions));
+        }
+    }
+
+    #[test]
+    fn a_client_may_use_one_port_for_many_services() {
+        let mut table = table(2000);
+        let to = |service: u16, mode| {
+            let one = flow(1, mode);
+            let client = FlowKey { destination_port: service, ..one.client };
+            Flow { client, reply: FlowKey { source_port: service, ..one.reply }, ..one }
+        };
+        let modes = [Mode::Nat, Mode::FullNat, Mode::Dsr];
+        let flows: Vec<Flow> = (1..600).map(|service| to(service, modes[usize::from(service) % 3])).collect();
+        flows.iter().for_each(|flow| assert!(table.insert(flow).is_ok()));
+        for flow in &flows {
+            let index = find(&table, &flow.client).unwrap().index;
+            assert_eq!(table.flow(index).unwrap().client, flow.client);
+            assert_eq!(find(&table, &flow.reply).is_some(), flow.mode != Mode::Dsr);
+        }
+        let home = table.home(Side::Client, &flows[0].client);
+        assert_eq!(table.sets.matches(home).count(), CROWD, "no look-up tries more");
+        for flow in &flows {
+            let index = find(&table, &flow.client).unwrap().index;
+            assert_eq!(table.remove(index).unwrap().client, flow.client);
+        }
+        assert_eq!((table.len(), table.translated, table.sets.spilled(home.set)), (0, 0, 0));
     }
 
     /// The table and what it should contain.
@@ -623,7 +878,7 @@ mod tests {
 
         fn expire(&mut self, every: u32) {
             let mut removed = Vec::new();
-            let count = self.table.scan(16, |_, flow| {
+            let count = self.table.scan(20, |_, flow| {
                 if flow.hot.backend.0 % 32 == every {
                     removed.push(flow.hot.whole(flow.cold, flow.wide));
                     return Fate::Remove;
@@ -646,7 +901,7 @@ mod tests {
             keys.extend((0..self.flows as u32).map(|number| flow(number, Mode::Nat).client));
             let found = find_all(&mut self.table, &keys);
             assert!(keys.iter().zip(&found).all(|(key, (found, _))| self.oracle.get(key) == found.as_ref()));
-            assert_eq!(self.table.list(0..self.table.positions()).count(), self.flows);
+            assert_eq!(list(&self.table).len(), self.flows);
         }
     }
 

@@ -60,6 +60,72 @@ pub struct EthernetIpv4Tcp {
     pub transport: Tcp,
 }
 
+/// Addresses and ports, as they lie one behind the other in a packet without IP options.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct Ends {
+    /// Who sends.
+    pub source: [u8; 4],
+    /// Whom it is for.
+    pub destination: [u8; 4],
+    /// The sender's port.
+    pub source_port: U16,
+    /// The receiver's port.
+    pub destination_port: U16,
+}
+
+/// Bytes of [`Ends`].
+const ENDS: usize = 12;
+/// Where they begin in a frame without a tag.
+const ENDS_OFFSET: usize = ethernet::HEADER + HEADER - 8;
+
+impl Ends {
+    /// Whether both are the same. As whole words: for two addresses and two ports there would be four comparisons.
+    #[inline(always)]
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let [ours, theirs]: [[u8; ENDS]; 2] = [zerocopy::transmute!(*self), zerocopy::transmute!(*other)];
+        ours == theirs
+    }
+
+    /// Those of packets in the opposite direction.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+}
+
+impl EthernetIpv4Tcp {
+    /// The packet's addresses and ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        let bytes: &[u8; Self::LENGTH] = zerocopy::transmute_ref!(self);
+        let ends = bytes.get(ENDS_OFFSET..).and_then(|bytes| bytes.first_chunk::<ENDS>());
+        // There always are that many.
+        ends.map_or_else(Ends::default, |ends| zerocopy::transmute!(*ends))
+    }
+
+    /// Writes both.
+    #[inline(always)]
+    pub fn set_ends(&mut self, ends: Ends) {
+        let bytes: &mut [u8; Self::LENGTH] = zerocopy::transmute_mut!(self);
+        if let Some(place) = bytes.get_mut(ENDS_OFFSET..).and_then(|bytes| bytes.first_chunk_mut::<ENDS>()) {
+            *place = zerocopy::transmute!(ends);
+        }
+    }
+
+    const LENGTH: usize = ethernet::HEADER + HEADER + tcp::HEADER;
+}
+
 /// Whether headers are of that plain kind, and nothing is wrong with them in a frame of `length` bytes. What is not plain
 /// may still be right: [`check`] and [`tcp::check`] say.
 #[inline]
@@ -168,6 +234,19 @@ fn check_options(mut options: &[u8]) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ends_of_a_packet_are_its_addresses_and_ports() {
+        let mut bytes: [u8; EthernetIpv4Tcp::LENGTH] = std::array::from_fn(|position| position as u8);
+        let headers: &mut EthernetIpv4Tcp = crate::header_mut(&mut bytes, 0).unwrap();
+        let ends = headers.ends();
+        assert_eq!((ends.source, ends.destination), (headers.network.source, headers.network.destination));
+        assert_eq!(ends.source_port, headers.transport.source_port);
+        assert_eq!(ends.destination_port, headers.transport.destination_port);
+        headers.set_ends(ends.reversed());
+        assert_eq!((ends.destination, ends.source), (headers.network.source, headers.network.destination));
+        assert!(headers.ends().reversed().is(&ends) && !headers.ends().is(&ends));
+    }
 
     /// RFC 1071's method gives this header the checksum 0xb861.
     const PACKET: [u8; 20] =

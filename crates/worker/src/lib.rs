@@ -31,7 +31,7 @@ pub use self::idle::Idle;
 use self::{desk::WorkerDesk, idle::Rest, mesh::Seat};
 
 /// Turns between two housekeepings.
-const TURNS: u32 = 1024;
+const TURNS: u32 = 256;
 
 /// A port's queues that one worker polls.
 pub struct PortQueues<R, T> {

@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 
+use flow::Way;
 use foldhash::fast::FixedState;
 use model::{Address, PortId};
 
-use super::Lookup;
+use super::{Lookup, way::Ways};
 
 /// The addresses that the gateway answers for, and those it expects replies from.
 #[derive(Default)]
 pub struct Addresses {
     owned: Lookup<Address, Owned>,
     nat_backends: HashSet<Address, FixedState>,
+    ways: Ways,
 }
 
 /// Why an address is ours.
@@ -39,6 +41,14 @@ pub enum Owned {
 impl Addresses {
     /// Makes `address` ours. A virtual address stays available when one of its virtual servers is.
     pub fn own(&mut self, address: Address, owned: Owned) {
+        match owned {
+            Owned::Virtual { .. } => self.ways.add_service(address),
+            Owned::Snat => self.ways.add_translated(address),
+            Owned::Port { snat_first, snat_last, .. } if snat_first <= snat_last => {
+                self.ways.add_translated(address);
+            }
+            Owned::Port { .. } => {}
+        }
         let entry = self.owned.entry(address).or_insert(owned);
         match (entry, owned) {
             (Owned::Virtual { available }, Owned::Virtual { available: another }) => *available |= another,
@@ -56,6 +66,18 @@ impl Addresses {
     #[must_use]
     pub fn owner(&self, address: Address) -> Option<Owned> {
         self.owned.get(&address).copied()
+    }
+
+    /// The way in which the flow of a packet to an address is looked for.
+    #[inline]
+    pub(crate) fn way(&self, destination: Address) -> Way {
+        self.ways.of(destination)
+    }
+
+    /// The same for an IPv4 packet.
+    #[inline(always)]
+    pub(crate) fn way_v4(&self, destination: [u8; 4]) -> Way {
+        self.ways.of_v4(destination)
     }
 
     /// Whether `address` is a `nat` backend's.
