@@ -130,7 +130,7 @@ fn wait<F: Frame>(
     mut frame: F,
 ) {
     if let Some(link) = memory.neighbours.link(hop) {
-        write_destination(&mut frame, link.to);
+        write_destination(&mut frame, *link.to);
         return transmit(&memory.meters, outputs, port, frame);
     }
     if let Err((frame, reason)) = memory.neighbours.hold(hop, frame, port) {

@@ -110,20 +110,20 @@ impl Entry {
     }
 }
 
-/// The way to a next hop: what a packet that takes it needs.
+/// The way to a next hop: what a packet that takes it needs. Addresses by reference: copies of six bytes each are slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct Link<'a> {
     /// The port that it leaves by.
     pub(crate) port: PortId,
     /// Bytes of the largest IP packet.
     pub(crate) mtu: u16,
     /// Whom the frame is for.
-    pub(crate) to: MacAddress,
+    pub(crate) to: &'a MacAddress,
     /// Who sends it.
-    pub(crate) from: MacAddress,
+    pub(crate) from: &'a MacAddress,
 }
 
-impl Link {
+impl Link<'_> {
     /// Writes both Ethernet addresses.
     #[inline(always)]
     pub(crate) const fn address(&self, header: &mut Ethernet) {
@@ -139,7 +139,10 @@ struct Sign {
     version: u16,
     /// Whether it was used since its timer looked last.
     used: bool,
-    link: Link,
+    port: PortId,
+    mtu: u16,
+    to: MacAddress,
+    from: MacAddress,
 }
 
 /// What an answer or a colleague says of a hop.
@@ -221,18 +224,18 @@ impl<F> Neighbours<F> {
         let port = self.ports.get(entry.hop.port.index());
         let (from, mtu) = port.copied().unwrap_or_default();
         sign.version = if entry.is_usable() && port.is_some() { entry.version } else { 0 };
-        sign.link = Link { port: entry.hop.port, mtu, to: entry.mac, from };
+        (sign.port, sign.mtu, sign.to, sign.from) = (entry.hop.port, mtu, entry.mac, from);
     }
 
     /// The way to the hop at a position, when it is known. Marks the entry used, so that it is kept confirmed.
     #[inline(always)]
-    pub(crate) fn link(&mut self, index: NeighbourIndex) -> Option<Link> {
+    pub(crate) fn link(&mut self, index: NeighbourIndex) -> Option<Link<'_>> {
         let sign = self.signs.get_mut(index.position())?;
         if sign.version != index.version() || index.version() == 0 {
             return None;
         }
         sign.used = true;
-        Some(sign.link)
+        Some(Link { port: sign.port, mtu: sign.mtu, to: &sign.to, from: &sign.from })
     }
 
     fn use_at(&mut self, position: usize) {
@@ -406,7 +409,10 @@ impl Sign {
     const UNUSABLE: Self = Self {
         version: 0,
         used: false,
-        link: Link { port: PortId(0), mtu: 0, to: MacAddress([0; 6]), from: MacAddress([0; 6]) },
+        port: PortId(0),
+        mtu: 0,
+        to: MacAddress([0; 6]),
+        from: MacAddress([0; 6]),
     };
 }
 
@@ -432,8 +438,8 @@ mod tests {
     /// Where a packet for a hop goes.
     fn to(table: &mut Neighbours<u8>, index: NeighbourIndex) -> Option<MacAddress> {
         let link = table.link(index)?;
-        assert_eq!((link.port, link.mtu, link.from), (PortId(0), 1500, OWN_MAC));
-        Some(link.to)
+        assert_eq!((link.port, link.mtu, *link.from), (PortId(0), 1500, OWN_MAC));
+        Some(*link.to)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Whatever is not as in nearly all packets, even a TTL that expires, is left as it is, to be seen to by `serve` in its turn.
 
-use flow::{Candidate, Hit, Hot, Identity, Side};
+use flow::{Candidate, Hot, Identity, Side};
 use model::{Address, Mode, PortId};
 use wire::{
     U16,
@@ -10,7 +10,6 @@ use wire::{
     ipv4::EthernetIpv4Tcp,
     ipv6::{EthernetIpv6Tcp, Ipv6},
     protocol,
-    tcp::Tcp,
 };
 
 use crate::{packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, track};
@@ -21,7 +20,7 @@ const V4: Identity = Identity::new(true, protocol::TCP, 0);
 const V6: Identity = Identity::new(false, protocol::TCP, 0);
 
 /// Passes a packet on that [`Kind::PlainV4`](crate::packet::Kind::PlainV4) describes; the port that it leaves by. `None`, with
-/// nothing changed, when there is more to it.
+/// the packet unchanged, when there is more to it.
 #[inline(always)]
 pub(crate) fn pass_v4<F>(
     memory: &mut Memory<F>,
@@ -30,13 +29,33 @@ pub(crate) fn pass_v4<F>(
     packet: &Packet,
     candidate: Candidate,
 ) -> Option<PortId> {
+    // Told apart here, so that each side has code of its own.
+    match candidate.side() {
+        Side::Client => pass_v4_from(Side::Client, memory, occasion, head, packet, candidate),
+        Side::Backend => pass_v4_from(Side::Backend, memory, occasion, head, packet, candidate),
+    }
+}
+
+#[inline(always)]
+fn pass_v4_from<F>(
+    side: Side,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    head: &mut [u8],
+    packet: &Packet,
+    candidate: Candidate,
+) -> Option<PortId> {
     let headers = wire::header_mut::<EthernetIpv4Tcp>(head, 0)?;
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let Hit { hot, side, .. } = flows.confirm_v4(candidate, &headers.ends(), V4)?;
-    let link = ready(hot, packet, occasion)
-        .then(|| resolve::known_link(neighbours, occasion.snapshot, hot, side))
-        .flatten()
-        .filter(|link| packet.length <= link.mtu)?;
+    let hot = flows.confirm_v4((candidate, side), &headers.ends(), V4)?;
+    if !is_ready(hot, packet, occasion) {
+        return None;
+    }
+    hot.last_seen = occasion.flow_time();
+    let link = resolve::known_link(neighbours, occasion.snapshot, hot, side)?;
+    if packet.length > link.mtu {
+        return None;
+    }
     if hot.mode() != Mode::Dsr {
         let network = &mut headers.network;
         if network.ttl <= 1 {
@@ -49,7 +68,6 @@ pub(crate) fn pass_v4<F>(
         headers.set_ends(hot.ends(side.opposite()).reversed());
     }
     link.address(&mut headers.link);
-    hot.last_seen = occasion.flow_time();
     tallies.count((hot.backend, hot.virtual_server()), side, packet.length);
     Some(link.port)
 }
@@ -63,25 +81,45 @@ pub(crate) fn pass_v6<F>(
     packet: &Packet,
     candidate: Candidate,
 ) -> Option<PortId> {
+    match candidate.side() {
+        Side::Client => pass_v6_from(Side::Client, memory, occasion, head, packet, candidate),
+        Side::Backend => pass_v6_from(Side::Backend, memory, occasion, head, packet, candidate),
+    }
+}
+
+#[inline(always)]
+fn pass_v6_from<F>(
+    side: Side,
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    head: &mut [u8],
+    packet: &Packet,
+    candidate: Candidate,
+) -> Option<PortId> {
     let EthernetIpv6Tcp { link: ethernet, network, transport } = wire::header_mut(head, 0)?;
     let Memory { flows, neighbours, tallies, .. } = memory;
     let ports = [transport.source_port, transport.destination_port];
-    let Hit { hot, wide, side } = flows.confirm_v6(candidate, &addresses(network), ports, V6)?;
-    let link = ready(hot, packet, occasion)
-        .then(|| resolve::known_link(neighbours, occasion.snapshot, hot, side))
-        .flatten()
-        .filter(|link| packet.length <= link.mtu)?;
+    let (hot, wide) = flows.confirm_v6((candidate, side), &addresses(network), ports, V6)?;
+    if !is_ready(hot, packet, occasion) {
+        return None;
+    }
+    hot.last_seen = occasion.flow_time();
+    let link = resolve::known_link(neighbours, occasion.snapshot, hot, side)?;
+    if packet.length > link.mtu {
+        return None;
+    }
     if hot.mode() != Mode::Dsr {
         if network.hop_limit <= 1 {
             return None;
         }
-        let [destination, source] = *wide?.addresses(side.opposite());
+        let [destination, source] = wide.addresses(side.opposite());
         (network.source, network.destination) = (source.octets(), destination.octets());
         network.hop_limit = network.hop_limit.wrapping_sub(1);
-        translate_tcp(transport, hot, side);
+        let ends = hot.ends(side.opposite());
+        (transport.source_port, transport.destination_port) = (ends.destination_port, ends.source_port);
+        transport.checksum = repaired(transport.checksum, hot.repair(side).transport);
     }
     link.address(ethernet);
-    hot.last_seen = occasion.flow_time();
     tallies.count((hot.backend, hot.virtual_server()), side, packet.length);
     Some(link.port)
 }
@@ -97,19 +135,19 @@ pub(crate) fn pass_other<F>(
 ) -> Option<PortId> {
     let Memory { flows, neighbours, tallies, .. } = memory;
     let flow = flows.confirm(candidate, &packet.key(head))?;
-    if !ready(flow.hot, packet, occasion) {
+    if !is_ready(flow.hot, packet, occasion) {
         return None;
     }
+    flow.hot.last_seen = occasion.flow_time();
     let link = resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side)?;
     rewrite::rewrite(head, packet, &flow, &link).ok()?;
-    flow.hot.last_seen = occasion.flow_time();
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
     Some(link.port)
 }
 
 /// Whether a packet does no more to its flow than to pass.
 #[inline(always)]
-fn ready(hot: &Hot, packet: &Packet, occasion: &Occasion<'_>) -> bool {
+fn is_ready(hot: &Hot, packet: &Packet, occasion: &Occasion<'_>) -> bool {
     track::is_steady(hot, packet, occasion.flow_generation())
 }
 
@@ -121,11 +159,4 @@ fn repaired(checksum: U16, delta: u16) -> U16 {
 #[inline(always)]
 fn addresses(header: &Ipv6) -> [Address; 2] {
     [Address::from_v6(header.source), Address::from_v6(header.destination)]
-}
-
-#[inline(always)]
-fn translate_tcp(header: &mut Tcp, hot: &Hot, side: Side) {
-    let ends = hot.ends(side.opposite());
-    (header.source_port, header.destination_port) = (ends.destination_port, ends.source_port);
-    header.checksum = repaired(header.checksum, hot.repair(side).transport);
 }

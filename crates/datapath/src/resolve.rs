@@ -18,12 +18,12 @@ use crate::{
 
 /// The way on for a flow's packet, if it is remembered and still holds.
 #[inline(always)]
-pub(crate) fn known_link<F>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    hot: &Hot,
+pub(crate) fn known_link<'a, F>(
+    neighbours: &'a mut Neighbours<F>,
+    snapshot: &'a Snapshot,
+    hot: &'a Hot,
     side: Side,
-) -> Option<Link> {
+) -> Option<Link<'a>> {
     match side {
         Side::Client => neighbours.link(NeighbourIndex(hot.neighbour)),
         Side::Backend => last_hop(snapshot, hot),
@@ -31,11 +31,11 @@ pub(crate) fn known_link<F>(
 }
 
 /// Where the client's packets came from, if its port answers there.
-#[inline]
-fn last_hop(snapshot: &Snapshot, flow: &Hot) -> Option<Link> {
-    let (id, &to) = flow.client_link();
+#[inline(always)]
+fn last_hop<'a>(snapshot: &'a Snapshot, flow: &'a Hot) -> Option<Link<'a>> {
+    let (id, to) = flow.client_link();
     let port = snapshot.port(id).filter(|port| port.last_hop)?;
-    Some(Link { port: id, mtu: port.mtu, to, from: port.mac })
+    Some(Link { port: id, mtu: port.mtu, to, from: &port.mac })
 }
 
 /// Forgets the hop to a flow's backend when no route leads by it under a new snapshot.
@@ -54,11 +54,11 @@ pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot
 
 /// Finds the way on for a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
 #[cold]
-pub(crate) fn search<F>(
-    neighbours: &mut Neighbours<F>,
-    occasion: &Occasion<'_>,
+pub(crate) fn search<'a, F>(
+    neighbours: &'a mut Neighbours<F>,
+    occasion: &Occasion<'a>,
     flow: &mut Hit<'_>,
-) -> Result<(Link, Step), DropReason> {
+) -> Result<(Link<'a>, Step), DropReason> {
     let Occasion { snapshot, now, .. } = *occasion;
     let client = flow.client();
     let hash = snapshot.hash_key.hash(&client);
@@ -75,19 +75,21 @@ pub(crate) fn search<F>(
 }
 
 /// The way to a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
-fn destination<F>(
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
+fn destination<'a, F>(
+    neighbours: &'a mut Neighbours<F>,
+    snapshot: &'a Snapshot,
     hop: NeighbourIndex,
-) -> Result<(Link, Step), DropReason> {
-    if let Some(link) = neighbours.link(hop) {
-        return Ok((link, Step::Done(Verdict::Transmit(link.port))));
-    }
+) -> Result<(Link<'a>, Step), DropReason> {
     let Hop { port: id, .. } = neighbours.hop(hop).ok_or(DropReason::NeighbourUnreachable)?;
+    if let Some(link) = neighbours.link(hop) {
+        return Ok((link, Step::Done(Verdict::Transmit(id))));
+    }
     let port = snapshot.port(id).ok_or(DropReason::NoRoute)?;
-    let link = Link { port: id, mtu: port.mtu, to: MacAddress::default(), from: port.mac };
-    Ok((link, Step::Wait(id, hop)))
+    Ok((Link { port: id, mtu: port.mtu, to: &NOT_KNOWN_YET, from: &port.mac }, Step::Wait(id, hop)))
 }
+
+/// What a frame is for until its next hop has answered.
+const NOT_KNOWN_YET: MacAddress = MacAddress([0; 6]);
 
 /// Writes both MAC addresses.
 pub(crate) fn address_frame<F: Frame>(frame: &mut F, to: MacAddress, from: MacAddress) {

@@ -23,7 +23,7 @@ pub(crate) fn rewrite(
     head: &mut [u8],
     packet: &Packet,
     flow: &Hit<'_>,
-    link: &Link,
+    link: &Link<'_>,
 ) -> Result<(), DropReason> {
     let Hit { hot, wide, side } = flow;
     if packet.length > link.mtu {
@@ -34,7 +34,7 @@ pub(crate) fn rewrite(
         translate_network(head, packet, hot.addresses(side.opposite(), *wide), repair)?;
         translate_transport(head, packet, ends, repair);
     }
-    write_link(head, link.to, link.from);
+    write_link(head, *link.to, *link.from);
     Ok(())
 }
 

@@ -59,12 +59,13 @@ pub(crate) fn serve_all<F: Frame>(
     packets: &mut Packets,
     burst: &mut Burst<F>,
 ) -> Option<PortId> {
-    let (mut together, mut first) = (true, None);
+    // Which ports packets leave by, one bit each; and that some packet does not.
+    let (mut ports, mut are_all) = (0_u32, true);
     let Packets { packets, steps, candidates, plans, .. } = packets;
     let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*plans);
     for (frame, (((step, packet), candidate), plan)) in burst.iter_mut().zip(known) {
         if *step != Step::Parsed {
-            together = false;
+            are_all = false;
             continue;
         }
         let port = match packet.kind {
@@ -75,14 +76,14 @@ pub(crate) fn serve_all<F: Frame>(
         };
         if let Some(port) = port {
             *step = Step::Done(Verdict::Transmit(port));
-            together &= *first.get_or_insert(port) == port;
+            ports |= 1_u32.unbounded_shl(u32::from(port.0));
         } else {
             *step = serve_other(memory, occasion, (frame, packet), *candidate, plan);
-            together = false;
+            are_all = false;
         }
     }
     memory.tallies.settle();
-    first.filter(|_| together)
+    (are_all && ports.is_power_of_two()).then(|| PortId(ports.trailing_zeros() as u8))
 }
 
 /// Serves a packet that no steady flow passes on.
@@ -109,11 +110,18 @@ pub(crate) fn pass_on<F: Frame>(
     mut flow: Hit<'_>,
 ) -> Result<Step, DropReason> {
     flow.hot.last_seen = occasion.flow_time();
-    let (link, step) = match resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {
-        Some(link) => (link, Step::Done(Verdict::Transmit(link.port))),
-        None => resolve::search(neighbours, occasion, &mut flow)?,
+    let (snapshot, side) = (occasion.snapshot, flow.side);
+    let step = match resolve::known_link(neighbours, snapshot, flow.hot, side) {
+        Some(link) => {
+            rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+            Step::Done(Verdict::Transmit(link.port))
+        }
+        None => {
+            let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
+            rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+            step
+        }
     };
-    rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
-    tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
+    tallies.count((flow.hot.backend, flow.hot.virtual_server()), side, packet.length);
     Ok(step)
 }

@@ -1,23 +1,26 @@
-//! Where flows are at home: sets of positions, and a tag for each position.
+//! Where flows lie: sets of positions, and a tag for each position.
 //!
-//! The hash of the client's end of a flow, its address and port, names the flow's home set, whichever direction a packet goes
-//! in. In that set any position will do; its tag, 16 bits of the same hash, says where to look. Tags lie apart from the flows, in
-//! half a cache line a set, so that a look-up of a million flows misses the caches for the flow itself only.
+//! The hash of the client's end of a flow, its address and port, names a walk through the sets, whichever direction a packet goes
+//! in. A flow lies in the first set on its walk that had room; in that set any position will do. Its tag, 16 bits of the same hash,
+//! says where to look. Tags lie apart from the flows, in half a cache line a set, so that a look-up among a million flows misses
+//! the caches for the flow itself only.
 //!
-//! A set that is full sends flows elsewhere as *guests* and counts them in `spilled`: who does not find a flow at home must look
-//! in the [`Index`](crate::bucket::Index) if that is not zero.
+//! Each full set that a flow passed counts it, until it leaves. A look-up therefore ends at the first set that nothing has passed:
+//! nearly always the first one. *Guests* lie at any vacant position and are found by other means.
 
 /// Positions in a set.
 pub(crate) const WAYS: usize = 15;
 /// How many hundredths of all positions may be taken: of Poisson(12.3) flows a set, 4 % find it full.
 const LOAD: usize = 82;
-/// Sets of the smallest table.
-const FEWEST: usize = 1;
-/// Sets that are looked at for a vacant position. At the highest load one in five is full, and all of them once in 10¹¹.
+/// Sets of the smallest table: among fewer, a walk meets the same ones again before it has tried all.
+const FEWEST: usize = 32;
+/// Sets of a walk that are tried. At the highest load one in five is full, and all of them once in 10¹¹.
 const TRIES: usize = 16;
+/// Of a linear congruential sequence of full period (Numerical Recipes, 7.1).
+const MULTIPLIER: u32 = 1_664_525;
 /// The tag of a position that is vacant.
 const VACANT: u16 = 0;
-/// The tag of a flow that is not at home; no hash has it.
+/// The tag of a guest; no hash has it.
 const GUEST: u16 = 1;
 /// Bits of a mask of slots.
 const SLOTS: u32 = (1 << WAYS) - 1;
@@ -26,7 +29,7 @@ const SLOTS: u32 = (1 << WAYS) - 1;
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 struct Set {
-    /// By slot, and behind them, in the place of a last one, how many flows of this set are guests elsewhere.
+    /// By slot, and behind them, in the place of a last one, how many flows have passed this set because it was full.
     tags: [u16; WAYS + 1],
 }
 
@@ -37,12 +40,36 @@ pub(crate) struct Sets {
     sets: Box<[Set]>,
 }
 
-/// Where a hash is at home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Home {
-    /// Which set.
-    pub(crate) set: usize,
+/// A way through the sets that a hash names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    /// Where it is, as a fraction of all sets: of 2³².
+    place: u32,
+    /// What makes it go on differently from others that come by the same place.
+    step: u32,
     tag: u16,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn new(hash: u64) -> Self {
+        let high = (hash >> 32) as u32;
+        Self { place: hash as u32, step: high | 1, tag: ((hash >> 48) as u16).max(GUEST + 1) }
+    }
+
+    #[inline(always)]
+    const fn step(&mut self) {
+        self.place = self.place.wrapping_mul(MULTIPLIER).wrapping_add(self.step);
+    }
+}
+
+/// Where a flow may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vacancy {
+    /// The position.
+    pub(crate) position: usize,
+    /// How many flows with the same tag its walk passes.
+    pub(crate) alike: usize,
 }
 
 impl Sets {
@@ -64,51 +91,58 @@ impl Sets {
         self.sets.len() * WAYS
     }
 
-    /// Where a hash is at home. A multiplication instead of a mask, so that there may be any number of sets.
+    /// Which set a walk is at. A multiplication instead of a mask, so that there may be any number of sets.
     #[inline(always)]
-    pub(crate) fn home(&self, hash: u64) -> Home {
-        let set = (u64::from(hash as u32) * self.sets.len() as u64) >> 32;
-        Home { set: set as usize, tag: ((hash >> 48) as u16).max(GUEST + 1) }
+    fn set_of(&self, walk: Walk) -> usize {
+        ((u64::from(walk.place) * self.sets.len() as u64) >> 32) as usize
     }
 
-    /// Asks for the tags of a hash's home.
+    /// Asks for the tags with which a hash's walk begins.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        if let Some(set) = self.sets.get(self.home(hash).set) {
+        if let Some(set) = self.sets.get(self.set_of(Walk::new(hash))) {
             cpu::prefetch(set);
         }
     }
 
-    /// The positions at home whose tag is the hash's.
+    /// The first position whose tag is the hash's and that `is_right`.
     #[inline(always)]
-    pub(crate) fn matches(&self, home: Home) -> Matches {
-        let tags = self.sets.get(home.set).map_or(&[VACANT; WAYS + 1], |set| &set.tags);
-        Matches { slots: cpu::equal_words(tags, home.tag) & SLOTS, first: home.set * WAYS }
+    pub(crate) fn find(&self, hash: u64, mut is_right: impl FnMut(usize) -> bool) -> Option<usize> {
+        let mut walk = Walk::new(hash);
+        for _ in 0..TRIES {
+            let number = self.set_of(walk);
+            let set = self.sets.get(number)?;
+            if let Some(position) = set.matches(number, walk.tag).find(|&position| is_right(position)) {
+                return Some(position);
+            }
+            if set.passed() == 0 {
+                return None;
+            }
+            walk.step();
+        }
+        None
     }
 
-    /// How many flows whose home is a set are guests elsewhere.
-    #[inline]
-    pub(crate) fn spilled(&self, set: usize) -> u16 {
-        self.sets.get(set).and_then(|set| set.tags.last()).copied().unwrap_or(0)
-    }
-
-    /// A vacant position of a set.
-    pub(crate) fn vacancy(&self, set: usize) -> Option<usize> {
-        let slots = cpu::equal_words(&self.sets.get(set)?.tags, VACANT) & SLOTS;
-        (slots != 0).then(|| set * WAYS + slots.trailing_zeros() as usize)
-    }
-
-    /// A vacant position of any of the sets that a walk from `hash` meets.
-    pub(crate) fn vacancy_elsewhere(&self, hash: u64) -> Option<usize> {
-        let first = self.home(hash).set;
-        let mut sets = (first..self.sets.len()).chain(0..first).take(TRIES);
-        sets.find_map(|set| self.vacancy(set))
+    /// The first vacant position on a hash's walk.
+    pub(crate) fn vacancy(&self, hash: u64) -> Option<Vacancy> {
+        let mut walk = Walk::new(hash);
+        let mut alike = 0;
+        for _ in 0..TRIES {
+            let number = self.set_of(walk);
+            let set = self.sets.get(number)?;
+            alike += set.matches(number, walk.tag).count();
+            if let Some(position) = set.matches(number, VACANT).next() {
+                return Some(Vacancy { position, alike });
+            }
+            walk.step();
+        }
+        None
     }
 
     /// The positions of a set at which flows lie.
-    pub(crate) fn taken(&self, set: usize) -> Matches {
-        let vacant = self.sets.get(set).map_or(SLOTS, |set| cpu::equal_words(&set.tags, VACANT));
-        Matches { slots: !vacant & SLOTS, first: set * WAYS }
+    pub(crate) fn taken(&self, number: usize) -> Matches {
+        let vacant = self.sets.get(number).map_or(SLOTS, |set| cpu::equal_words(&set.tags, VACANT));
+        Matches { slots: !vacant & SLOTS, first: number * WAYS }
     }
 
     /// Whether a flow lies at a position.
@@ -116,36 +150,43 @@ impl Sets {
         self.tag(position).is_some_and(|tag| tag != VACANT)
     }
 
-    /// Whether the flow at a position is not at home.
+    /// Whether a guest lies at a position.
     pub(crate) fn is_guest(&self, position: usize) -> bool {
         self.tag(position) == Some(GUEST)
     }
 
-    /// Takes a position for a flow that is at home there.
-    pub(crate) fn settle(&mut self, position: usize, home: Home) {
-        self.set_tag(position, home.tag);
+    /// Takes a position, which [`Sets::vacancy`] named for this hash.
+    pub(crate) fn settle(&mut self, position: usize, hash: u64) {
+        self.count_passing(position, hash, |passed| passed.saturating_add(1));
+        self.set_tag(position, Walk::new(hash).tag);
     }
 
-    /// Takes a position for a flow whose home is elsewhere; false when too many of that home are guests.
-    #[must_use]
-    pub(crate) fn settle_guest(&mut self, position: usize, home: Home) -> bool {
-        let counted = self.sets.get_mut(home.set).and_then(|set| set.tags.last_mut());
-        let Some((spilled, more)) = counted.and_then(|spilled| Some((spilled.checked_add(1)?, spilled))) else {
-            return false;
-        };
-        *more = spilled;
+    /// Takes a vacant position for a guest.
+    pub(crate) fn settle_guest(&mut self, position: usize) {
         self.set_tag(position, GUEST);
-        true
     }
 
-    /// Gives a position up.
-    pub(crate) fn leave(&mut self, position: usize, home: Home) {
-        if self.is_guest(position)
-            && let Some(spilled) = self.sets.get_mut(home.set).and_then(|set| set.tags.last_mut())
-        {
-            *spilled = spilled.saturating_sub(1);
+    /// Gives a position up, which was taken with this hash or by a guest.
+    pub(crate) fn leave(&mut self, position: usize, hash: u64) {
+        if !self.is_guest(position) {
+            self.count_passing(position, hash, |passed| passed.saturating_sub(1));
         }
         self.set_tag(position, VACANT);
+    }
+
+    /// Changes the counts of all sets that a hash's walk passes on its way to a position.
+    fn count_passing(&mut self, position: usize, hash: u64, change: impl Fn(u16) -> u16) {
+        let mut walk = Walk::new(hash);
+        for _ in 0..TRIES {
+            let number = self.set_of(walk);
+            if number == position / WAYS {
+                return;
+            }
+            if let Some(passed) = self.sets.get_mut(number).and_then(|set| set.tags.last_mut()) {
+                *passed = change(*passed);
+            }
+            walk.step();
+        }
     }
 
     fn tag(&self, position: usize) -> Option<u16> {
@@ -157,6 +198,21 @@ impl Sets {
         if let Some(place) = set.and_then(|set| set.tags.get_mut(position % WAYS)) {
             *place = tag;
         }
+    }
+}
+
+impl Set {
+    /// The positions of this set, whose number it is, with a tag.
+    #[inline(always)]
+    fn matches(&self, number: usize, tag: u16) -> Matches {
+        Matches { slots: cpu::equal_words(&self.tags, tag) & SLOTS, first: number * WAYS }
+    }
+
+    /// How many flows have passed it.
+    #[inline(always)]
+    fn passed(&self) -> u16 {
+        let [.., passed] = self.tags;
+        passed
     }
 }
 
@@ -190,66 +246,74 @@ mod tests {
         tag << 48
     }
 
+    fn settle(sets: &mut Sets, hash: u64) -> Vacancy {
+        let vacancy = sets.vacancy(hash).unwrap();
+        sets.settle(vacancy.position, hash);
+        vacancy
+    }
+
+    fn all(sets: &Sets, hash: u64) -> Vec<usize> {
+        let mut positions = Vec::new();
+        assert_eq!(sets.find(hash, |position| (positions.push(position), false).1), None);
+        // A walk may come back to a set.
+        positions.sort_unstable();
+        positions.dedup();
+        positions
+    }
+
     #[test]
-    fn what_settles_is_matched_by_its_tag_until_it_leaves() {
+    fn what_settles_is_found_by_its_tag_until_it_leaves() {
         let mut sets = Sets::with_capacity(1000);
-        let homes = [7, 8, 7].map(|tag| sets.home(hash(tag)));
-        let positions = homes.map(|home| {
-            let position = sets.vacancy(home.set).unwrap();
-            sets.settle(position, home);
-            position
-        });
-        assert_eq!(positions, [0, 1, 2]);
-        assert_eq!(sets.matches(homes[0]).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(sets.matches(homes[1]).collect::<Vec<_>>(), [1]);
-        sets.leave(0, homes[0]);
-        assert_eq!(sets.matches(homes[0]).collect::<Vec<_>>(), [2]);
+        let vacancies = [7, 8, 7].map(|tag| settle(&mut sets, hash(tag)));
+        assert_eq!(vacancies.map(|vacancy| (vacancy.position, vacancy.alike)), [(0, 0), (1, 0), (2, 1)]);
+        assert_eq!((all(&sets, hash(7)), all(&sets, hash(8))), (vec![0, 2], vec![1]));
+        assert_eq!(sets.find(hash(7), |position| position != 0), Some(2));
+        sets.leave(0, hash(7));
+        assert_eq!(all(&sets, hash(7)), [2]);
         assert!(!sets.is_taken(0) && sets.is_taken(1));
+        assert_eq!(sets.taken(0).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]
-    fn a_full_set_counts_its_guests() {
+    fn what_finds_a_set_full_is_found_elsewhere_and_takes_its_count_back() {
         let mut sets = Sets::with_capacity(1000);
-        let home = sets.home(hash(9));
-        while let Some(position) = sets.vacancy(home.set) {
-            sets.settle(position, home);
+        let hashes: Vec<u64> = (10..50).map(hash).collect();
+        let positions: Vec<usize> = hashes.iter().map(|&hash| settle(&mut sets, hash).position).collect();
+        assert!(sets.sets[0].passed() >= 25 && positions.iter().filter(|&&position| position < WAYS).count() == WAYS);
+        for (&hash, position) in hashes.iter().zip(&positions) {
+            assert_eq!(all(&sets, hash), [*position]);
         }
-        let guests: Vec<usize> = (0..3)
-            .map(|_| {
-                let position = sets.vacancy_elsewhere(hash(9)).unwrap();
-                assert!(sets.settle_guest(position, home) && sets.is_guest(position));
-                position
-            })
-            .collect();
-        assert_eq!((sets.spilled(home.set), sets.matches(home).count()), (3, WAYS));
-        guests.iter().for_each(|&position| sets.leave(position, home));
-        assert_eq!(sets.spilled(home.set), 0);
+        for (&hash, &position) in hashes.iter().zip(&positions) {
+            sets.leave(position, hash);
+            assert_eq!(all(&sets, hash), []);
+        }
+        assert!(sets.sets.iter().all(|set| set.tags == [VACANT; WAYS + 1]));
     }
 
     #[test]
-    fn tags_of_vacant_positions_and_guests_are_no_hashs() {
-        let sets = Sets::with_capacity(10);
-        for tag in 0..3 {
-            assert!(sets.home(hash(tag)).tag > GUEST);
-            assert_eq!(sets.matches(sets.home(hash(tag))).count(), 0);
-        }
-    }
-
-    #[test]
-    fn a_count_of_guests_is_never_taken_for_a_tag() {
+    fn a_guest_is_found_by_no_hash_and_counted_nowhere() {
         let mut sets = Sets::with_capacity(1000);
-        let home = sets.home(hash(2));
-        for _ in 0..2 {
-            assert!(sets.settle_guest(20, home));
-        }
-        assert_eq!((sets.spilled(home.set), sets.matches(home).count()), (2, 0));
+        sets.settle_guest(3);
+        assert!(sets.is_guest(3) && sets.is_taken(3));
+        assert!((0..4).all(|tag| all(&sets, hash(tag)).is_empty()));
+        sets.leave(3, hash(40));
+        assert!(sets.sets.iter().all(|set| set.tags == [VACANT; WAYS + 1]));
+    }
+
+    #[test]
+    fn a_count_is_never_taken_for_a_tag() {
+        let mut sets = Sets::with_capacity(1000);
+        (10..10 + WAYS as u64 + 2).for_each(|tag| assert!(settle(&mut sets, hash(tag)).alike == 0));
+        let tag = u64::from(sets.sets[0].passed());
+        assert!(tag >= 2);
+        assert_eq!(all(&sets, hash(tag)), []);
     }
 
     #[test]
     fn there_is_room_for_more_flows_than_asked_for() {
-        for flows in [0, 1, 12, 13, 1000, 1 << 20] {
+        for flows in [0, 1, 500, 1000, 1 << 20] {
             let positions = Sets::with_capacity(flows).positions();
-            assert!(positions >= flows && positions <= flows * 100 / LOAD + WAYS);
+            assert!(positions >= flows && positions <= (flows * 100 / LOAD + WAYS).max(FEWEST * WAYS));
         }
     }
 }

@@ -114,8 +114,9 @@ fn word(address: Address) -> u64 {
         return word_v4(address.v4());
     }
     let [high, low] = address.words();
+    let product = u128::from(high ^ 0x9e37_79b9_7f4a_7c15) * u128::from(low ^ 0xd1b5_4a32_d192_ed03);
     // The highest bit keeps it from being an IPv4 address's.
-    (high.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ low) & !WAY | 1 << 63
+    (product as u64 ^ (product >> 64) as u64) & !WAY | 1 << 63
 }
 
 #[inline(always)]
