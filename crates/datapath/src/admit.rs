@@ -215,15 +215,16 @@ fn open<F: Frame>(
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
+    let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: snapshot.generation.0 as u32,
+        checked: track::checked(state, occasion.flow_generation()),
         lifetime: first_lifetime(server, packet),
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,
-        state: if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established },
+        state,
         mode: server.mode,
         fins: 0,
         client_port: occasion.arrival.port,

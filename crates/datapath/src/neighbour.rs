@@ -46,13 +46,16 @@ pub struct Hop {
     pub address: Address,
 }
 
+/// The last version of an entry, behind which it begins with 1 again. There is none beyond it: [`NeighbourIndex::NONE`].
+const LAST_VERSION: u16 = u16::MAX - 1;
+
 /// Where in the table a next hop is: position and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NeighbourIndex(pub(crate) u32);
 
 impl NeighbourIndex {
-    /// No hop's: versions begin at 1.
-    pub(crate) const NONE: Self = Self(0);
+    /// No hop's.
+    pub(crate) const NONE: Self = Self::new(0, u16::MAX);
 
     const fn new(position: usize, version: u16) -> Self {
         Self((version as u32) << 16 | position as u32)
@@ -231,7 +234,7 @@ impl<F> Neighbours<F> {
     #[inline(always)]
     pub(crate) fn link(&mut self, index: NeighbourIndex) -> Option<Link<'_>> {
         let sign = self.signs.get_mut(index.position())?;
-        if sign.version != index.version() || index.version() == 0 {
+        if sign.version != index.version() {
             return None;
         }
         sign.used = true;
@@ -381,7 +384,7 @@ impl<F> Neighbours<F> {
         } else {
             let position = self.evictable().ok_or(DropReason::NeighbourTableFull)?;
             let old = self.entries.get_mut(position).ok_or(DropReason::NeighbourTableFull)?;
-            let version = old.version.checked_add(1).unwrap_or(1);
+            let version = if old.version < LAST_VERSION { old.version + 1 } else { 1 };
             self.positions.remove(&old.hop);
             *old = Entry { version, ..entry };
             position

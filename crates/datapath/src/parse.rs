@@ -8,7 +8,7 @@ use flow::{FlowKey, FlowTable, Place};
 use model::Address;
 use nic::{Burst, Frame, ReceivedChecksum};
 use wire::{
-    ethernet::{self, Ethernet, ether_type},
+    ethernet::{self, Ethernet, Unicast, ether_type},
     icmpv6,
     ipv4::{self, EthernetIpv4Tcp},
     ipv6::{self, EthernetIpv6Tcp},
@@ -46,10 +46,11 @@ pub(crate) fn parse_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets:
         }
     }
     packets.count = burst.len();
+    let to_us = Unicast::to(lens.port.mac.0);
     let known = packets.packets.iter_mut().zip(&mut packets.places).zip(&mut packets.steps);
     for (frame, ((packet, place), step)) in burst.iter_mut().zip(known) {
         *step = Step::Parsed;
-        if let Some(plain) = parse_plain(lens, frame, packet) {
+        if let Some(plain) = parse_plain(lens, to_us, frame, packet) {
             *place = plain;
             lens.flows.prefetch(plain);
             continue;
@@ -69,24 +70,24 @@ pub(crate) fn parse_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets:
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What
 /// [`parse`] would say of it is the same but for the kind; `None` when it is of another kind, or something is wrong with it.
 #[inline(always)]
-fn parse_plain<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Option<Place> {
+fn parse_plain<F: Frame>(
+    lens: Lens<'_>,
+    to_us: Unicast,
+    frame: &mut F,
+    packet: &mut Packet,
+) -> Option<Place> {
     let length = frame.length();
     let place = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
-        Some(headers) if is_ours(lens.port, &headers.link) && ipv4::is_plain(headers, length) => {
+        Some(headers) if to_us.is(&headers.link) && ipv4::is_plain(headers, length) => {
             lay_out_v4(lens, headers, packet)
         }
-        _ => parse_plain_v6(lens, frame, packet)?,
+        _ => parse_plain_v6(lens, to_us, frame, packet)?,
     };
     if frame.checksum() == ReceivedChecksum::Bad {
         return None;
     }
     trim(frame, length, ethernet::HEADER + usize::from(packet.length));
     Some(place)
-}
-
-#[inline(always)]
-fn is_ours(port: &snapshot::Port, link: &Ethernet) -> bool {
-    link.destination == port.mac.0 && link.source[0] & 1 == 0
 }
 
 #[inline(always)]
@@ -104,9 +105,14 @@ fn lay_out_v4(lens: Lens<'_>, headers: &EthernetIpv4Tcp, packet: &mut Packet) ->
 }
 
 #[inline(never)]
-fn parse_plain_v6<F: Frame>(lens: Lens<'_>, frame: &F, packet: &mut Packet) -> Option<Place> {
+fn parse_plain_v6<F: Frame>(
+    lens: Lens<'_>,
+    to_us: Unicast,
+    frame: &F,
+    packet: &mut Packet,
+) -> Option<Place> {
     let headers = wire::header::<EthernetIpv6Tcp>(frame.head(), 0)?;
-    if !is_ours(lens.port, &headers.link) || !ipv6::is_plain(headers, frame.length()) {
+    if !to_us.is(&headers.link) || !ipv6::is_plain(headers, frame.length()) {
         return None;
     }
     let EthernetIpv6Tcp { network, transport, .. } = headers;
@@ -371,7 +377,9 @@ mod tests {
             let place = say(lens, &mut frame, &mut packet)?;
             Some((packet, packet.key(frame.head()), place))
         };
-        (said(parse_plain), said(|lens, frame, packet| parse(lens, frame, packet).ok()))
+        let plain: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> Option<Place> =
+            |lens, frame, packet| parse_plain(lens, Unicast::to(CLIENTS_MAC), frame, packet);
+        (said(plain), said(|lens, frame, packet| parse(lens, frame, packet).ok()))
     }
 
     fn but_for_the_kind((packet, key, place): (Packet, FlowKey, Place)) -> (Packet, FlowKey, Place) {

@@ -27,8 +27,8 @@ pub(crate) struct Tallies {
 /// Packets of one direction to or from one backend of one virtual server.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    /// Backend and virtual server.
-    of: u64,
+    backend: BackendId,
+    virtual_server: VirtualServerId,
     /// Packets, above [`BYTES`] bits of bytes: one addition counts both.
     sum: u64,
 }
@@ -47,12 +47,11 @@ impl Tallies {
         side: Side,
         length: u16,
     ) {
-        let of = u64::from(backend.0) << 32 | u64::from(virtual_server.0);
         let (bit, direction) = (backend.0 as usize % DIRECTION, side as usize);
         let place = direction * DIRECTION + bit;
         if let (Some(tally), Some(touched)) = (self.tallies.get_mut(place), self.touched.get_mut(direction)) {
-            if tally.of != of {
-                tally.turn_to(of, &self.meters, side);
+            if tally.backend != backend || tally.virtual_server != virtual_server {
+                tally.turn_to((backend, virtual_server), &self.meters, side);
             }
             *touched |= 1 << bit;
             tally.sum += 1 << BYTES | u64::from(length);
@@ -77,15 +76,14 @@ impl Tallies {
 impl Tally {
     /// Begins to count for another backend and virtual server.
     #[inline(never)]
-    fn turn_to(&mut self, of: u64, meters: &WorkerMeters, side: Side) {
+    fn turn_to(&mut self, to: (BackendId, VirtualServerId), meters: &WorkerMeters, side: Side) {
         self.settle(meters, side);
-        self.of = of;
+        (self.backend, self.virtual_server) = to;
     }
 
     fn settle(&mut self, meters: &WorkerMeters, side: Side) {
         let (packets, bytes) = (self.sum >> BYTES, self.sum & ((1 << BYTES) - 1));
-        let (backend, virtual_server) = (BackendId((self.of >> 32) as u32), VirtualServerId(self.of as u32));
-        let of_both = [meters.backend(backend), meters.virtual_server(virtual_server)];
+        let of_both = [meters.backend(self.backend), meters.virtual_server(self.virtual_server)];
         for traffic in of_both.into_iter().flatten() {
             traffic.count(side == Side::Backend, packets, bytes);
         }

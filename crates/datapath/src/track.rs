@@ -45,20 +45,24 @@ pub(crate) fn course(flow: &Tracked<'_>, side: Side, packet: &Packet, snapshot: 
 /// A new generation is the only thing that makes its backend another one, so that is looked at once a generation.
 #[inline(always)]
 pub(crate) fn is_steady(flow: &Hot, packet: &Packet, generation: u32) -> bool {
-    flow.checked == generation
-        && flow.state == FlowState::Established
-        && packet.flags & (flags::SYN | flags::RST | flags::FIN) == 0
+    flow.checked == generation && packet.flags & (flags::SYN | flags::RST | flags::FIN) == 0
 }
 
 /// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
 pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) {
-    // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
-    if side == Side::Client || packet.flags != 0 {
-        flow.hot.checked = snapshot.generation.0 as u32;
-    }
     if packet.flags != 0 {
         follow_tcp(flow, side, packet.flags, snapshot);
     }
+    // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
+    if side == Side::Client || packet.flags != 0 {
+        flow.hot.checked = checked(flow.hot.state, snapshot.generation.0 as u32);
+    }
+}
+
+/// What a flow remembers of being looked at under a generation: that one if it is established, since only then nothing more is
+/// to be seen to, and otherwise another one.
+pub(crate) fn checked(state: FlowState, generation: u32) -> u32 {
+    if state == FlowState::Established { generation } else { !generation }
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.

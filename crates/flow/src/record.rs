@@ -19,7 +19,7 @@ pub struct Flow {
     pub reply: FlowKey,
     /// When the last packet passed, in milliseconds; wraps after 49 days.
     pub last_seen: u32,
-    /// The generation, its low 32 bits, under which its backend was last found to be as it should be.
+    /// The generation, its low 32 bits, under which it was last found to be established, and its backend as it should be.
     pub checked: u32,
     /// Where its packets go.
     pub backend: BackendId,

@@ -22,8 +22,8 @@ const MULTIPLIER: u32 = 1_664_525;
 const VACANT: u16 = 0;
 /// The tag of a guest; no hash has it.
 const GUEST: u16 = 1;
-/// Bits of a mask of slots.
-const SLOTS: u32 = (1 << WAYS) - 1;
+/// Bits of a mask of slots, two each, as [`cpu::equal_words`] gives them.
+const SLOTS: u32 = (1 << (2 * WAYS)) - 1;
 
 /// The tags of one set.
 #[derive(Clone, Copy)]
@@ -219,6 +219,7 @@ impl Set {
 /// Positions of one set, from the lowest on.
 #[derive(Clone, Copy)]
 pub(crate) struct Matches {
+    /// Two bits each.
     slots: u32,
     first: usize,
 }
@@ -231,9 +232,9 @@ impl Iterator for Matches {
         if self.slots == 0 {
             return None;
         }
-        let slot = self.slots.trailing_zeros();
-        self.slots &= self.slots - 1;
-        Some(self.first + slot as usize)
+        let bit = self.slots.trailing_zeros();
+        self.slots &= !(3 << bit);
+        Some(self.first + bit as usize / 2)
     }
 }
 

@@ -33,6 +33,29 @@ pub struct Ethernet {
     pub ether_type: U16,
 }
 
+/// What the first eight bytes of frames are that one sender sends to one address, as they are compared: all at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unicast(u64);
+
+impl Unicast {
+    /// The bits that count: the destination, and whether the source is a group, which none can be (IEEE 802.3, 3.2.3).
+    const MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0]);
+
+    /// Of frames to this address.
+    #[must_use]
+    pub const fn to([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self(u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Whether this is the header of such a frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn is(self, header: &Ethernet) -> bool {
+        let bytes: &[u8; HEADER] = zerocopy::transmute_ref!(header);
+        bytes.first_chunk::<8>().is_some_and(|first| u64::from_ne_bytes(*first) & Self::MASK == self.0)
+    }
+}
+
 /// The header of a frame.
 ///
 /// # Errors
@@ -54,6 +77,23 @@ mod tests {
         assert_eq!((header.destination, header.source), ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]));
         assert_eq!(header.ether_type.get(), ether_type::IPV4);
         assert_eq!(header.as_bytes(), FRAME);
+    }
+
+    #[test]
+    fn a_frame_from_one_to_one_is_told_from_others() {
+        let header = check(&FRAME).unwrap();
+        let to_us = Unicast::to(header.destination);
+        assert!(to_us.is(header) && !Unicast::to(header.source).is(header));
+        for (byte, value) in [(0, 3), (5, 0), (6, 3)] {
+            let mut frame = FRAME;
+            frame[byte] = value;
+            assert!(!to_us.is(check(&frame).unwrap()), "byte {byte}");
+        }
+        for byte in 7..14 {
+            let mut frame = FRAME;
+            frame[byte] ^= 0xff;
+            assert!(to_us.is(check(&frame).unwrap()), "byte {byte}");
+        }
     }
 
     #[test]

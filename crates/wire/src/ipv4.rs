@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::{
     Refusal, U16,
     checksum::{self, Sum},
-    ethernet::{self, Ethernet, ether_type},
+    ethernet::{self, Ethernet},
     protocol,
     tcp::{self, Tcp},
 };
@@ -126,22 +126,50 @@ impl EthernetIpv4Tcp {
     const LENGTH: usize = ethernet::HEADER + HEADER + tcp::HEADER;
 }
 
+/// Some bytes of plain headers as they are compared: many fields at once.
+#[derive(Clone, Copy)]
+struct Pattern {
+    offset: usize,
+    mask: u32,
+    value: u32,
+}
+
+impl Pattern {
+    /// Four bytes at `offset` of a frame, of which those bits count that are set in `mask`.
+    const fn new(offset: usize, mask: [u8; 4], value: [u8; 4]) -> Self {
+        Self { offset, mask: u32::from_ne_bytes(mask), value: u32::from_ne_bytes(value) }
+    }
+
+    #[inline(always)]
+    fn matches(self, headers: &[u8; EthernetIpv4Tcp::LENGTH]) -> bool {
+        let word = headers.get(self.offset..).and_then(|bytes| bytes.first_chunk::<4>());
+        word.is_some_and(|word| u32::from_ne_bytes(*word) & self.mask == self.value)
+    }
+}
+
+/// EtherType, version and header length. The fourth byte is the type of service.
+const KIND: Pattern = Pattern::new(12, [0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
+/// Flags and fragment offset, of which only "do not fragment" may be set, and the protocol. The third byte is the TTL.
+const WHOLE_TCP: Pattern = Pattern::new(
+    20,
+    [!(DO_NOT_FRAGMENT >> 8) as u8, 0xff, 0, 0xff],
+    [0, 0, 0, protocol::TCP],
+);
+
 /// Whether headers are of that plain kind, and nothing is wrong with them in a frame of `length` bytes. What is not plain
 /// may still be right: [`check`] and [`tcp::check`] say.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn is_plain(headers: &EthernetIpv4Tcp, length: usize) -> bool {
-    const PLAIN_VERSION_AND_LENGTH: u8 = 0x45;
-    let EthernetIpv4Tcp { link, network, transport } = headers;
+    let bytes: &[u8; EthernetIpv4Tcp::LENGTH] = zerocopy::transmute_ref!(headers);
+    let EthernetIpv4Tcp { network, transport, .. } = headers;
     let total = usize::from(network.total_length.get());
-    link.ether_type.get() == ether_type::IPV4
-        && network.version_and_length == PLAIN_VERSION_AND_LENGTH
-        && network.protocol == protocol::TCP
-        && network.fragment.get() & !DO_NOT_FRAGMENT == 0
+    KIND.matches(bytes)
+        && WHOLE_TCP.matches(bytes)
         && network.ttl != 0
-        && total >= HEADER
         && total + ethernet::HEADER <= length
-        && tcp::is_plain(transport, total - HEADER)
+        && tcp::is_plain(transport, total.wrapping_sub(HEADER))
+        && total >= HEADER
         && is_checksum_right(network)
 }
 
