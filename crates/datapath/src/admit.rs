@@ -18,6 +18,7 @@ use crate::{
     DropReason, Snapshot, Verdict, answer, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
+    pass,
     plan::{self, Plan},
     resolve,
     serve::{self, Occasion, Sought},
@@ -40,9 +41,12 @@ pub(crate) fn admit<F: Frame>(
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
-            let absent = match continued(memory, occasion, frame, packet, sought)? {
-                Continued::Passed(step) => return Ok(step),
-                Continued::BeginsAnew(absent) => absent,
+            let absent = match absent_client(memory, sought) {
+                Some(absent) => absent,
+                None => match continued(memory, occasion, frame, packet, sought)? {
+                    Continued::Passed(step) => return Ok(step),
+                    Continued::BeginsAnew(absent) => absent,
+                },
             };
             check_addresses(packet, key, occasion.snapshot)?;
             balanced(memory, occasion, frame, packet, (sought, absent))
@@ -59,6 +63,13 @@ pub(crate) fn admit<F: Frame>(
     }
 }
 
+/// That the packet is a client's, and of no flow: what is known of most first packets at once, since a plan says where they are
+/// sent to, and nobody whose address is ours is a client.
+fn absent_client<F>(memory: &Memory<F>, sought: &Sought<'_>) -> Option<Absent> {
+    let is_planned = sought.candidate == Candidate::NONE && sought.plan.is_some();
+    if is_planned { memory.flows.find_client(sought.key).err() } else { None }
+}
+
 /// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
 fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
@@ -66,7 +77,7 @@ fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Resul
     if is_martian_source(key.source) && !may_be_unspecified {
         return Err(DropReason::SourceMartian);
     }
-    if snapshot.addresses.owner(key.source).is_some() {
+    if snapshot.addresses.is_ours(key.source) {
         return Err(DropReason::SourceIsOurs);
     }
     if is_group(key.destination) {
@@ -89,7 +100,7 @@ fn balanced<F: Frame>(
         return Ok(Step::Done(Verdict::HandOver(owner)));
     }
     let is_planned = sought.candidate == Candidate::NONE;
-    let Some(plan) = (if is_planned { sought.plan } else { Plan::of(occasion.snapshot, key) }) else {
+    let Some(plan) = (if is_planned { sought.plan } else { Plan::find(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
     match open(memory, occasion, frame, packet, (key, absent), &plan)? {
@@ -147,6 +158,11 @@ fn pass_on<F: Frame>(
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    if packet.kind == Kind::PlainV4
+        && let Some(port) = pass::send_v4(side, hot, (neighbours, tallies), occasion, frame.head_mut(), packet)
+    {
+        return Ok(Step::Done(Verdict::Transmit(port)));
+    }
     serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side })
 }
 
@@ -211,7 +227,8 @@ fn open<F: Frame>(
     }
     let backend_id = backend.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
-    let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, backend, hash, occasion.now)?;
+    let to = (backend_id, backend);
+    let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
     let (to_backend, to_client) = repairs(server.mode, key, &reply);
@@ -321,8 +338,9 @@ fn repairs(mode: Mode, key: &FlowKey, reply: &FlowKey) -> (Repair, Repair) {
     if mode == Mode::Dsr {
         return (Repair::default(), Repair::default());
     }
-    let (key, reply) = (sums(key), sums(reply));
-    (repair(key, reply), repair(reply, key))
+    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(reply));
+    let (addresses, ports) = (Delta::between(old, new), Delta::between(old_ports, new_ports));
+    (repair(addresses, ports), repair(addresses.inverse(), ports.inverse()))
 }
 
 /// Of the addresses of a key, and of its ports.
@@ -336,11 +354,9 @@ fn sums(key: &FlowKey) -> (Sum, Sum) {
     (source.plus(destination), ports)
 }
 
-/// From what a packet comes with to what it leaves with; which is the source does not matter to a sum.
-fn repair(old: (Sum, Sum), new: (Sum, Sum)) -> Repair {
+/// For the changes of addresses and of ports.
+fn repair(addresses: Delta, ports: Delta) -> Repair {
     // The TTL is the high byte of its word, so one hop less is 0x0100 less.
     let ttl = const { Delta::between(Sum::of_two([0, 0, 1, 0]), Sum::of_two([0; 4])) };
-    let addresses = Delta::between(old.0, new.0);
-    let ports = Delta::between(old.1, new.1);
     Repair { network: addresses.plus(ttl).0, transport: addresses.plus(ports).0 }
 }

@@ -16,7 +16,7 @@ mod held;
 
 use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
-use model::{Address, MAX_PORTS, MacAddress, Millis, PortId};
+use model::{Address, BackendId, MAX_BACKENDS, MAX_PORTS, MacAddress, Millis, PortId};
 use wire::ethernet::Ethernet;
 
 pub(crate) use self::held::{HELD, Held};
@@ -55,7 +55,7 @@ pub(crate) struct NeighbourIndex(pub(crate) u32);
 
 impl NeighbourIndex {
     /// No hop's.
-    pub(crate) const NONE: Self = Self::new(0, u16::MAX);
+    pub(crate) const NONE: Self = Self(u32::MAX);
 
     const fn new(position: usize, version: u16) -> Self {
         Self((version as u32) << 16 | position as u32)
@@ -165,6 +165,8 @@ pub(crate) struct Neighbours<F> {
     entries: Vec<Entry>,
     /// By position, as `entries`.
     signs: Vec<Sign>,
+    /// By [`BackendId`]: the complement of the index of its hop, so that nothing known is 0.
+    of_backends: Vec<u32>,
     /// By [`PortId`], as the snapshot says.
     ports: ArrayVec<(MacAddress, u16), MAX_PORTS>,
     positions: Lookup<Hop, u16>,
@@ -180,6 +182,7 @@ impl<F> Neighbours<F> {
         Self {
             entries: Vec::with_capacity(CAPACITY),
             signs: Vec::with_capacity(CAPACITY),
+            of_backends: vec![!NeighbourIndex::NONE.0; MAX_BACKENDS],
             ports: ArrayVec::new(),
             positions: Lookup::with_capacity_and_hasher(2 * CAPACITY, FixedState::default()),
             held: ArrayVec::new(),
@@ -239,6 +242,21 @@ impl<F> Neighbours<F> {
         }
         sign.used = true;
         Some(Link { port: sign.port, mtu: sign.mtu, to: &sign.to, from: &sign.from })
+    }
+
+    /// The hop to a backend that was remembered, if it is this one and its MAC address is known.
+    #[inline]
+    pub(crate) fn remembered(&mut self, backend: BackendId, hop: Hop) -> Option<NeighbourIndex> {
+        let index = NeighbourIndex(!*self.of_backends.get(backend.index())?);
+        let is_right = self.entries.get(index.position()).is_some_and(|entry| entry.hop == hop);
+        (is_right && self.link(index).is_some()).then_some(index)
+    }
+
+    /// Remembers the hop to a backend.
+    pub(crate) fn remember(&mut self, backend: BackendId, index: NeighbourIndex) {
+        if let Some(place) = self.of_backends.get_mut(backend.index()) {
+            *place = !index.0;
+        }
     }
 
     fn use_at(&mut self, position: usize) {
@@ -453,6 +471,20 @@ mod tests {
         assert_eq!(to(&mut table, index), None);
         assert!(table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5)));
         assert_eq!(to(&mut table, index), Some(MAC));
+    }
+
+    #[test]
+    fn the_hop_to_a_backend_is_remembered_while_it_is_usable() {
+        let mut table = table();
+        let backend = BackendId(7);
+        assert_eq!(table.remembered(backend, hop(1)), None);
+        let index = table.resolve(hop(1), Millis(0)).unwrap();
+        table.remember(backend, index);
+        assert_eq!(table.remembered(backend, hop(1)), None, "it has not answered yet");
+        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5));
+        assert_eq!(table.remembered(backend, hop(1)), Some(index));
+        assert_eq!(table.remembered(backend, hop(2)), None, "the route has changed");
+        assert_eq!(table.remembered(BackendId(8), hop(1)), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! refusal has its reason. The checks follow RFC 1812, 5.2.2, and RFC 8200. What an address may be is checked when a packet
 //! is admitted (`admit`): one that belongs to a flow has the addresses of a packet that was.
 
-use flow::{FlowKey, FlowTable, Place};
+use flow::{FlowKey, FlowTable, Place, Way};
 use model::Address;
 use nic::{Burst, Frame, ReceivedChecksum};
 use wire::{
@@ -47,10 +47,12 @@ pub(crate) fn parse_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets:
     }
     packets.count = burst.len();
     let to_us = Unicast::to(lens.port.mac.0);
+    // Most packets of a burst have the destination of the one before.
+    let mut last = ([0; 4], lens.addresses.way_v4([0; 4]));
     let known = packets.packets.iter_mut().zip(&mut packets.places).zip(&mut packets.steps);
     for (frame, ((packet, place), step)) in burst.iter_mut().zip(known) {
         *step = Step::Parsed;
-        if let Some(plain) = parse_plain(lens, to_us, frame, packet) {
+        if let Some(plain) = parse_plain(lens, (to_us, &mut last), frame, packet) {
             *place = plain;
             lens.flows.prefetch(plain);
             continue;
@@ -72,14 +74,14 @@ pub(crate) fn parse_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets:
 #[inline(always)]
 fn parse_plain<F: Frame>(
     lens: Lens<'_>,
-    to_us: Unicast,
+    (to_us, last): (Unicast, &mut ([u8; 4], Way)),
     frame: &mut F,
     packet: &mut Packet,
 ) -> Option<Place> {
     let length = frame.length();
     let place = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
         Some(headers) if to_us.is(&headers.link) && ipv4::is_plain(headers, length) => {
-            lay_out_v4(lens, headers, packet)
+            lay_out_v4(lens, last, headers, packet)
         }
         _ => parse_plain_v6(lens, to_us, frame, packet)?,
     };
@@ -91,7 +93,12 @@ fn parse_plain<F: Frame>(
 }
 
 #[inline(always)]
-fn lay_out_v4(lens: Lens<'_>, headers: &EthernetIpv4Tcp, packet: &mut Packet) -> Place {
+fn lay_out_v4(
+    lens: Lens<'_>,
+    last: &mut ([u8; 4], Way),
+    headers: &EthernetIpv4Tcp,
+    packet: &mut Packet,
+) -> Place {
     *packet = Packet {
         kind: Kind::PlainV4,
         v6: false,
@@ -100,8 +107,11 @@ fn lay_out_v4(lens: Lens<'_>, headers: &EthernetIpv4Tcp, packet: &mut Packet) ->
         transport: (ethernet::HEADER + ipv4::HEADER) as u16,
         length: headers.network.total_length.get(),
     };
-    let way = lens.addresses.way_v4(headers.network.destination);
-    lens.flows.place_v4(way, &headers.ends(), protocol::TCP, 0)
+    let destination = headers.network.destination;
+    if last.0 != destination {
+        *last = (destination, lens.addresses.way_v4(destination));
+    }
+    lens.flows.place_v4(last.1, &headers.ends(), protocol::TCP, 0)
 }
 
 #[inline(never)]
@@ -378,7 +388,10 @@ mod tests {
             Some((packet, packet.key(frame.head()), place))
         };
         let plain: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> Option<Place> =
-            |lens, frame, packet| parse_plain(lens, Unicast::to(CLIENTS_MAC), frame, packet);
+            |lens, frame, packet| {
+                let last = &mut ([0; 4], Way::Destination);
+                parse_plain(lens, (Unicast::to(CLIENTS_MAC), last), frame, packet)
+            };
         (said(plain), said(|lens, frame, packet| parse(lens, frame, packet).ok()))
     }
 

@@ -12,7 +12,9 @@ use wire::{
     protocol,
 };
 
-use crate::{packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, track};
+use crate::{
+    neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, tally::Tallies, track,
+};
 
 /// The flows of plain IPv4 packets.
 const V4: Identity = Identity::new(true, protocol::TCP, 0);
@@ -45,12 +47,26 @@ fn pass_v4_from<F>(
     packet: &Packet,
     candidate: Candidate,
 ) -> Option<PortId> {
-    let headers = wire::header_mut::<EthernetIpv4Tcp>(head, 0)?;
+    let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let Memory { flows, neighbours, tallies, .. } = memory;
     let hot = flows.confirm_v4((candidate, side), &headers.ends(), V4)?;
     if !is_ready(hot, packet, occasion) {
         return None;
     }
+    send_v4(side, hot, (neighbours, tallies), occasion, head, packet)
+}
+
+/// Sends a packet from one side of a flow to the other.
+#[inline(always)]
+pub(crate) fn send_v4<F>(
+    side: Side,
+    hot: &mut Hot,
+    (neighbours, tallies): (&mut Neighbours<F>, &mut Tallies),
+    occasion: &Occasion<'_>,
+    head: &mut [u8],
+    packet: &Packet,
+) -> Option<PortId> {
+    let headers = wire::header_mut::<EthernetIpv4Tcp>(head, 0)?;
     hot.last_seen = occasion.flow_time();
     let link = resolve::known_link(neighbours, occasion.snapshot, hot, side)?;
     if packet.length > link.mtu {

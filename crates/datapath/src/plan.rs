@@ -11,7 +11,7 @@ use nic::{Burst, Frame};
 use crate::{
     Snapshot,
     packet::{Packets, Step},
-    snapshot::Backend,
+    snapshot::{Backend, Service},
 };
 
 /// What a client's packet is sent to, and who is to have it.
@@ -26,8 +26,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// For a packet with this key; `None` when it is for no virtual server.
-    pub(crate) fn of(snapshot: &Snapshot, key: &FlowKey) -> Option<Self> {
-        let (id, server) = snapshot.service(key)?;
+    pub(crate) fn find(snapshot: &Snapshot, key: &FlowKey) -> Option<Self> {
+        Self::of(snapshot, snapshot.service(key)?.0, key)
+    }
+
+    /// For a packet with this key, which is for a virtual server.
+    fn of(snapshot: &Snapshot, id: VirtualServerId, key: &FlowKey) -> Option<Self> {
+        let server = snapshot.virtual_server(id)?;
         let hash = snapshot.hash_key.hash(key);
         let backend = snapshot.pool(server.pool).and_then(|pool| pool.choose(hash));
         Some(Self { server: id, backend, hash })
@@ -42,14 +47,22 @@ pub(crate) fn plan_all<F: Frame>(
     packets: &mut Packets,
     burst: &Burst<F>,
 ) {
-    let Packets { packets, steps, candidates, plans, .. } = packets;
-    let known = packets.iter().zip(steps).zip(candidates).zip(plans);
-    for (frame, (((packet, step), candidate), plan)) in burst.iter().zip(known) {
+    let Packets { packets, steps, candidates, places, plans, .. } = packets;
+    let known = packets.iter().zip(steps).zip(candidates).zip(places).zip(plans);
+    // New flows are often of one service.
+    let mut last = None;
+    for (frame, ((((packet, step), candidate), place), plan)) in burst.iter().zip(known) {
         if *candidate == Candidate::NONE && *step == Step::Parsed && packet.is_balanced() {
             let key = packet.key(frame.head());
-            *plan = Plan::of(snapshot, &key);
+            let service = Service::of(&key);
+            let id = match last {
+                Some((last, id)) if last == service => id,
+                _ => snapshot.services.get(&service).copied(),
+            };
+            last = Some((service, id));
+            *plan = id.and_then(|id| Plan::of(snapshot, id, &key));
             if plan.is_some() {
-                flows.prepare(&key);
+                flows.prepare(*place);
             }
         }
     }

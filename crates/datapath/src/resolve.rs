@@ -3,7 +3,7 @@
 use std::slice;
 
 use flow::{Hit, Hot, Side};
-use model::{Address, MacAddress, Millis};
+use model::{Address, BackendId, MacAddress, Millis};
 use nic::Frame;
 use wire::ethernet::Ethernet;
 
@@ -64,8 +64,9 @@ pub(crate) fn search<'a, F>(
     let hash = snapshot.hash_key.hash(&client);
     let hop = match flow.side {
         Side::Client => {
-            let backend = snapshot.backend(flow.hot.backend).ok_or(DropReason::BackendRemoved)?;
-            let hop = backend_hop(neighbours, snapshot, backend, hash, now)?;
+            let id = flow.hot.backend;
+            let backend = snapshot.backend(id).ok_or(DropReason::BackendRemoved)?;
+            let hop = backend_hop(neighbours, snapshot, (id, backend), hash, now)?;
             flow.hot.neighbour = hop.0;
             hop
         }
@@ -106,12 +107,27 @@ pub(crate) fn source_mac<F: Frame>(frame: &F) -> MacAddress {
 pub(crate) fn backend_hop<F>(
     neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
-    backend: &Backend,
+    (id, backend): (BackendId, &Backend),
     hash: u64,
     now: Millis,
 ) -> Result<NeighbourIndex, DropReason> {
-    let route = backend.route.ok_or(DropReason::NoRoute)?;
-    hop(neighbours, snapshot, route, backend.address, hash, now)
+    let index = backend.route.ok_or(DropReason::NoRoute)?;
+    let route = snapshot.routes.route(index).ok_or(DropReason::NoRoute)?;
+    // With several routers the flow's hash decides.
+    let only = match *route.via.as_slice() {
+        [] => Some(backend.address),
+        [router] => Some(router),
+        _ => None,
+    };
+    let only = only.map(|address| Hop { port: route.port, address });
+    if let Some(known) = only.and_then(|only| neighbours.remembered(id, only)) {
+        return Ok(known);
+    }
+    let found = hop(neighbours, snapshot, index, backend.address, hash, now)?;
+    if only.is_some() {
+        neighbours.remember(id, found);
+    }
+    Ok(found)
 }
 
 /// The next hop towards any address.

@@ -177,9 +177,7 @@ impl Snapshot {
     /// The virtual server that a packet with this key is sent to.
     #[must_use]
     pub fn service(&self, key: &FlowKey) -> Option<(VirtualServerId, &VirtualServer)> {
-        let service =
-            Service { address: key.destination, port: key.destination_port, protocol: key.protocol };
-        let id = *self.services.get(&service)?;
+        let id = *self.services.get(&Service::of(key))?;
         Some((id, self.virtual_server(id)?))
     }
 
@@ -220,6 +218,13 @@ impl Snapshot {
 }
 
 impl Service {
+    /// What a packet with this key is sent to.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn of(key: &FlowKey) -> Self {
+        Self { address: key.destination, port: key.destination_port, protocol: key.protocol }
+    }
+
     /// The service of an address, port and protocol of the configuration.
     #[must_use]
     pub const fn new(address: Address, port: u16, protocol: Protocol) -> Self {

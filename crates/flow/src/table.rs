@@ -121,9 +121,9 @@ impl Candidate {
     }
 }
 
-/// That no flow of the table has a key: as long as the table has not changed.
+/// That no flow of the table has a key as its client's, and the hash of the client's end: as long as the table has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent(());
+pub struct Absent(u64);
 
 /// Why a flow was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,7 +315,26 @@ impl FlowTable {
         if self.confirm(candidate, key).is_some() {
             return Ok(Found::of(candidate.0));
         }
-        self.find(key).ok_or(Absent(()))
+        self.find(key).ok_or_else(|| Absent(self.end(Side::Client, key)))
+    }
+
+    /// Looks up one key among those of packets from clients.
+    ///
+    /// # Errors
+    ///
+    /// When no client's packets have this key: then a flow can be [inserted](Self::insert_absent).
+    pub fn find_client(&self, key: &FlowKey) -> Result<Found, Absent> {
+        let (hash, mut alike) = (self.end(Side::Client, key), 0);
+        let position = self.sets.find(hash, |position| {
+            alike += 1;
+            self.has_key(position, Side::Client, key)
+        });
+        if let Some(position) = position {
+            return Ok(Found { index: FlowIndex(position as u32), side: Side::Client });
+        }
+        // Guests are those for which there were too many alike.
+        let guest = if alike < CROWD { None } else { self.find_in_index(key) };
+        guest.filter(|found| found.side == Side::Client).ok_or(Absent(hash))
     }
 
     /// Looks up one key.
@@ -348,18 +367,13 @@ impl FlowTable {
         self.hot.get(index.0 as usize).filter(|hot| !hot.is_vacant())
     }
 
-    /// Asks for the memory that taking in a flow with this client key needs.
+    /// Asks for the memory that taking in a flow needs whose client's packet was looked for at a place.
     #[inline]
-    pub fn prepare(&self, client: &FlowKey) {
-        let Some(Vacancy { position, .. }) = self.sets.vacancy(self.end(Side::Client, client)) else { return };
-        if let (Some(hot), Some(cold)) = (self.hot.get(position), self.cold.get(position)) {
-            cpu::prefetch(hot);
+    pub fn prepare(&self, place: Place) {
+        let Some(Vacancy { position, .. }) = self.sets.vacancy(place.hash) else { return };
+        self.prefetch_flow(position as Entry | place.bits & WIDE);
+        if let Some(cold) = self.cold.get(position) {
             cpu::prefetch(cold);
-        }
-        if !client.is_v4()
-            && let Some(wide) = self.wide.get(position)
-        {
-            cpu::prefetch(wide);
         }
     }
 
@@ -369,38 +383,58 @@ impl FlowTable {
     ///
     /// When the table is full or knows one of the keys. The table is unchanged then.
     pub fn insert(&mut self, flow: &Flow) -> Result<FlowIndex, Refused> {
-        if self.find(&flow.client).is_some() {
+        let (client, reply) = flow.keys();
+        if self.find(&client).is_some() || reply.is_some_and(|reply| self.find(&reply).is_some()) {
             return Err(Refused::Duplicate);
         }
-        self.insert_absent(flow, Absent(()))
+        self.insert_absent(flow, Absent(self.end(Side::Client, &client)))
     }
 
-    /// The same, when it is known that no flow has its client key: `absent` must be of that key.
+    /// The same, when it is known that no flow has its client key: `absent` must be of that key. Clients must have addresses
+    /// that no client sends to: then a client's key is never a reply's.
     ///
     /// # Errors
     ///
     /// When the table is full or knows the reply key. The table is unchanged then.
-    pub fn insert_absent(&mut self, flow: &Flow, _absent: Absent) -> Result<FlowIndex, Refused> {
-        debug_assert!(self.find(&flow.client).is_none(), "absence of another key");
+    pub fn insert_absent(&mut self, flow: &Flow, absent: Absent) -> Result<FlowIndex, Refused> {
+        debug_assert!(self.find_client(&flow.client) == Err(absent), "absence of another key");
         if self.len() == self.capacity {
             return Err(Refused::Full);
         }
-        let (client, reply) = flow.keys();
-        if reply.is_some_and(|reply| reply == client || self.find(&reply).is_some()) {
+        if self.knows_reply(flow, absent) {
             return Err(Refused::Duplicate);
         }
-        let hash = self.end(Side::Client, &client);
-        let vacancy = self.sets.vacancy(hash).filter(|vacancy| vacancy.alike < CROWD);
-        let position = match vacancy.or_else(|| self.sets.vacancy(self.hash_key.hash(&client))) {
+        let vacancy = self.sets.vacancy(absent.0).filter(|vacancy| vacancy.alike < CROWD);
+        let vacant = vacancy.or_else(|| self.sets.vacancy(self.hash_key.hash(&flow.client)));
+        let position = match vacant {
             Some(Vacancy { position, .. }) if self.enter(flow, position, vacancy.is_none()) => position,
             _ => return Err(Refused::Full),
         };
         match vacancy {
-            Some(_) => self.sets.settle(position, hash),
+            Some(_) => self.sets.settle(position, absent.0),
             None => self.sets.settle_guest(position),
         }
         self.place_at(position, flow);
         Ok(FlowIndex(position as u32))
+    }
+
+    /// Whether a flow has the same reply key, or this one's keys are the same.
+    fn knows_reply(&self, flow: &Flow, absent: Absent) -> bool {
+        match flow.mode {
+            Mode::Dsr => false,
+            // The client's end is in both keys.
+            Mode::Nat => {
+                let mut alike = 0;
+                let found = self.sets.find(absent.0, |position| {
+                    alike += 1;
+                    self.has_key(position, Side::Backend, &flow.reply)
+                });
+                found.is_some()
+                    || flow.reply == flow.client
+                    || alike >= CROWD && self.find_in_index(&flow.reply).is_some()
+            }
+            Mode::FullNat => flow.reply == flow.client || self.find(&flow.reply).is_some(),
+        }
     }
 
     /// Enters in the index those keys of a flow that are looked for there; none, when it has no room.

@@ -136,6 +136,13 @@ impl Delta {
         Self(fold(self.0 as u64 + other.0 as u64))
     }
 
+    /// The change back.
+    #[inline]
+    #[must_use]
+    pub const fn inverse(self) -> Self {
+        Self(!self.0)
+    }
+
     /// The checksum after the change: `HC' = ~(~HC + ~m + m')`.
     #[inline]
     #[must_use]
@@ -242,6 +249,7 @@ mod tests {
             data[2 * at + 2..][..6].copy_from_slice(&new);
             let recomputed = !Sum::of(&data).fold();
             prop_assert_eq!(Delta::of(&old, &new).apply(checksum), recomputed);
+            prop_assert_eq!(Delta::of(&old, &new).inverse().apply(recomputed), checksum);
         }
 
         #[test]

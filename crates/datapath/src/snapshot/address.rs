@@ -47,7 +47,7 @@ impl Addresses {
             Owned::Port { snat_first, snat_last, .. } if snat_first <= snat_last => {
                 self.ways.add_translated(address);
             }
-            Owned::Port { .. } => {}
+            Owned::Port { .. } => self.ways.add_own(address),
         }
         let entry = self.owned.entry(address).or_insert(owned);
         match (entry, owned) {
@@ -66,6 +66,12 @@ impl Addresses {
     #[must_use]
     pub fn owner(&self, address: Address) -> Option<Owned> {
         self.owned.get(&address).copied()
+    }
+
+    /// Whether `address` is ours. Of most addresses that are not, this is known sooner than from [`Addresses::owner`].
+    #[inline]
+    pub(crate) fn is_ours(&self, address: Address) -> bool {
+        self.ways.may_be_ours(address) && self.owned.contains_key(&address)
     }
 
     /// The way in which the flow of a packet to an address is looked for.

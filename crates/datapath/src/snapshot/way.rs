@@ -9,12 +9,14 @@ const SLOTS_EACH: usize = 4;
 const FEWEST: usize = 16;
 /// Slots that are looked at. A destination that has its place further away is not known here, which costs time only.
 const TRIES: usize = 8;
-/// The bits of a slot that say what the destination is.
-const WAY: u64 = 3;
+/// The bits of a slot that say what the address is.
+const WAY: u64 = 7;
 /// In [`WAY`]: clients send to it.
 const SERVICE: u64 = 1;
 /// In [`WAY`]: backends send replies to it.
 const TRANSLATED: u64 = 2;
+/// In [`WAY`]: it is ours.
+const OURS: u64 = 4;
 
 /// The gateway's addresses that packets of flows are sent to.
 ///
@@ -38,12 +40,23 @@ impl Default for Ways {
 impl Ways {
     /// Clients send to this address.
     pub(super) fn add_service(&mut self, address: Address) {
-        self.add(word(address), SERVICE);
+        self.add(word(address), SERVICE | OURS);
     }
 
     /// Backends send replies to this address.
     pub(super) fn add_translated(&mut self, address: Address) {
-        self.add(word(address), TRANSLATED);
+        self.add(word(address), TRANSLATED | OURS);
+    }
+
+    /// The gateway answers for this address.
+    pub(super) fn add_own(&mut self, address: Address) {
+        self.add(word(address), OURS);
+    }
+
+    /// Whether an address may be ours: false only when it is not.
+    #[inline]
+    pub(super) fn may_be_ours(&self, address: Address) -> bool {
+        self.look(word(address)) != Some(0)
     }
 
     fn add(&mut self, word: u64, way: u64) {
@@ -86,17 +99,27 @@ impl Ways {
 
     #[inline(always)]
     fn of_word(&self, word: u64) -> Way {
+        match self.look(word) {
+            Some(way) if way & SERVICE != 0 => Way::Source,
+            Some(way) if way & TRANSLATED != 0 => Way::Key,
+            _ => Way::Destination,
+        }
+    }
+
+    /// What is known of an address; `None` when it would have to be looked for further away.
+    #[inline(always)]
+    fn look(&self, word: u64) -> Option<u64> {
         let (first, mask) = (self.first(word), self.slots.len() - 1);
         for slot in first..first + TRIES {
             let found = self.slots.get(slot & mask).copied().unwrap_or(0);
             if found & !WAY == word {
-                return if found & SERVICE != 0 { Way::Source } else { Way::Key };
+                return Some(found & WAY);
             }
             if found == 0 {
-                break;
+                return Some(0);
             }
         }
-        Way::Destination
+        None
     }
 
     #[inline(always)]
@@ -122,7 +145,7 @@ fn word(address: Address) -> u64 {
 #[inline(always)]
 const fn word_v4(address: [u8; 4]) -> u64 {
     // The bit above the address keeps 0.0.0.0 from being nothing.
-    (u32::from_ne_bytes(address) as u64 | 1 << 32) << 2
+    (u32::from_ne_bytes(address) as u64 | 1 << 32) << 3
 }
 
 #[cfg(test)]
@@ -159,6 +182,11 @@ mod tests {
             assert_eq!(ways.of(address(text)), way, "{text}");
         }
         assert_eq!(ways.of_v4([198, 51, 100, 1]), Way::Source);
+        ways.add_own(address("10.0.0.2"));
+        assert_eq!(ways.of(address("10.0.0.2")), Way::Destination);
+        for (text, is_ours) in [("198.51.100.1", true), ("192.0.2.2", true), ("10.0.0.2", true), ("10.0.0.1", false)] {
+            assert_eq!(ways.may_be_ours(address(text)), is_ours, "{text}");
+        }
     }
 
     #[test]
