@@ -7,7 +7,7 @@ use flow::{
     Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, Tracked,
     Wide,
 };
-use model::{Address, Mode, PortId};
+use model::{Address, BackendId, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{
     checksum::{Delta, Sum},
@@ -15,7 +15,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, answer, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -96,7 +96,7 @@ fn balanced<F: Frame>(
     (sought, absent): (&Sought<'_>, Absent),
 ) -> Result<Step, DropReason> {
     let key = sought.key;
-    if let Some(owner) = foreign_owner(memory, occasion, key) {
+    if let Some(owner) = foreign_owner(memory, occasion, || *key) {
         return Ok(Step::Done(Verdict::HandOver(owner)));
     }
     let is_planned = sought.candidate == Candidate::NONE;
@@ -174,15 +174,16 @@ enum Opened {
 }
 
 /// The worker that is to have a packet, unless it is this one or the packet has been handed over already.
-fn foreign_owner<F: Frame>(
+#[inline(always)]
+pub(crate) fn foreign_owner<F>(
     memory: &Memory<F>,
     occasion: &Occasion<'_>,
-    key: &FlowKey,
+    key: impl FnOnce() -> FlowKey,
 ) -> Option<model::WorkerId> {
     if occasion.snapshot.workers <= 1 || occasion.arrival.is_handed_over {
         return None;
     }
-    ownership::owner(occasion.snapshot, occasion.arrival.port, key).filter(|owner| *owner != memory.id)
+    ownership::owner(occasion.snapshot, occasion.arrival.port, &key()).filter(|owner| *owner != memory.id)
 }
 
 /// A packet that no virtual server is the destination of.
@@ -258,7 +259,7 @@ fn open<F: Frame>(
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
-    count_opened(memory, &flow);
+    count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     Ok(Opened::Flow(index))
 }
 
@@ -278,11 +279,8 @@ fn untracked<F: Frame>(
     Ok(step)
 }
 
-fn count_opened<F: Frame>(memory: &Memory<F>, flow: &Flow) {
-    let meters = &memory.meters;
-    for meters in
-        [meters.backend(flow.backend), meters.virtual_server(flow.virtual_server)].into_iter().flatten()
-    {
+pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {
+    for meters in [meters.backend(backend), meters.virtual_server(server)].into_iter().flatten() {
         meters.flows_opened.add(1);
     }
 }
@@ -291,19 +289,19 @@ const fn is_tcp(packet: &Packet) -> bool {
     packet.flags != 0
 }
 
-const fn is_first_segment(packet: &Packet) -> bool {
+pub(crate) const fn is_first_segment(packet: &Packet) -> bool {
     packet.flags & (flags::SYN | flags::ACK) == flags::SYN
 }
 
 /// A TCP conversation begins with a SYN, or in mid-stream where the profile adopts those.
-const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
+pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
     if !is_tcp(packet) || is_first_segment(packet) {
         return true;
     }
     server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
 }
 
-const fn first_lifetime(server: &VirtualServer, packet: &Packet) -> u32 {
+pub(crate) const fn first_lifetime(server: &VirtualServer, packet: &Packet) -> u32 {
     if is_first_segment(packet) { HANDSHAKE_TIMEOUT } else { server.idle_timeout }
 }
 
@@ -355,7 +353,7 @@ fn sums(key: &FlowKey) -> (Sum, Sum) {
 }
 
 /// For the changes of addresses and of ports.
-fn repair(addresses: Delta, ports: Delta) -> Repair {
+pub(crate) fn repair(addresses: Delta, ports: Delta) -> Repair {
     // The TTL is the high byte of its word, so one hop less is 0x0100 less.
     let ttl = const { Delta::between(Sum::of_two([0, 0, 1, 0]), Sum::of_two([0; 4])) };
     Repair { network: addresses.plus(ttl).0, transport: addresses.plus(ports).0 }

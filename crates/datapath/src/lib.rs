@@ -25,6 +25,7 @@ mod housekeeping;
 mod inspect;
 pub mod meters;
 mod neighbour;
+mod open;
 mod outputs;
 mod ownership;
 mod packet;

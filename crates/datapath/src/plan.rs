@@ -5,13 +5,18 @@
 //! opens the flows, in the packets' turn.
 
 use flow::{Candidate, FlowKey, FlowTable};
-use model::{BackendId, VirtualServerId};
+use model::{Address, BackendId, VirtualServerId};
 use nic::{Burst, Frame};
+use wire::{
+    U16,
+    ipv4::{Ends, EthernetIpv4Tcp},
+    protocol,
+};
 
 use crate::{
     Snapshot,
-    packet::{Packets, Step},
-    snapshot::{Backend, Service},
+    packet::{Kind, Packets, Step},
+    snapshot::{Backend, Pool, Service},
 };
 
 /// What a client's packet is sent to, and who is to have it.
@@ -27,12 +32,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// For a packet with this key; `None` when it is for no virtual server.
     pub(crate) fn find(snapshot: &Snapshot, key: &FlowKey) -> Option<Self> {
-        Self::of(snapshot, snapshot.service(key)?.0, key)
-    }
-
-    /// For a packet with this key, which is for a virtual server.
-    fn of(snapshot: &Snapshot, id: VirtualServerId, key: &FlowKey) -> Option<Self> {
-        let server = snapshot.virtual_server(id)?;
+        let (id, server) = snapshot.service(key)?;
         let hash = snapshot.hash_key.hash(key);
         let backend = snapshot.pool(server.pool).and_then(|pool| pool.choose(hash));
         Some(Self { server: id, backend, hash })
@@ -53,19 +53,38 @@ pub(crate) fn plan_all<F: Frame>(
     let mut last = None;
     for (frame, ((((packet, step), candidate), place), plan)) in burst.iter().zip(known) {
         if *candidate == Candidate::NONE && *step == Step::Parsed && packet.is_balanced() {
-            let key = packet.key(frame.head());
-            let service = Service::of(&key);
-            let id = match last {
-                Some((last, id)) if last == service => id,
-                _ => snapshot.services.get(&service).copied(),
+            *plan = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
+                Some(headers) if packet.kind == Kind::PlainV4 => plan_v4(snapshot, headers, &mut last),
+                _ => Plan::find(snapshot, &packet.key(frame.head())),
             };
-            last = Some((service, id));
-            *plan = id.and_then(|id| Plan::of(snapshot, id, &key));
             if plan.is_some() {
                 flows.prepare(*place);
             }
         }
     }
+}
+
+/// What the last plan was made for, and where it led.
+type Last<'a> = Option<(([u8; 4], U16), VirtualServerId, &'a Pool)>;
+
+/// For a plain IPv4 packet.
+#[inline(always)]
+fn plan_v4<'a>(snapshot: &'a Snapshot, headers: &EthernetIpv4Tcp, last: &mut Last<'a>) -> Option<Plan> {
+    let ends = headers.ends();
+    let to = (ends.destination, ends.destination_port);
+    if last.is_none_or(|(last, ..)| last != to) {
+        *last = service_v4(snapshot, &ends).map(|(server, pool)| (to, server, pool));
+    }
+    let (_, server, pool) = (*last)?;
+    let hash = snapshot.hash_key.hash_v4(&ends, protocol::TCP, 0);
+    Some(Plan { server, backend: pool.choose(hash), hash })
+}
+
+fn service_v4<'a>(snapshot: &'a Snapshot, ends: &Ends) -> Option<(VirtualServerId, &'a Pool)> {
+    let address = Address::from_v4(ends.destination);
+    let service = Service { address, port: ends.destination_port.get(), protocol: protocol::TCP };
+    let id = *snapshot.services.get(&service)?;
+    Some((id, snapshot.pool(snapshot.virtual_server(id)?.pool)?))
 }
 
 /// What a backend's replies carry when they are for the client.

@@ -15,7 +15,7 @@ use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
     neighbour::Neighbours,
     packet::{Kind, Packet, Packets, Step},
-    pass,
+    open, pass,
     plan::Plan,
     resolve, rewrite,
     state::Memory,
@@ -61,14 +61,17 @@ pub(crate) fn serve_all<F: Frame>(
 ) -> Option<PortId> {
     // Which ports packets leave by, one bit each; and that some packet does not.
     let (mut ports, mut are_all) = (0_u32, true);
-    let Packets { packets, steps, candidates, plans, .. } = packets;
-    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*plans);
-    for (frame, (((step, packet), candidate), plan)) in burst.iter_mut().zip(known) {
+    let Packets { packets, steps, candidates, places, plans, .. } = packets;
+    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*places).zip(&*plans);
+    for (frame, ((((step, packet), candidate), place), plan)) in burst.iter_mut().zip(known) {
         if *step != Step::Parsed {
             are_all = false;
             continue;
         }
         let port = match packet.kind {
+            Kind::PlainV4 if *candidate == Candidate::NONE => plan.as_ref().and_then(|plan| {
+                open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)
+            }),
             Kind::PlainV4 => pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),

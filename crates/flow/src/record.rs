@@ -125,7 +125,7 @@ impl Identity {
     }
 }
 
-/// No packet's.
+/// No packet's: none has port 0.
 const NO_ENDS: Ends =
     Ends { source: [0; 4], destination: [0; 4], source_port: U16::ZERO, destination_port: U16::ZERO };
 
@@ -171,6 +171,23 @@ impl Hot {
         repairs: [Repair { network: 0, transport: 0 }; 2],
         client_mac: MacAddress([0; 6]),
     };
+
+    /// Of an IPv4 flow whose client's packets came by a port from an Ethernet address. The public fields are yet
+    /// to be set. In `dsr` the second ends are not looked at.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new_v4(
+        (ends, repairs): ([Ends; 2], [Repair; 2]),
+        identity: Identity,
+        mode: Mode,
+        virtual_server: VirtualServerId,
+        (client_port, client_mac): (PortId, MacAddress),
+    ) -> Self {
+        let virtual_server = virtual_server.0 as u16;
+        let [client, reply] = ends;
+        let ends = if matches!(mode, Mode::Dsr) { [client, NO_ENDS] } else { [client, reply] };
+        Self { ends, repairs, identity, mode, virtual_server, client_port, client_mac, ..Self::VACANT }
+    }
 
     /// Of a flow; its addresses, if IPv6, are in [`Wide::of`] it.
     #[must_use]
@@ -311,6 +328,12 @@ impl Hot {
     #[must_use]
     pub const fn is_v6(&self) -> bool {
         self.identity.is_v6()
+    }
+
+    /// What tells its keys apart besides addresses and ports.
+    #[inline(always)]
+    pub(crate) const fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// How its packets reach the backend.

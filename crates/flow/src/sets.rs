@@ -125,12 +125,23 @@ impl Sets {
 
     /// The first vacant position on a hash's walk.
     pub(crate) fn vacancy(&self, hash: u64) -> Option<Vacancy> {
+        self.vacancy_unless(hash, |_| false)
+    }
+
+    /// The same; `None` also when one of the flows with the same tag is `known`.
+    #[inline(always)]
+    pub(crate) fn vacancy_unless(&self, hash: u64, mut known: impl FnMut(usize) -> bool) -> Option<Vacancy> {
         let mut walk = Walk::new(hash);
         let mut alike = 0;
         for _ in 0..TRIES {
             let number = self.set_of(walk);
             let set = self.sets.get(number)?;
-            alike += set.matches(number, walk.tag).count();
+            for position in set.matches(number, walk.tag) {
+                alike += 1;
+                if known(position) {
+                    return None;
+                }
+            }
             if let Some(position) = set.matches(number, VACANT).next() {
                 return Some(Vacancy { position, alike });
             }

@@ -418,6 +418,32 @@ impl FlowTable {
         Ok(FlowIndex(position as u32))
     }
 
+    /// Takes an IPv4 flow in whose client's packet was looked for at a place, by its source; not `full_nat`. Of what
+    /// [`FlowTable::insert_absent`] demands, the client's address must be as said there; that its keys are not known is seen here.
+    ///
+    /// `None`, with nothing changed, when there is anything that keeps it from being taken in at once.
+    #[inline(always)]
+    pub fn open_v4(&mut self, place: Place, hot: Hot, cold: Cold) -> Option<&mut Hot> {
+        let [client, reply] = [Side::Client, Side::Backend].map(|side| *hot.ends(side));
+        let identity = hot.identity();
+        let table = &self.hot;
+        let vacancy = self.sets.vacancy_unless(place.hash, |position| {
+            table.get(position).is_some_and(|other| {
+                other.has_ends(Side::Client, &client, identity) || other.has_ends(Side::Backend, &reply, identity)
+            })
+        });
+        let position = vacancy.filter(|vacancy| vacancy.alike < CROWD)?.position;
+        if self.flows == self.capacity || place.bits != 0 || client.is(&reply) {
+            return None;
+        }
+        *self.cold.get_mut(position)? = cold;
+        self.sets.settle(position, place.hash);
+        self.flows += 1;
+        let place = self.hot.get_mut(position)?;
+        *place = hot;
+        Some(place)
+    }
+
     /// Whether a flow has the same reply key, or this one's keys are the same.
     fn knows_reply(&self, flow: &Flow, absent: Absent) -> bool {
         match flow.mode {
@@ -820,6 +846,37 @@ mod tests {
             assert_eq!(seen, (0..100).collect::<Vec<_>>());
             assert!(parts >= positions / budget.min(positions));
         }
+    }
+
+    #[test]
+    fn a_flow_that_is_opened_at_once_is_as_one_that_is_inserted() {
+        let (mut opened, mut inserted) = (table(100), table(100));
+        let flows = (0..200).filter(|number| number % 5 < 4);
+        for flow in flows.map(|number| flow(number, if number % 2 == 0 { Mode::Nat } else { Mode::Dsr })) {
+            let place = opened.place(Way::Source, &flow.client);
+            let is_open = opened.open_v4(place, Hot::of(&flow), Cold::of(&flow)).is_some();
+            assert_eq!(is_open, inserted.insert(&flow).is_ok());
+            assert_eq!(find(&opened, &flow.client), find(&inserted, &flow.client));
+            assert_eq!(find(&opened, &flow.reply), find(&inserted, &flow.reply));
+            assert!(opened.open_v4(place, Hot::of(&flow), Cold::of(&flow)).is_none(), "it is known");
+        }
+        assert_eq!(format!("{:?}", list(&opened)), format!("{:?}", list(&inserted)));
+        for flow in list(&opened) {
+            let index = find(&opened, &flow.client).unwrap().index;
+            assert!(opened.remove(index).is_some());
+        }
+        assert_eq!((opened.len(), opened.indexed), (0, 0));
+    }
+
+    #[test]
+    fn a_flow_whose_reply_is_known_is_not_opened() {
+        let mut table = table(100);
+        let first = flow(1, Mode::Nat);
+        table.insert(&first).unwrap();
+        let other = Flow { client: FlowKey { destination_port: 81, ..first.client }, ..first };
+        let place = table.place(Way::Source, &other.client);
+        assert!(table.open_v4(place, Hot::of(&other), Cold::of(&other)).is_none());
+        assert_eq!(table.len(), 1);
     }
 
     #[test]

@@ -68,6 +68,12 @@ impl Addresses {
         self.owned.get(&address).copied()
     }
 
+    /// Whether nothing speaks against this address as a client's.
+    #[inline(always)]
+    pub(crate) fn is_client_v4(&self, address: [u8; 4]) -> bool {
+        !is_martian_source_v4(address) && !self.ways.may_be_ours_v4(address)
+    }
+
     /// Whether `address` is ours. Of most addresses that are not, this is known sooner than from [`Addresses::owner`].
     #[inline]
     pub(crate) fn is_ours(&self, address: Address) -> bool {
@@ -109,13 +115,18 @@ impl Owned {
 #[must_use]
 pub fn is_martian_source(address: Address) -> bool {
     if address.is_v4() {
-        return match address.v4() {
-            [0 | 127 | 224..=255, ..] => true, // this network, loopback, multicast, reserved, broadcast
-            [169, 254, ..] => true,            // link-local never crosses a router
-            _ => false,
-        };
+        return is_martian_source_v4(address.v4());
     }
     is_martian_v6(address.octets()) || address.octets().first() == Some(&0xff)
+}
+
+#[inline]
+const fn is_martian_source_v4(address: [u8; 4]) -> bool {
+    match address {
+        [0 | 127 | 224..=255, ..] => true, // this network, loopback, multicast, reserved, broadcast
+        [169, 254, ..] => true,            // link-local never crosses a router
+        _ => false,
+    }
 }
 
 /// Whether a unicast packet's destination can be nobody's.

@@ -53,6 +53,12 @@ impl Ways {
         self.add(word(address), OURS);
     }
 
+    /// The same for an IPv4 address.
+    #[inline(always)]
+    pub(super) fn may_be_ours_v4(&self, address: [u8; 4]) -> bool {
+        self.look(word_v4(address)) != Some(0)
+    }
+
     /// Whether an address may be ours: false only when it is not.
     #[inline]
     pub(super) fn may_be_ours(&self, address: Address) -> bool {

@@ -1,0 +1,91 @@
+//! Opens flows for plain first packets: the common case of what `admit` does, in one go.
+//!
+//! Floods of new flows take this way, so it looks at each thing once and copies nothing twice. Whatever is not as in nearly all
+//! first packets (another worker's flow, `full_nat`, an address that is nobody's, a hop that is not known, a full table) is left
+//! to `admit`, with nothing changed.
+
+use flow::{Cold, FlowState, Hot, Identity, Place, Repair, Side};
+use model::{MacAddress, Mode, PortId};
+use wire::{
+    checksum::{Delta, Sum},
+    ipv4::{Ends, EthernetIpv4Tcp},
+    protocol,
+};
+
+use crate::{
+    admit::{self, count_opened, first_lifetime, is_first_segment, may_open, repair},
+    neighbour::Hop,
+    packet::Packet,
+    pass,
+    plan::Plan,
+    serve::Occasion,
+    snapshot::Backend,
+    state::Memory,
+    track,
+};
+
+/// Opens the flow of a packet that was looked for at a place, and sends the packet; the port that it leaves by.
+#[inline(never)]
+pub(crate) fn open_v4<F>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (head, packet): (&mut [u8], &Packet),
+    place: Place,
+    plan: &Plan,
+) -> Option<PortId> {
+    let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
+    let (snapshot, ends) = (occasion.snapshot, headers.ends());
+    let server = snapshot.virtual_server(plan.server)?;
+    let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
+    if !is_ours || server.mode == Mode::FullNat || !may_open(server, packet) {
+        return None;
+    }
+    let id = plan.backend?;
+    let backend = snapshot.backend(id).filter(|_| snapshot.addresses.is_client_v4(ends.source))?;
+    let neighbour = memory.neighbours.remembered(id, hop(occasion, backend)?)?;
+    let (reply, repairs) = translation(server.mode, &ends, backend);
+    let link = (occasion.arrival.port, MacAddress(headers.link.source));
+    let identity = Identity::new(true, protocol::TCP, 0);
+    let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
+    let mut hot = Hot::new_v4(([ends, reply], repairs), identity, server.mode, plan.server, link);
+    hot.state = state;
+    hot.last_seen = occasion.flow_time();
+    hot.checked = track::checked(state, occasion.flow_generation());
+    hot.backend = id;
+    hot.neighbour = neighbour.0;
+    let cold = Cold {
+        lifetime: first_lifetime(server, packet),
+        created: occasion.flow_time(),
+        incarnation: backend.incarnation,
+    };
+    let Memory { flows, neighbours, tallies, meters, .. } = memory;
+    let hot = flows.open_v4(place, hot, cold)?;
+    count_opened(meters, (id, plan.server));
+    pass::send_v4(Side::Client, hot, (neighbours, tallies), occasion, head, packet)
+}
+
+/// The only hop that leads to a backend, if there are not several.
+fn hop(occasion: &Occasion<'_>, backend: &Backend) -> Option<Hop> {
+    let route = occasion.snapshot.routes.route(backend.route?)?;
+    let address = match *route.via.as_slice() {
+        [] => backend.address,
+        [router] => router,
+        _ => return None,
+    };
+    Some(Hop { port: route.port, address })
+}
+
+/// What the backend's replies carry, and how rewriting changes checksums both ways.
+#[inline(always)]
+fn translation(mode: Mode, ends: &Ends, backend: &Backend) -> (Ends, [Repair; 2]) {
+    if mode == Mode::Dsr {
+        return (ends.reversed(), [Repair::default(); 2]);
+    }
+    let (address, port) = (backend.address.v4(), backend.port);
+    let reply = Ends { source: address, source_port: port.into(), ..ends.reversed() };
+    // The client's end stays as it is.
+    let addresses = Delta::between(Sum::of_two(ends.destination), Sum::of_two(address));
+    let word = |port| Sum::default().plus_word(port);
+    let ports = Delta::between(word(ends.destination_port.get()), word(port));
+    (reply, [repair(addresses, ports), repair(addresses.inverse(), ports.inverse())])
+}
