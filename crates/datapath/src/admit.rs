@@ -4,7 +4,7 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{
-    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, Tracked,
+    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, TTL_STEP, Tracked,
     Wide,
 };
 use model::{Address, BackendId, Mode, PortId, VirtualServerId};
@@ -25,7 +25,7 @@ use crate::{
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     state::{Memory, close},
-    track::{self, Course, HANDSHAKE_TIMEOUT},
+    track::{self, Course},
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -232,13 +232,12 @@ fn open<F: Frame>(
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
-    let (to_backend, to_client) = repairs(server.mode, key, &reply);
+    let to_backend = repair_between(server.mode, key, &reply);
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
         checked: track::checked(state, occasion.flow_generation()),
-        lifetime: first_lifetime(server, packet),
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,
@@ -248,10 +247,9 @@ fn open<F: Frame>(
         client_port: occasion.arrival.port,
         reply,
         virtual_server: id,
-        to_client,
         created: occasion.now.0 as u32,
         client_mac: resolve::source_mac(frame),
-        incarnation: backend.incarnation,
+        incarnation: backend.incarnation as u8,
     };
     let index = match memory.flows.insert_absent(&flow, absent) {
         Ok(index) => index,
@@ -301,10 +299,6 @@ pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
     server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
 }
 
-pub(crate) const fn first_lifetime(server: &VirtualServer, packet: &Packet) -> u32 {
-    if is_first_segment(packet) { HANDSHAKE_TIMEOUT } else { server.idle_timeout }
-}
-
 /// What the backend's replies will carry.
 fn reply_key<F: Frame>(
     memory: &Memory<F>,
@@ -331,14 +325,13 @@ fn reply_key<F: Frame>(
     }
 }
 
-/// How rewriting changes checksums, both ways. The network part contains the step of the TTL.
-fn repairs(mode: Mode, key: &FlowKey, reply: &FlowKey) -> (Repair, Repair) {
+/// How rewriting for the backend changes checksums.
+fn repair_between(mode: Mode, key: &FlowKey, reply: &FlowKey) -> Repair {
     if mode == Mode::Dsr {
-        return (Repair::default(), Repair::default());
+        return Repair::default();
     }
     let ((old, old_ports), (new, new_ports)) = (sums(key), sums(reply));
-    let (addresses, ports) = (Delta::between(old, new), Delta::between(old_ports, new_ports));
-    (repair(addresses, ports), repair(addresses.inverse(), ports.inverse()))
+    repair(Delta::between(old, new), Delta::between(old_ports, new_ports))
 }
 
 /// Of the addresses of a key, and of its ports.
@@ -352,9 +345,8 @@ fn sums(key: &FlowKey) -> (Sum, Sum) {
     (source.plus(destination), ports)
 }
 
-/// For the changes of addresses and of ports.
+/// For the changes of addresses and of ports. The network part contains the step of the TTL.
+#[inline(always)]
 pub(crate) fn repair(addresses: Delta, ports: Delta) -> Repair {
-    // The TTL is the high byte of its word, so one hop less is 0x0100 less.
-    let ttl = const { Delta::between(Sum::of_two([0, 0, 1, 0]), Sum::of_two([0; 4])) };
-    Repair { network: addresses.plus(ttl).0, transport: addresses.plus(ports).0 }
+    Repair { network: addresses.plus(Delta(TTL_STEP)).0, transport: addresses.plus(ports).0 }
 }

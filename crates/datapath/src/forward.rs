@@ -1,5 +1,7 @@
 //! The way of a burst through the passes.
 
+use std::ops::Range;
+
 use flow::FlowTable;
 use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
@@ -43,14 +45,13 @@ pub fn forward<F, S>(
     };
     let WorkerState { memory, packets } = state;
     let lens = Lens { port, addresses: &snapshot.addresses, flows: &memory.flows };
-    // A flood of what is no packet at all costs no more than to see that.
-    let goes_on = parse::parse_all(lens, burst, packets);
+    let seen = look(lens, burst, packets);
     if port.device.partial_checksums && !arrival.is_handed_over {
         complete::complete_all(burst, packets, &memory.meters);
     }
     let mut together = None;
-    if goes_on {
-        if !find_all(&memory.flows, packets) {
+    if seen.goes_on {
+        if !seen.is_complete {
             plan::plan_all(&memory.flows, snapshot, packets, burst);
         }
         together = serve::serve_all(memory, &Occasion { snapshot, arrival, now }, packets, burst);
@@ -60,12 +61,42 @@ pub fn forward<F, S>(
     F::free(&mut outputs.dropped);
 }
 
-/// Second pass: looks all flows up, so that the cache misses of a burst overlap. Whether all of them have a candidate.
+/// Packets that are parsed before the flows of those before them are looked up.
+const CHUNK: usize = 8;
+
+/// What is known of a burst after its first two passes.
+struct Seen {
+    /// Whether any packet is to go on: a flood of what is no packet at all costs no more than to see that.
+    goes_on: bool,
+    /// Whether all that do have a candidate.
+    is_complete: bool,
+}
+
+/// First and second pass, a few packets at a time: while some are parsed, memory for those before them is on its way.
+fn look<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: &mut Packets) -> Seen {
+    parse::prefetch_all(burst);
+    packets.count = burst.len();
+    let mut seen = Seen { goes_on: false, is_complete: true };
+    let mut parsed = None;
+    for start in (0..packets.count).step_by(CHUNK) {
+        let chunk = start..packets.count.min(start + CHUNK);
+        let goes_on = parse::parse_all(lens, burst, packets, chunk.clone());
+        if let Some(before) = parsed.replace(chunk).filter(|_| seen.goes_on) {
+            seen.is_complete &= find_all(lens.flows, packets, before);
+        }
+        seen.goes_on |= goes_on;
+    }
+    if let Some(last) = parsed.filter(|_| seen.goes_on) {
+        seen.is_complete &= find_all(lens.flows, packets, last);
+    }
+    seen
+}
+
+/// Second pass: looks flows up, and asks for them. Whether all of them have a candidate.
 #[inline(never)]
-fn find_all(flows: &FlowTable, packets: &mut Packets) -> bool {
-    let count = packets.count;
-    let (Some(places), Some(candidates)) = (packets.places.get(..count), packets.candidates.get_mut(..count))
-    else {
+fn find_all(flows: &FlowTable, packets: &mut Packets, range: Range<usize>) -> bool {
+    let Packets { places, candidates, .. } = packets;
+    let (Some(places), Some(candidates)) = (places.get(range.clone()), candidates.get_mut(range)) else {
         return true;
     };
     flows.find_all(places, candidates)

@@ -10,6 +10,7 @@ use crate::{
     neighbour::Hop,
     solicit,
     state::{Memory, close},
+    track,
 };
 
 /// Flows looked at in one call.
@@ -51,8 +52,9 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
     flows.scan(FLOWS, |_, flow| {
         let is_gone = snapshot
             .backend(flow.hot.backend)
-            .is_none_or(|backend| backend.incarnation != flow.cold.incarnation);
-        let is_expired = flow.is_expired(now);
+            .is_none_or(|backend| backend.incarnation as u8 != flow.hot.incarnation);
+        let server = snapshot.virtual_server(flow.hot.virtual_server());
+        let is_expired = flow.is_expired(now, track::lifetime(flow.hot.state(), server));
         if !is_gone && !is_expired {
             return Fate::Keep;
         }

@@ -4,7 +4,7 @@
 //! first packets (another worker's flow, `full_nat`, an address that is nobody's, a hop that is not known, a full table) is left
 //! to `admit`, with nothing changed.
 
-use flow::{Cold, FlowState, Hot, Identity, Place, Repair, Side};
+use flow::{FlowState, Hot, Identity, Place, Repair, Side};
 use model::{MacAddress, Mode, PortId};
 use wire::{
     checksum::{Delta, Sum},
@@ -13,7 +13,7 @@ use wire::{
 };
 
 use crate::{
-    admit::{self, count_opened, first_lifetime, is_first_segment, may_open, repair},
+    admit::{self, count_opened, is_first_segment, may_open, repair},
     neighbour::Hop,
     packet::Packet,
     pass,
@@ -43,23 +43,19 @@ pub(crate) fn open_v4<F>(
     let id = plan.backend?;
     let backend = snapshot.backend(id).filter(|_| snapshot.addresses.is_client_v4(ends.source))?;
     let neighbour = memory.neighbours.remembered(id, hop(occasion, backend)?)?;
-    let (reply, repairs) = translation(server.mode, &ends, backend);
+    let (reply, to_backend) = translation(server.mode, &ends, backend);
     let link = (occasion.arrival.port, MacAddress(headers.link.source));
     let identity = Identity::new(true, protocol::TCP, 0);
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
-    let mut hot = Hot::new_v4(([ends, reply], repairs), identity, server.mode, plan.server, link);
-    hot.state = state;
-    hot.last_seen = occasion.flow_time();
+    let mut hot = Hot::new_v4(([ends, reply], to_backend), identity, server.mode, plan.server, link);
+    hot.set_state(state);
+    hot.created = occasion.flow_time();
+    hot.incarnation = backend.incarnation as u8;
     hot.checked = track::checked(state, occasion.flow_generation());
     hot.backend = id;
     hot.neighbour = neighbour.0;
-    let cold = Cold {
-        lifetime: first_lifetime(server, packet),
-        created: occasion.flow_time(),
-        incarnation: backend.incarnation,
-    };
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
-    let hot = flows.open_v4(place, hot, cold)?;
+    let hot = flows.open_v4(place, hot)?;
     count_opened(meters, (id, plan.server));
     pass::send_v4(Side::Client, hot, (neighbours, tallies), occasion, head, packet)
 }
@@ -75,11 +71,11 @@ fn hop(occasion: &Occasion<'_>, backend: &Backend) -> Option<Hop> {
     Some(Hop { port: route.port, address })
 }
 
-/// What the backend's replies carry, and how rewriting changes checksums both ways.
+/// What the backend's replies carry, and how rewriting for the backend changes checksums.
 #[inline(always)]
-fn translation(mode: Mode, ends: &Ends, backend: &Backend) -> (Ends, [Repair; 2]) {
+fn translation(mode: Mode, ends: &Ends, backend: &Backend) -> (Ends, Repair) {
     if mode == Mode::Dsr {
-        return (ends.reversed(), [Repair::default(); 2]);
+        return (ends.reversed(), Repair::default());
     }
     let (address, port) = (backend.address.v4(), backend.port);
     let reply = Ends { source: address, source_port: port.into(), ..ends.reversed() };
@@ -87,5 +83,5 @@ fn translation(mode: Mode, ends: &Ends, backend: &Backend) -> (Ends, [Repair; 2]
     let addresses = Delta::between(Sum::of_two(ends.destination), Sum::of_two(address));
     let word = |port| Sum::default().plus_word(port);
     let ports = Delta::between(word(ends.destination_port.get()), word(port));
-    (reply, [repair(addresses, ports), repair(addresses.inverse(), ports.inverse())])
+    (reply, repair(addresses, ports))
 }

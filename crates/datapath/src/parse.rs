@@ -4,6 +4,8 @@
 //! refusal has its reason. The checks follow RFC 1812, 5.2.2, and RFC 8200. What an address may be is checked when a packet
 //! is admitted (`admit`): one that belongs to a flow has the addresses of a packet that was.
 
+use std::ops::Range;
+
 use flow::{FlowKey, FlowTable, Place, Way};
 use model::Address;
 use nic::{Burst, Frame, ReceivedChecksum};
@@ -35,38 +37,56 @@ pub(crate) struct Lens<'a> {
     pub(crate) flows: &'a FlowTable,
 }
 
-/// Parses all frames of a burst, and asks for the memory in which their flows are looked for first. Whether any of them is to
-/// go on.
-#[inline(never)]
-pub(crate) fn parse_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: &mut Packets) -> bool {
-    let mut dropped = 0;
-    for frame in burst.iter() {
+/// Asks for the headers of a burst's frames.
+#[inline]
+pub(crate) fn prefetch_all<F: Frame>(burst: &Burst<F>) {
+    for frame in burst {
         if let Some(line) = frame.head().first_chunk::<64>() {
             cpu::prefetch(line);
         }
     }
-    packets.count = burst.len();
+}
+
+/// Parses some of a burst's frames, and asks for the memory in which their flows are looked for first. Whether any of them is to
+/// go on.
+#[inline(never)]
+pub(crate) fn parse_all<F: Frame>(
+    lens: Lens<'_>,
+    burst: &mut Burst<F>,
+    packets: &mut Packets,
+    range: Range<usize>,
+) -> bool {
+    let Packets { packets, places, steps, .. } = packets;
+    let (Some(frames), Some(packets), Some(places), Some(steps)) = (
+        burst.get_mut(range.clone()),
+        packets.get_mut(range.clone()),
+        places.get_mut(range.clone()),
+        steps.get_mut(range),
+    ) else {
+        return false;
+    };
+    let mut goes_on = false;
     let to_us = Unicast::to(lens.port.mac.0);
     // Most packets of a burst have the destination of the one before.
     let mut last = ([0; 4], lens.addresses.way_v4([0; 4]));
-    let known = packets.packets.iter_mut().zip(&mut packets.places).zip(&mut packets.steps);
-    for (frame, ((packet, place), step)) in burst.iter_mut().zip(known) {
+    for (((frame, packet), place), step) in frames.iter_mut().zip(packets).zip(places).zip(steps) {
         *step = Step::Parsed;
         if let Some(plain) = parse_plain(lens, (to_us, &mut last), frame, packet) {
             *place = plain;
             lens.flows.prefetch(plain);
+            goes_on = true;
             continue;
         }
         *place = Place::NOWHERE;
         match parse(lens, frame, packet) {
-            Ok(other) => *place = other,
-            Err(reason) => {
-                *step = Step::Done(Verdict::Drop(reason));
-                dropped += 1;
+            Ok(other) => {
+                *place = other;
+                goes_on = true;
             }
+            Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
         }
     }
-    dropped < packets.count
+    goes_on
 }
 
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What

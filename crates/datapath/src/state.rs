@@ -13,6 +13,7 @@ use crate::{
     neighbour::{Fact, Neighbours},
     packet::Packets,
     tally::Tallies,
+    track,
 };
 
 /// Positions of the flow table that one answer looks at: where there are no flows, that is soon done.
@@ -93,15 +94,21 @@ impl<F: Frame> WorkerState<F> {
     }
 
     /// Answers a request: at most `limit` rows, and one end.
-    pub fn answer(&self, request: Request, now: Millis, limit: usize, mut reply: impl FnMut(Answer)) {
+    pub fn answer(
+        &self,
+        request: Request,
+        (snapshot, now): (&Snapshot, Millis),
+        limit: usize,
+        mut reply: impl FnMut(Answer),
+    ) {
         let Request::ListFlows { from } = request;
         let next = self.memory.flows.list(from, (limit, POSITIONS), |_, flow| {
-            reply(Answer::Flow(self.row(&flow, now)));
+            reply(Answer::Flow(self.row(&flow, snapshot, now)));
         });
         reply(Answer::EndOfFlows { next });
     }
 
-    fn row(&self, flow: &Flow, now: Millis) -> FlowRow {
+    fn row(&self, flow: &Flow, snapshot: &Snapshot, now: Millis) -> FlowRow {
         let now = now.0 as u32;
         let source = if flow.mode == model::Mode::FullNat { flow.reply } else { flow.client.reversed() };
         FlowRow {
@@ -116,7 +123,7 @@ impl<F: Frame> WorkerState<F> {
             state: FlowStage::from(flow.state),
             idle: now.wrapping_sub(flow.last_seen),
             age: now.wrapping_sub(flow.created),
-            lifetime: flow.lifetime,
+            lifetime: track::lifetime(flow.state, snapshot.virtual_server(flow.virtual_server)),
         }
     }
 }

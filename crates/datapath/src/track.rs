@@ -8,12 +8,14 @@
 use flow::{FlowState, Hot, Side, Tracked};
 use wire::{protocol, tcp::flags};
 
-use crate::{Snapshot, packet::Packet};
+use crate::{Snapshot, packet::Packet, snapshot::VirtualServer};
 
 /// Milliseconds that a flow may be silent until its handshake is complete.
-pub(crate) const HANDSHAKE_TIMEOUT: u32 = 5_000;
+const HANDSHAKE_TIMEOUT: u32 = 5_000;
 /// Milliseconds that a flow may be silent when it is over.
 const CLOSE_TIMEOUT: u32 = 5_000;
+/// Milliseconds that an established flow may be silent whose virtual server is gone.
+const ORPHAN_TIMEOUT: u32 = 300_000;
 /// [`flow::Flow::fins`]: the client has sent a FIN.
 const CLIENT_FIN: u8 = 1;
 /// [`flow::Flow::fins`]: the backend has sent a FIN.
@@ -33,7 +35,7 @@ pub(crate) enum Course {
 /// What a packet means for the flow whose key it has.
 pub(crate) fn course(flow: &Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
     match snapshot.backend(flow.hot.backend) {
-        Some(backend) if backend.incarnation != flow.cold.incarnation => Course::BackendRemoved,
+        Some(backend) if backend.incarnation as u8 != flow.hot.incarnation => Course::BackendRemoved,
         Some(backend) if begins_anew(flow.hot, side, packet, backend.up) => Course::BeginsAnew,
         Some(_) => Course::GoesOn,
         None => Course::BackendRemoved,
@@ -51,11 +53,11 @@ pub(crate) fn is_steady(flow: &Hot, packet: &Packet, generation: u32) -> bool {
 /// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
 pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) {
     if packet.flags != 0 {
-        follow_tcp(flow, side, packet.flags, snapshot);
+        follow_tcp(flow.hot, side, packet.flags);
     }
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if side == Side::Client || packet.flags != 0 {
-        flow.hot.checked = checked(flow.hot.state, snapshot.generation.0 as u32);
+        flow.hot.checked = checked(flow.hot.state(), snapshot.generation.0 as u32);
     }
 }
 
@@ -74,31 +76,34 @@ fn begins_anew(flow: &Hot, side: Side, packet: &Packet, backend_up: bool) -> boo
         return !backend_up; // collectors never fall silent
     }
     let is_syn = packet.flags & (flags::SYN | flags::ACK) == flags::SYN;
-    is_syn && (flow.state == FlowState::Closing || flow.state == FlowState::Handshake && !backend_up)
+    is_syn && (flow.state() == FlowState::Closing || flow.state() == FlowState::Handshake && !backend_up)
 }
 
 /// RFC 9293, 3.3.2, as far as an observer in the middle can tell.
-fn follow_tcp(flow: &mut Tracked<'_>, side: Side, bits: u8, snapshot: &Snapshot) {
-    if flow.hot.state == FlowState::Established && bits & (flags::RST | flags::FIN) == 0 {
-        return;
-    }
+fn follow_tcp(flow: &mut Hot, side: Side, bits: u8) {
     if bits & flags::RST != 0 {
-        flow.hot.state = FlowState::Closing;
-        flow.cold.lifetime = CLOSE_TIMEOUT;
-        return;
+        return flow.set_state(FlowState::Closing);
     }
     if bits & flags::FIN != 0 {
-        flow.hot.add_fins(if side == Side::Client { CLIENT_FIN } else { BACKEND_FIN });
-        if flow.hot.fins() == CLIENT_FIN | BACKEND_FIN {
-            flow.hot.state = FlowState::Closing;
-            flow.cold.lifetime = CLOSE_TIMEOUT;
+        flow.add_fins(if side == Side::Client { CLIENT_FIN } else { BACKEND_FIN });
+        if flow.fins() == CLIENT_FIN | BACKEND_FIN {
+            flow.set_state(FlowState::Closing);
         }
         return;
     }
     // The client's first segment that is no SYN completes the handshake.
-    if flow.hot.state == FlowState::Handshake && side == Side::Client && bits & flags::SYN == 0 {
-        flow.hot.state = FlowState::Established;
-        let server = snapshot.virtual_server(flow.hot.virtual_server());
-        flow.cold.lifetime = server.map_or(flow.cold.lifetime, |server| server.idle_timeout);
+    if flow.state() == FlowState::Handshake && side == Side::Client && bits & flags::SYN == 0 {
+        flow.set_state(FlowState::Established);
+    }
+}
+
+/// Milliseconds that a flow may be silent.
+pub(crate) fn lifetime(state: FlowState, server: Option<&VirtualServer>) -> u32 {
+    match (state, server) {
+        (FlowState::Handshake, _) => HANDSHAKE_TIMEOUT,
+        (FlowState::Closing, _) => CLOSE_TIMEOUT,
+        (FlowState::Established, Some(server)) => server.idle_timeout,
+        // Its virtual server is no longer configured; its backend is.
+        (FlowState::Established, None) => ORPHAN_TIMEOUT,
     }
 }

@@ -20,6 +20,6 @@ mod wide;
 
 pub use hash::HashKey;
 pub use key::FlowKey;
-pub use record::{Cold, Flow, FlowState, Hit, Hot, Identity, Repair, Tracked};
+pub use record::{Flow, FlowState, Hit, Hot, Identity, Repair, TTL_STEP, Tracked};
 pub use table::{Absent, Candidate, Fate, FlowIndex, FlowTable, Found, Place, Refused, Side, Way};
 pub use wide::Wide;

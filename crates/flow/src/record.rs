@@ -1,11 +1,11 @@
 //! What is remembered of a flow, and how it lies in memory.
 //!
-//! [`Flow`] is all of it, as it comes in and is shown. In the table it is in three pieces at the same position of three arrays:
+//! [`Flow`] is all of it, as it comes in and is shown. In the table it is in two pieces at the same position of two arrays:
 //! [`Hot`], the one cache line that a packet of an established flow needs; [`Cold`], what only the beginning and the end of
 //! a flow need; and [`Wide`], the addresses of an IPv6 flow, which touches no memory for an IPv4 one.
 
 use model::{Address, BackendId, MAX_VIRTUAL_SERVERS, MacAddress, Mode, PortId, VirtualServerId};
-use wire::{U16, ipv4::Ends};
+use wire::{U16, checksum::Delta, ipv4::Ends};
 
 use crate::{FlowKey, Side, wide::Wide};
 
@@ -39,14 +39,10 @@ pub struct Flow {
     pub client_mac: MacAddress,
     /// What the rewriting of packets to the backend does to checksums.
     pub to_backend: Repair,
-    /// What the rewriting of packets to the client does to checksums.
-    pub to_client: Repair,
-    /// Milliseconds of silence after which the flow ends.
-    pub lifetime: u32,
     /// When it was opened, in milliseconds as `last_seen`.
     pub created: u32,
-    /// Which use of `backend` it was opened with; another number at the same id is another backend.
-    pub incarnation: u16,
+    /// Which use of `backend` it was opened with, the last eight bits of its number: another one at the same id is another backend.
+    pub incarnation: u8,
 }
 
 impl Flow {
@@ -66,11 +62,11 @@ pub struct Hot {
     ends: [Ends; 2],
     identity: Identity,
     mode: Mode,
-    /// How far it has come.
-    pub state: FlowState,
+    /// A [`FlowState`], and in the bits above [`STATE`] what [`Flow::fins`] has.
+    stage: u8,
     client_port: PortId,
-    /// As [`Flow::fins`].
-    fins: u8,
+    /// As [`Flow::incarnation`].
+    pub incarnation: u8,
     /// As [`Flow::last_seen`].
     pub last_seen: u32,
     /// As [`Flow::checked`].
@@ -79,8 +75,10 @@ pub struct Hot {
     pub backend: BackendId,
     /// As [`Flow::neighbour`].
     pub neighbour: u32,
-    /// By [`Side`].
-    repairs: [Repair; 2],
+    /// As [`Flow::created`].
+    pub created: u32,
+    /// What the rewriting of packets to the backend does to checksums.
+    to_backend: Repair,
     client_mac: MacAddress,
     /// As [`Flow::virtual_server`], of which there are not more.
     virtual_server: u16,
@@ -125,6 +123,11 @@ impl Identity {
     }
 }
 
+/// Bits of [`Hot::stage`] that are the state.
+const STATE_BITS: u32 = 2;
+/// The state's bits.
+const STATE: u8 = (1 << STATE_BITS) - 1;
+
 /// No packet's: none has port 0.
 const NO_ENDS: Ends =
     Ends { source: [0; 4], destination: [0; 4], source_port: U16::ZERO, destination_port: U16::ZERO };
@@ -143,32 +146,22 @@ const fn ports(ends: &Ends) -> [U16; 2] {
     [ends.source_port, ends.destination_port]
 }
 
-/// What only the beginning and the end of a flow need.
-#[derive(Clone, Copy, Debug)]
-pub struct Cold {
-    /// As [`Flow::lifetime`].
-    pub lifetime: u32,
-    /// As [`Flow::created`].
-    pub created: u32,
-    /// As [`Flow::incarnation`].
-    pub incarnation: u16,
-}
-
 impl Hot {
     /// No flow: no key is its.
     pub(crate) const VACANT: Self = Self {
         ends: [NO_ENDS; 2],
         identity: Identity::NONE,
         mode: Mode::Dsr,
-        state: FlowState::Closing,
+        stage: FlowState::Closing as u8,
         client_port: PortId(0),
-        fins: 0,
+        incarnation: 0,
         last_seen: 0,
         checked: 0,
         backend: BackendId(0),
         virtual_server: 0,
         neighbour: 0,
-        repairs: [Repair { network: 0, transport: 0 }; 2],
+        created: 0,
+        to_backend: Repair { network: 0, transport: 0 },
         client_mac: MacAddress([0; 6]),
     };
 
@@ -177,7 +170,7 @@ impl Hot {
     #[inline(always)]
     #[must_use]
     pub const fn new_v4(
-        (ends, repairs): ([Ends; 2], [Repair; 2]),
+        (ends, to_backend): ([Ends; 2], Repair),
         identity: Identity,
         mode: Mode,
         virtual_server: VirtualServerId,
@@ -186,7 +179,7 @@ impl Hot {
         let virtual_server = virtual_server.0 as u16;
         let [client, reply] = ends;
         let ends = if matches!(mode, Mode::Dsr) { [client, NO_ENDS] } else { [client, reply] };
-        Self { ends, repairs, identity, mode, virtual_server, client_port, client_mac, ..Self::VACANT }
+        Self { ends, to_backend, identity, mode, virtual_server, client_port, client_mac, ..Self::VACANT }
     }
 
     /// Of a flow; its addresses, if IPv6, are in [`Wide::of`] it.
@@ -197,22 +190,22 @@ impl Hot {
             ends: [ends_of(&flow.client), flow.keys().1.map_or(NO_ENDS, |reply| ends_of(&reply))],
             identity: Identity::of(&flow.client),
             mode: flow.mode,
-            state: flow.state,
+            stage: flow.state as u8 | flow.fins << STATE_BITS,
             client_port: flow.client_port,
-            fins: flow.fins,
+            incarnation: flow.incarnation,
             last_seen: flow.last_seen,
             checked: flow.checked,
             backend: flow.backend,
             virtual_server: flow.virtual_server.0 as u16,
             neighbour: flow.neighbour,
-            repairs: [flow.to_backend, flow.to_client],
+            created: flow.created,
+            to_backend: flow.to_backend,
             client_mac: flow.client_mac,
         }
     }
 
     /// All of a flow, from its pieces.
-    pub(crate) fn whole(&self, cold: &Cold, wide: Option<&Wide>) -> Flow {
-        let [to_backend, to_client] = self.repairs;
+    pub(crate) fn whole(&self, wide: Option<&Wide>) -> Flow {
         Flow {
             client: self.key(Side::Client, wide),
             reply: self.key(Side::Backend, wide),
@@ -221,16 +214,14 @@ impl Hot {
             backend: self.backend,
             virtual_server: self.virtual_server(),
             neighbour: self.neighbour,
-            state: self.state,
+            state: self.state(),
             mode: self.mode,
-            fins: self.fins,
+            fins: self.fins(),
             client_port: self.client_port,
             client_mac: self.client_mac,
-            to_backend,
-            to_client,
-            lifetime: cold.lifetime,
-            created: cold.created,
-            incarnation: cold.incarnation,
+            to_backend: self.to_backend,
+            created: self.created,
+            incarnation: self.incarnation,
         }
     }
 
@@ -316,10 +307,9 @@ impl Hot {
     #[inline(always)]
     #[must_use]
     pub const fn repair(&self, side: Side) -> Repair {
-        let [to_backend, to_client] = self.repairs;
         match side {
-            Side::Client => to_backend,
-            Side::Backend => to_client,
+            Side::Client => self.to_backend,
+            Side::Backend => self.to_backend.back(),
         }
     }
 
@@ -364,15 +354,30 @@ impl Hot {
         (self.client_port, &self.client_mac)
     }
 
+    /// How far it has come.
+    #[must_use]
+    pub const fn state(&self) -> FlowState {
+        match self.stage & STATE {
+            0 => FlowState::Handshake,
+            1 => FlowState::Established,
+            _ => FlowState::Closing,
+        }
+    }
+
+    /// Moves it on.
+    pub const fn set_state(&mut self, state: FlowState) {
+        self.stage = self.stage & !STATE | state as u8;
+    }
+
     /// As [`Flow::fins`].
     #[must_use]
     pub const fn fins(&self) -> u8 {
-        self.fins
+        self.stage >> STATE_BITS
     }
 
     /// Remembers that a side has sent a FIN.
     pub const fn add_fins(&mut self, fins: u8) {
-        self.fins |= fins;
+        self.stage |= fins << STATE_BITS;
     }
 
     /// Milliseconds since the last packet, at `now`. Meaningful for up to 49 days.
@@ -383,31 +388,20 @@ impl Hot {
     }
 }
 
-impl Cold {
-    /// No flow's.
-    pub(crate) const VACANT: Self = Self { lifetime: 0, created: 0, incarnation: 0 };
-
-    pub(crate) const fn of(flow: &Flow) -> Self {
-        Self { lifetime: flow.lifetime, created: flow.created, incarnation: flow.incarnation }
-    }
-}
-
 /// A flow of the table, in its pieces.
 pub struct Tracked<'a> {
     /// What every packet needs.
     pub hot: &'a mut Hot,
-    /// What its beginning and its end need.
-    pub cold: &'a mut Cold,
     /// Its addresses, if IPv6.
     pub wide: Option<&'a Wide>,
 }
 
 impl Tracked<'_> {
-    /// Whether it has been silent for longer than it may.
+    /// Whether it has been silent for longer than so many milliseconds.
     #[inline]
     #[must_use]
-    pub fn is_expired(&self, now: u32) -> bool {
-        self.hot.silence(now) > self.cold.lifetime
+    pub fn is_expired(&self, now: u32, lifetime: u32) -> bool {
+        self.hot.silence(now) > lifetime
     }
 }
 
@@ -437,6 +431,19 @@ pub struct Repair {
     /// For the TCP or UDP checksum.
     pub transport: u16,
 }
+
+impl Repair {
+    /// What the rewriting of packets in the other direction does: addresses and ports change back, and the TTL as it did.
+    #[inline(always)]
+    const fn back(self) -> Self {
+        // `network` has one step of the TTL in it, which has to be taken out and put in again.
+        let network = Delta(self.network).inverse().plus(Delta(TTL_STEP)).plus(Delta(TTL_STEP));
+        Self { network: network.0, transport: !self.transport }
+    }
+}
+
+/// What a step of the TTL, the high byte of its word, does to a checksum.
+pub const TTL_STEP: u16 = !0x0100;
 
 /// How far a flow has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -476,11 +483,9 @@ pub(crate) mod tests {
             reply,
             last_seen: 0,
             checked: 7,
-            lifetime: 1000,
             backend: BackendId(number),
             neighbour: 11,
             to_backend: Repair { network: 1, transport: 2 },
-            to_client: Repair { network: 3, transport: 4 },
             state: FlowState::Handshake,
             mode,
             fins: 2,
@@ -496,9 +501,9 @@ pub(crate) mod tests {
     fn a_flow_in_pieces_is_the_same_flow() {
         for number in 0..10 {
             let flow = flow(number, Mode::FullNat);
-            let (hot, cold, wide) = (Hot::of(&flow), Cold::of(&flow), Wide::of(&flow));
+            let (hot, wide) = (Hot::of(&flow), Wide::of(&flow));
             let wide = hot.is_v6().then_some(&wide);
-            assert_eq!(format!("{:?}", hot.whole(&cold, wide)), format!("{flow:?}"));
+            assert_eq!(format!("{:?}", hot.whole(wide)), format!("{flow:?}"));
             for (side, key) in [(Side::Client, flow.client), (Side::Backend, flow.reply)] {
                 assert!(hot.has_key(side, wide, &key));
                 assert!(!hot.has_key(side.opposite(), wide, &key));
@@ -535,10 +540,35 @@ pub(crate) mod tests {
     #[test]
     fn a_flow_expires_after_its_lifetime_also_across_the_end_of_the_clock() {
         let flow = Flow { last_seen: u32::MAX - 500, ..flow(1, Mode::Nat) };
-        let (mut hot, mut cold) = (Hot::of(&flow), Cold::of(&flow));
-        let tracked = Tracked { hot: &mut hot, cold: &mut cold, wide: None };
+        let mut hot = Hot::of(&flow);
+        let tracked = Tracked { hot: &mut hot, wide: None };
         assert_eq!(tracked.hot.silence(499), 1000);
-        assert!(!tracked.is_expired(499));
-        assert!(tracked.is_expired(500));
+        assert!(!tracked.is_expired(499, 1000));
+        assert!(tracked.is_expired(500, 1000));
+    }
+
+    #[test]
+    fn states_and_fins_do_not_disturb_each_other() {
+        let mut hot = Hot::of(&flow(1, Mode::Nat));
+        for state in [FlowState::Handshake, FlowState::Established, FlowState::Closing] {
+            hot.set_state(state);
+            assert_eq!((hot.state(), hot.fins()), (state, 2));
+        }
+        hot.add_fins(1);
+        assert_eq!((hot.state(), hot.fins()), (FlowState::Closing, 3));
+    }
+
+    #[test]
+    fn a_checksum_that_was_repaired_there_and_back_has_lost_two_steps_of_the_ttl() {
+        for network in [1, 0x00ff, 0x0100, 0xfeff, 0xffff, 0xabcd] {
+            let there = Repair { network, transport: network };
+            let back = there.back();
+            for checksum in [0x0001, 0x1234, 0xff00, 0xfffe] {
+                let both = |there, back| Delta(back).apply(Delta(there).apply(checksum));
+                assert_eq!(both(there.transport, back.transport), checksum);
+                let two_steps = Delta(TTL_STEP).apply(Delta(TTL_STEP).apply(checksum));
+                assert_eq!(both(there.network, back.network), two_steps);
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The flows of one worker.
 //!
-//! A flow is named by its position in three arrays (`record` says what is in which). Nearly all flows lie where the hash of the
+//! A flow is named by its position in two arrays (`record` says what is in which). Nearly all flows lie where the hash of the
 //! client's end says ([`Sets`]), which packets of both directions have. [`Index`] leads by a hash of the whole key to the rest:
 //! guests, and replies to a source address that is the gateway's own (`full_nat`). All memory is touched at the start, but for
 //! IPv6 addresses.
@@ -14,7 +14,7 @@ use wire::ipv4::Ends;
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
-    record::{Cold, Hit, Hot, Identity, Tracked},
+    record::{Hit, Hot, Identity, Tracked},
     sets::{Sets, Vacancy, WAYS},
     wide::{Wide, Wides},
 };
@@ -162,8 +162,6 @@ pub struct FlowTable {
     index: Index,
     /// By position.
     hot: Box<[Hot]>,
-    /// By position.
-    cold: Box<[Cold]>,
     wide: Wides,
     flows: usize,
     /// Keys in the index.
@@ -185,7 +183,6 @@ impl FlowTable {
             sets,
             index: Index::with_capacity(capacity),
             hot: filled(positions, Hot::VACANT),
-            cold: filled(positions, Cold::VACANT),
             wide: Wides::new(positions),
             flows: 0,
             indexed: 0,
@@ -372,9 +369,6 @@ impl FlowTable {
     pub fn prepare(&self, place: Place) {
         let Some(Vacancy { position, .. }) = self.sets.vacancy(place.hash) else { return };
         self.prefetch_flow(position as Entry | place.bits & WIDE);
-        if let Some(cold) = self.cold.get(position) {
-            cpu::prefetch(cold);
-        }
     }
 
     /// Takes a flow in, to be found by its client key, and by its reply key too unless its mode is `dsr`.
@@ -423,7 +417,7 @@ impl FlowTable {
     ///
     /// `None`, with nothing changed, when there is anything that keeps it from being taken in at once.
     #[inline(always)]
-    pub fn open_v4(&mut self, place: Place, hot: Hot, cold: Cold) -> Option<&mut Hot> {
+    pub fn open_v4(&mut self, place: Place, hot: Hot) -> Option<&mut Hot> {
         let [client, reply] = [Side::Client, Side::Backend].map(|side| *hot.ends(side));
         let identity = hot.identity();
         let table = &self.hot;
@@ -436,7 +430,6 @@ impl FlowTable {
         if self.flows == self.capacity || place.bits != 0 || client.is(&reply) {
             return None;
         }
-        *self.cold.get_mut(position)? = cold;
         self.sets.settle(position, place.hash);
         self.flows += 1;
         let place = self.hot.get_mut(position)?;
@@ -486,8 +479,8 @@ impl FlowTable {
     }
 
     fn place_at(&mut self, position: usize, flow: &Flow) {
-        if let (Some(hot), Some(cold)) = (self.hot.get_mut(position), self.cold.get_mut(position)) {
-            (*hot, *cold) = (Hot::of(flow), Cold::of(flow));
+        if let Some(hot) = self.hot.get_mut(position) {
+            *hot = Hot::of(flow);
         }
         if !flow.client.is_v4() {
             self.wide.set(position, Wide::of(flow));
@@ -513,7 +506,7 @@ impl FlowTable {
     #[must_use]
     pub fn flow(&self, index: FlowIndex) -> Option<Flow> {
         let position = index.0 as usize;
-        Some(self.hot(index)?.whole(self.cold.get(position)?, self.wide.get(position)))
+        Some(self.hot(index)?.whole(self.wide.get(position)))
     }
 
     /// The flow at a position, to be changed.
@@ -522,7 +515,7 @@ impl FlowTable {
     pub fn tracked(&mut self, index: FlowIndex) -> Option<Tracked<'_>> {
         let position = index.0 as usize;
         let hot = self.hot.get_mut(position).filter(|hot| !hot.is_vacant())?;
-        Some(Tracked { hot, cold: self.cold.get_mut(position)?, wide: self.wide.get(position) })
+        Some(Tracked { hot, wide: self.wide.get(position) })
     }
 
     /// Visits the next `budget` flows, and at most those of its set more, beginning where it left off last time and going round,
@@ -854,11 +847,11 @@ mod tests {
         let flows = (0..200).filter(|number| number % 5 < 4);
         for flow in flows.map(|number| flow(number, if number % 2 == 0 { Mode::Nat } else { Mode::Dsr })) {
             let place = opened.place(Way::Source, &flow.client);
-            let is_open = opened.open_v4(place, Hot::of(&flow), Cold::of(&flow)).is_some();
+            let is_open = opened.open_v4(place, Hot::of(&flow)).is_some();
             assert_eq!(is_open, inserted.insert(&flow).is_ok());
             assert_eq!(find(&opened, &flow.client), find(&inserted, &flow.client));
             assert_eq!(find(&opened, &flow.reply), find(&inserted, &flow.reply));
-            assert!(opened.open_v4(place, Hot::of(&flow), Cold::of(&flow)).is_none(), "it is known");
+            assert!(opened.open_v4(place, Hot::of(&flow)).is_none(), "it is known");
         }
         assert_eq!(format!("{:?}", list(&opened)), format!("{:?}", list(&inserted)));
         for flow in list(&opened) {
@@ -875,7 +868,7 @@ mod tests {
         table.insert(&first).unwrap();
         let other = Flow { client: FlowKey { destination_port: 81, ..first.client }, ..first };
         let place = table.place(Way::Source, &other.client);
-        assert!(table.open_v4(place, Hot::of(&other), Cold::of(&other)).is_none());
+        assert!(table.open_v4(place, Hot::of(&other)).is_none());
         assert_eq!(table.len(), 1);
     }
 
@@ -953,7 +946,7 @@ mod tests {
             let mut removed = Vec::new();
             let count = self.table.scan(20, |_, flow| {
                 if flow.hot.backend.0 % 32 == every {
-                    removed.push(flow.hot.whole(flow.cold, flow.wide));
+                    removed.push(flow.hot.whole(flow.wide));
                     return Fate::Remove;
                 }
                 Fate::Keep

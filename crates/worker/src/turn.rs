@@ -184,7 +184,8 @@ where
         }
         if let Some(request) = self.desk.requests.pop() {
             let answers = &self.desk.answers;
-            self.state.answer(request, now, ROWS, |answer| {
+            let snapshot = self.reader.current();
+            self.state.answer(request, (snapshot, now), ROWS, |answer| {
                 // There is room for a whole answer: this is the only producer.
                 let _ = answers.push(answer);
             });
