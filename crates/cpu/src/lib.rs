@@ -12,13 +12,13 @@ mod baseline;
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("Tidegate runs on x86-64; another processor needs its own `cpu::prefetch` and `cpu::tsc`");
 
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _rdtsc};
 #[cfg(target_feature = "avx2")]
 use std::arch::x86_64::{
     __m256i, _mm256_castsi256_ps, _mm256_cmpeq_epi16, _mm256_cmpeq_epi32, _mm256_movemask_epi8,
     _mm256_movemask_ps, _mm256_set_epi32, _mm256_set1_epi16, _mm256_set1_epi32,
 };
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _rdtsc};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;

@@ -4,8 +4,8 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{
-    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, TTL_STEP, Tracked,
-    Wide,
+    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, TTL_STEP,
+    Tracked, Wide,
 };
 use model::{Address, BackendId, Mode, PortId, VirtualServerId};
 use nic::Frame;
@@ -159,7 +159,8 @@ fn pass_on<F: Frame>(
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
-        && let Some(port) = pass::send_v4(side, hot, (neighbours, tallies), occasion, frame.head_mut(), packet)
+        && let Some(port) =
+            pass::send_v4(side, hot, (neighbours, tallies), occasion, frame.head_mut(), packet)
     {
         return Ok(Step::Done(Verdict::Transmit(port)));
     }

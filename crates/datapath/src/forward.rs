@@ -1,15 +1,12 @@
 //! The way of a burst through the passes.
 
-use std::ops::Range;
-
-use flow::FlowTable;
 use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Outputs, Snapshot, Verdict, WorkerState, complete, emit,
-    packet::{Packets, Step},
-    parse::{self, Lens},
+    Outputs, Snapshot, Verdict, WorkerState, complete, emit, look,
+    packet::Step,
+    parse::Lens,
     plan,
     serve::{self, Occasion},
     solicit,
@@ -45,7 +42,7 @@ pub fn forward<F, S>(
     };
     let WorkerState { memory, packets } = state;
     let lens = Lens { port, addresses: &snapshot.addresses, flows: &memory.flows };
-    let seen = look(lens, burst, packets);
+    let seen = look::look_all(lens, burst, packets);
     if port.device.partial_checksums && !arrival.is_handed_over {
         complete::complete_all(burst, packets, &memory.meters);
     }
@@ -59,47 +56,6 @@ pub fn forward<F, S>(
     emit::emit_all(memory, packets, (arrival, together), burst, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
     F::free(&mut outputs.dropped);
-}
-
-/// Packets that are parsed before the flows of those before them are looked up.
-const CHUNK: usize = 8;
-
-/// What is known of a burst after its first two passes.
-struct Seen {
-    /// Whether any packet is to go on: a flood of what is no packet at all costs no more than to see that.
-    goes_on: bool,
-    /// Whether all that do have a candidate.
-    is_complete: bool,
-}
-
-/// First and second pass, a few packets at a time: while some are parsed, memory for those before them is on its way.
-fn look<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: &mut Packets) -> Seen {
-    parse::prefetch_all(burst);
-    packets.count = burst.len();
-    let mut seen = Seen { goes_on: false, is_complete: true };
-    let mut parsed = None;
-    for start in (0..packets.count).step_by(CHUNK) {
-        let chunk = start..packets.count.min(start + CHUNK);
-        let goes_on = parse::parse_all(lens, burst, packets, chunk.clone());
-        if let Some(before) = parsed.replace(chunk).filter(|_| seen.goes_on) {
-            seen.is_complete &= find_all(lens.flows, packets, before);
-        }
-        seen.goes_on |= goes_on;
-    }
-    if let Some(last) = parsed.filter(|_| seen.goes_on) {
-        seen.is_complete &= find_all(lens.flows, packets, last);
-    }
-    seen
-}
-
-/// Second pass: looks flows up, and asks for them. Whether all of them have a candidate.
-#[inline(never)]
-fn find_all(flows: &FlowTable, packets: &mut Packets, range: Range<usize>) -> bool {
-    let Packets { places, candidates, .. } = packets;
-    let (Some(places), Some(candidates)) = (places.get(range.clone()), candidates.get_mut(range)) else {
-        return true;
-    };
-    flows.find_all(places, candidates)
 }
 
 impl<F: Frame> WorkerState<F> {

@@ -23,6 +23,7 @@ mod emit;
 mod forward;
 mod housekeeping;
 mod inspect;
+mod look;
 pub mod meters;
 mod neighbour;
 mod open;

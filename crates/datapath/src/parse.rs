@@ -4,11 +4,9 @@
 //! refusal has its reason. The checks follow RFC 1812, 5.2.2, and RFC 8200. What an address may be is checked when a packet
 //! is admitted (`admit`): one that belongs to a flow has the addresses of a packet that was.
 
-use std::ops::Range;
-
 use flow::{FlowKey, FlowTable, Place, Way};
 use model::Address;
-use nic::{Burst, Frame, ReceivedChecksum};
+use nic::{Frame, ReceivedChecksum};
 use wire::{
     ethernet::{self, Ethernet, Unicast, ether_type},
     icmpv6,
@@ -18,8 +16,8 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Verdict,
-    packet::{Kind, Packet, Packets, Step},
+    DropReason,
+    packet::{Kind, Packet},
     snapshot::{self, DeviceTraits},
 };
 
@@ -37,56 +35,34 @@ pub(crate) struct Lens<'a> {
     pub(crate) flows: &'a FlowTable,
 }
 
-/// Asks for the headers of a burst's frames.
-#[inline]
-pub(crate) fn prefetch_all<F: Frame>(burst: &Burst<F>) {
-    for frame in burst {
-        if let Some(line) = frame.head().first_chunk::<64>() {
-            cpu::prefetch(line);
-        }
+/// What is kept from one packet of a burst to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Memo {
+    to_us: Unicast,
+    /// The last destination and what it says: most packets of a burst have the same.
+    destination: ([u8; 4], Way),
+}
+
+impl Memo {
+    pub(crate) fn new(lens: Lens<'_>) -> Self {
+        let nowhere = [0; 4];
+        Self { to_us: Unicast::to(lens.port.mac.0), destination: (nowhere, lens.addresses.way_v4(nowhere)) }
     }
 }
 
-/// Parses some of a burst's frames, and asks for the memory in which their flows are looked for first. Whether any of them is to
-/// go on.
-#[inline(never)]
-pub(crate) fn parse_all<F: Frame>(
+/// Parses one frame, and asks for the memory in which its flow is looked for first: where that is.
+#[inline(always)]
+pub(crate) fn parse_one<F: Frame>(
     lens: Lens<'_>,
-    burst: &mut Burst<F>,
-    packets: &mut Packets,
-    range: Range<usize>,
-) -> bool {
-    let Packets { packets, places, steps, .. } = packets;
-    let (Some(frames), Some(packets), Some(places), Some(steps)) = (
-        burst.get_mut(range.clone()),
-        packets.get_mut(range.clone()),
-        places.get_mut(range.clone()),
-        steps.get_mut(range),
-    ) else {
-        return false;
-    };
-    let mut goes_on = false;
-    let to_us = Unicast::to(lens.port.mac.0);
-    // Most packets of a burst have the destination of the one before.
-    let mut last = ([0; 4], lens.addresses.way_v4([0; 4]));
-    for (((frame, packet), place), step) in frames.iter_mut().zip(packets).zip(places).zip(steps) {
-        *step = Step::Parsed;
-        if let Some(plain) = parse_plain(lens, (to_us, &mut last), frame, packet) {
-            *place = plain;
-            lens.flows.prefetch(plain);
-            goes_on = true;
-            continue;
-        }
-        *place = Place::NOWHERE;
-        match parse(lens, frame, packet) {
-            Ok(other) => {
-                *place = other;
-                goes_on = true;
-            }
-            Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
-        }
+    memo: &mut Memo,
+    frame: &mut F,
+    packet: &mut Packet,
+) -> Result<Place, DropReason> {
+    if let Some(place) = parse_plain(lens, memo, frame, packet) {
+        lens.flows.prefetch(place);
+        return Ok(place);
     }
-    goes_on
+    parse(lens, frame, packet)
 }
 
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What
@@ -94,16 +70,16 @@ pub(crate) fn parse_all<F: Frame>(
 #[inline(always)]
 fn parse_plain<F: Frame>(
     lens: Lens<'_>,
-    (to_us, last): (Unicast, &mut ([u8; 4], Way)),
+    memo: &mut Memo,
     frame: &mut F,
     packet: &mut Packet,
 ) -> Option<Place> {
     let length = frame.length();
     let place = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
-        Some(headers) if to_us.is(&headers.link) && ipv4::is_plain(headers, length) => {
-            lay_out_v4(lens, last, headers, packet)
+        Some(headers) if memo.to_us.is(&headers.link) && ipv4::is_plain(headers, length) => {
+            lay_out_v4(lens, memo, headers, packet)
         }
-        _ => parse_plain_v6(lens, to_us, frame, packet)?,
+        _ => parse_plain_v6(lens, memo.to_us, frame, packet)?,
     };
     if frame.checksum() == ReceivedChecksum::Bad {
         return None;
@@ -113,12 +89,7 @@ fn parse_plain<F: Frame>(
 }
 
 #[inline(always)]
-fn lay_out_v4(
-    lens: Lens<'_>,
-    last: &mut ([u8; 4], Way),
-    headers: &EthernetIpv4Tcp,
-    packet: &mut Packet,
-) -> Place {
+fn lay_out_v4(lens: Lens<'_>, memo: &mut Memo, headers: &EthernetIpv4Tcp, packet: &mut Packet) -> Place {
     *packet = Packet {
         kind: Kind::PlainV4,
         v6: false,
@@ -128,19 +99,14 @@ fn lay_out_v4(
         length: headers.network.total_length.get(),
     };
     let destination = headers.network.destination;
-    if last.0 != destination {
-        *last = (destination, lens.addresses.way_v4(destination));
+    if memo.destination.0 != destination {
+        memo.destination = (destination, lens.addresses.way_v4(destination));
     }
-    lens.flows.place_v4(last.1, &headers.ends(), protocol::TCP, 0)
+    lens.flows.place_v4(memo.destination.1, &headers.ends(), protocol::TCP, 0)
 }
 
 #[inline(never)]
-fn parse_plain_v6<F: Frame>(
-    lens: Lens<'_>,
-    to_us: Unicast,
-    frame: &F,
-    packet: &mut Packet,
-) -> Option<Place> {
+fn parse_plain_v6<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F, packet: &mut Packet) -> Option<Place> {
     let headers = wire::header::<EthernetIpv6Tcp>(frame.head(), 0)?;
     if !to_us.is(&headers.link) || !ipv6::is_plain(headers, frame.length()) {
         return None;
@@ -408,10 +374,7 @@ mod tests {
             Some((packet, packet.key(frame.head()), place))
         };
         let plain: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> Option<Place> =
-            |lens, frame, packet| {
-                let last = &mut ([0; 4], Way::Destination);
-                parse_plain(lens, (Unicast::to(CLIENTS_MAC), last), frame, packet)
-            };
+            |lens, frame, packet| parse_plain(lens, &mut Memo::new(lens), frame, packet);
         (said(plain), said(|lens, frame, packet| parse(lens, frame, packet).ok()))
     }
 

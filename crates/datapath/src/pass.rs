@@ -13,7 +13,8 @@ use wire::{
 };
 
 use crate::{
-    neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, tally::Tallies, track,
+    neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, tally::Tallies,
+    track,
 };
 
 /// The flows of plain IPv4 packets.

@@ -14,8 +14,9 @@ use nic::{Burst, Frame};
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
     neighbour::Neighbours,
+    open,
     packet::{Kind, Packet, Packets, Step},
-    open, pass,
+    pass,
     plan::Plan,
     resolve, rewrite,
     state::Memory,
@@ -69,9 +70,9 @@ pub(crate) fn serve_all<F: Frame>(
             continue;
         }
         let port = match packet.kind {
-            Kind::PlainV4 if *candidate == Candidate::NONE => plan.as_ref().and_then(|plan| {
-                open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)
-            }),
+            Kind::PlainV4 if *candidate == Candidate::NONE => plan
+                .as_ref()
+                .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)),
             Kind::PlainV4 => pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),

@@ -149,7 +149,9 @@ fn is_question((_, bytes): &(PortId, Vec<u8>)) -> bool {
 fn account(rig: &mut Rig) -> Vec<String> {
     rig.keep_house();
     let mut lines: Vec<String> = Vec::new();
-    rig.state.answer(Request::ListFlows { from: 0 }, (&rig.snapshot, rig.now), 4096, |row| lines.push(format!("{row:?}")));
+    rig.state.answer(Request::ListFlows { from: 0 }, (&rig.snapshot, rig.now), 4096, |row| {
+        lines.push(format!("{row:?}"))
+    });
     for (reason, drops) in rig.meters.drops.iter().enumerate() {
         lines.push(format!("drops {reason}: {}", drops.read()));
     }

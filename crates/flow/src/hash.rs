@@ -61,7 +61,8 @@ impl HashKey {
     #[inline(always)]
     #[must_use]
     pub fn hash_v4(&self, ends: &Ends, protocol: u8, domain: u8) -> u64 {
-        let [source, destination] = [ends.source, ends.destination].map(|end| u64::from(u32::from_ne_bytes(end)));
+        let [source, destination] =
+            [ends.source, ends.destination].map(|end| u64::from(u32::from_ne_bytes(end)));
         let ports = u64::from(ends.source_port.get()) | u64::from(ends.destination_port.get()) << 16;
         let rest = ports | u64::from(protocol) << 32 | u64::from(domain) << 40;
         self.hash_v4_words([source | destination << 32, rest])

@@ -291,7 +291,10 @@ mod tests {
         let mut sets = Sets::with_capacity(1000);
         let hashes: Vec<u64> = (10..50).map(hash).collect();
         let positions: Vec<usize> = hashes.iter().map(|&hash| settle(&mut sets, hash).position).collect();
-        assert!(sets.sets[0].passed() >= 25 && positions.iter().filter(|&&position| position < WAYS).count() == WAYS);
+        assert!(
+            sets.sets[0].passed() >= 25
+                && positions.iter().filter(|&&position| position < WAYS).count() == WAYS
+        );
         for (&hash, position) in hashes.iter().zip(&positions) {
             assert_eq!(all(&sets, hash), [*position]);
         }

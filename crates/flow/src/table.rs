@@ -104,7 +104,7 @@ impl Place {
     pub const NOWHERE: Self = Self { hash: 0, bits: BY_KEY };
 }
 
-/// Where a key's flow is, if it has one: what [`FlowTable::find_all`] concludes from the key's hash alone, for
+/// Where a key's flow is, if it has one: what [`FlowTable::look_up`] concludes from the key's hash alone, for
 /// [`FlowTable::confirm`] to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate(Entry);
@@ -112,6 +112,13 @@ pub struct Candidate(Entry);
 impl Candidate {
     /// No flow comes into question.
     pub const NONE: Self = Self(NONE);
+
+    /// Whether one comes into question.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != NONE
+    }
 
     /// The side that a packet is from if the flow is its.
     #[inline(always)]
@@ -225,23 +232,19 @@ impl FlowTable {
         self.hash_key.hash_end(address, port.into(), key.protocol, key.domain)
     }
 
-    /// Asks for the memory that [`FlowTable::find_all`] reads first.
+    /// Asks for the memory that [`FlowTable::look_up`] reads first.
     #[inline(always)]
     pub fn prefetch(&self, place: Place) {
         if place.bits == BY_KEY { self.index.prefetch(place.hash) } else { self.sets.prefetch(place.hash) }
     }
 
-    /// The candidates for all `places`, and asks for the memory that [`FlowTable::confirm`] reads. Whether each place has one.
-    #[inline]
-    pub fn find_all(&self, places: &[Place], candidates: &mut [Candidate]) -> bool {
-        let mut is_complete = true;
-        for (candidate, &place) in candidates.iter_mut().zip(places) {
-            let entry = self.entry_at(place);
-            self.prefetch_flow(entry);
-            *candidate = Candidate(entry);
-            is_complete &= entry != NONE;
-        }
-        is_complete
+    /// What is likely to be a place's flow, and asks for the memory that [`FlowTable::confirm`] reads.
+    #[inline(always)]
+    #[must_use]
+    pub fn look_up(&self, place: Place) -> Candidate {
+        let entry = self.entry_at(place);
+        self.prefetch_flow(entry);
+        Candidate(entry)
     }
 
     /// What is likely to be a place's.
@@ -423,7 +426,8 @@ impl FlowTable {
         let table = &self.hot;
         let vacancy = self.sets.vacancy_unless(place.hash, |position| {
             table.get(position).is_some_and(|other| {
-                other.has_ends(Side::Client, &client, identity) || other.has_ends(Side::Backend, &reply, identity)
+                other.has_ends(Side::Client, &client, identity)
+                    || other.has_ends(Side::Backend, &reply, identity)
             })
         });
         let position = vacancy.filter(|vacancy| vacancy.alike < CROWD)?.position;
@@ -666,8 +670,7 @@ mod tests {
     /// What [`FlowTable::find`] finds, and whether it was the candidate; what was confirmed must be the same.
     fn find_all(table: &mut FlowTable, keys: &[FlowKey]) -> Vec<(Option<Found>, bool)> {
         let places: Vec<Place> = keys.iter().map(|key| table.place(way(key), key)).collect();
-        let mut candidates = vec![Candidate::NONE; keys.len()];
-        table.find_all(&places, &mut candidates);
+        let candidates: Vec<Candidate> = places.iter().map(|&place| table.look_up(place)).collect();
         let found = keys.iter().zip(candidates).map(|(key, candidate)| {
             let confirmed = table.confirm(candidate, key).map(|hit| (hit.client(), hit.side));
             let found = find(table, key);

@@ -190,7 +190,9 @@ mod tests {
         assert_eq!(ways.of_v4([198, 51, 100, 1]), Way::Source);
         ways.add_own(address("10.0.0.2"));
         assert_eq!(ways.of(address("10.0.0.2")), Way::Destination);
-        for (text, is_ours) in [("198.51.100.1", true), ("192.0.2.2", true), ("10.0.0.2", true), ("10.0.0.1", false)] {
+        for (text, is_ours) in
+            [("198.51.100.1", true), ("192.0.2.2", true), ("10.0.0.2", true), ("10.0.0.1", false)]
+        {
             assert_eq!(ways.may_be_ours(address(text)), is_ours, "{text}");
         }
     }
@@ -211,7 +213,8 @@ mod tests {
         all().for_each(|address| ways.add_service(address));
         let known = all().filter(|&address| ways.of(address) == Way::Source).count();
         assert!(known >= 9990, "{known}");
-        let others = (5000..10_000).flat_map(numbered).filter(|&address| ways.of(address) != Way::Destination);
+        let others =
+            (5000..10_000).flat_map(numbered).filter(|&address| ways.of(address) != Way::Destination);
         assert_eq!(others.count(), 0);
     }
 }

@@ -1,0 +1,73 @@
+//! First pass: what each frame is (`parse`), and where its flow may be (`flow`).
+//!
+//! A packet's flow is looked up some packets after the packet was parsed, when the tags that this reads have arrived; the flow's
+//! record, which it asks for, is on its way while further packets are parsed. That is why these are one pass: asked for all at
+//! once, as many records as a burst has packets are more than a processor has under way, and it would wait.
+
+use flow::FlowTable;
+use nic::{Burst, Frame};
+
+use crate::{
+    Verdict,
+    packet::{Packets, Step},
+    parse::{self, Lens, Memo},
+};
+
+/// How many packets a look-up is behind.
+const LAG: usize = 8;
+
+/// What is known of a burst.
+pub(crate) struct Seen {
+    /// Whether any packet is to go on.
+    pub(crate) goes_on: bool,
+    /// Whether all that do have a candidate.
+    pub(crate) is_complete: bool,
+}
+
+/// Looks at all frames of a burst.
+#[inline(never)]
+pub(crate) fn look_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: &mut Packets) -> Seen {
+    for frame in burst.iter() {
+        if let Some(line) = frame.head().first_chunk::<64>() {
+            cpu::prefetch(line);
+        }
+    }
+    packets.count = burst.len();
+    let mut memo = Memo::new(lens);
+    let mut seen = Seen { goes_on: false, is_complete: true };
+    for (position, frame) in burst.iter_mut().enumerate() {
+        let (Some(packet), Some(place), Some(step)) = (
+            packets.packets.get_mut(position),
+            packets.places.get_mut(position),
+            packets.steps.get_mut(position),
+        ) else {
+            break;
+        };
+        match parse::parse_one(lens, &mut memo, frame, packet) {
+            Ok(parsed) => {
+                (*place, *step) = (parsed, Step::Parsed);
+                seen.goes_on = true;
+            }
+            Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
+        }
+        if let Some(before) = position.checked_sub(LAG) {
+            seen.is_complete &= find(lens.flows, packets, before);
+        }
+    }
+    if seen.goes_on {
+        for position in packets.count.saturating_sub(LAG)..packets.count {
+            seen.is_complete &= find(lens.flows, packets, position);
+        }
+    }
+    seen
+}
+
+/// Looks a packet's flow up, and asks for it; false when there is none though the packet goes on.
+#[inline(always)]
+fn find(flows: &FlowTable, packets: &mut Packets, position: usize) -> bool {
+    let Packets { places, steps, candidates, .. } = packets;
+    let known = (places.get(position), steps.get(position), candidates.get_mut(position));
+    let (Some(&place), Some(Step::Parsed), Some(candidate)) = known else { return true };
+    *candidate = flows.look_up(place);
+    candidate.is_some()
+}
