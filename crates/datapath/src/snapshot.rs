@@ -30,6 +30,9 @@ pub use self::{
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
 
 /// The state of the whole gateway under one generation.
+///
+/// What health does not change is shared by those that follow each other: a copy costs as much as its backends.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Its number.
     pub generation: Generation,
@@ -44,9 +47,9 @@ pub struct Snapshot {
     /// Where a destination is reached.
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
-    pub services: Lookup<Service, VirtualServerId>,
+    pub services: Arc<Lookup<Service, VirtualServerId>>,
     /// By [`VirtualServerId`]; `None` for an id that is not in use.
-    pub virtual_servers: Vec<Option<VirtualServer>>,
+    pub virtual_servers: Arc<[Option<VirtualServer>]>,
     /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
     pub pools: Vec<Arc<Pool>>,
     /// By [`BackendId`]; `None` for an id that is not in use.
@@ -137,7 +140,7 @@ pub struct SnatRange {
 #[derive(Debug)]
 pub struct Pool {
     /// By hash; a power of two of positions in `members`, [`UNASSIGNED`] where no backend is usable.
-    pub slots: Box<[u32]>,
+    pub slots: Arc<[u32]>,
     /// The pool's backends, in the order of the configuration.
     pub members: Vec<BackendId>,
 }

@@ -125,7 +125,10 @@ fn change(rig: &mut Rig, what: usize) {
         4 => snapshot.ports[CLIENTS.index()].last_hop ^= true,
         5 => snapshot.ports[BACKENDS.index()].neighbours.truncate(1),
         6 => snapshot.ports[BACKENDS.index()].mtu ^= 4,
-        _ => snapshot.virtual_servers.iter_mut().flatten().for_each(|server| server.loose_initiation ^= true),
+        _ => Arc::make_mut(&mut snapshot.virtual_servers)
+            .iter_mut()
+            .flatten()
+            .for_each(|server| server.loose_initiation ^= true),
     });
 }
 
@@ -136,7 +139,7 @@ fn set_up(snapshot: &mut Snapshot, up: bool) {
         backend.up = up;
     }
     for (pool, id) in snapshot.pools.iter_mut().zip(0..) {
-        *pool = Arc::new(Pool { slots: Box::new([slot]), members: vec![BackendId(id)] });
+        *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use datapath::{
     Arrival, DropReason, Verdict,
@@ -118,7 +118,7 @@ fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
             backend.up = false;
         }
         snapshot.pools[0] = std::sync::Arc::new(datapath::snapshot::Pool {
-            slots: Box::new([balance::UNASSIGNED]),
+            slots: Arc::new([balance::UNASSIGNED]),
             members: vec![],
         });
     });
@@ -134,7 +134,7 @@ fn a_datagram_leaves_a_backend_that_is_down_although_that_still_answers() {
     rig.forwarded(CLIENTS, &datagram, BACKENDS);
     rig.publish(|snapshot| {
         snapshot.backends[0].as_mut().unwrap().up = false;
-        let nobody = datapath::snapshot::Pool { slots: Box::new([balance::UNASSIGNED]), members: vec![] };
+        let nobody = datapath::snapshot::Pool { slots: Arc::new([balance::UNASSIGNED]), members: vec![] };
         snapshot.pools[0] = std::sync::Arc::new(nobody);
     });
     rig.forwarded(BACKENDS, &packets::udp(FROM_BACKEND, backend(), client(1), b""), CLIENTS);

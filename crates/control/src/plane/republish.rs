@@ -66,9 +66,7 @@ impl Plane {
 
     /// Publishes health as it is now.
     pub(super) fn publish_health(&self) -> Generation {
-        let mut state = self.state();
-        let (configuration, health) = (Arc::clone(&state.configuration), state.health.clone());
-        state.publish(configuration, health, &self.fleet)
+        self.state().publish_health()
     }
 
     /// The workers that say they run with less than `generation`, for a message.
