@@ -35,7 +35,7 @@ mod watch;
 pub(crate) use self::{
     case::{Case, Effort, Family, Scenario, cases, parse_flows},
     figure::{Figure, Report, Spread},
-    publication::{Change, Publication},
+    publication::{Change, Delays, Publication},
     start::Start,
 };
 use crate::failure::Failure;

@@ -5,7 +5,7 @@ use std::{
     hint,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -40,8 +40,9 @@ const PUBLICATIONS: u32 = 250;
 const PAUSE: Duration = Duration::from_micros(200);
 /// Flows of the packets that the worker is busy with.
 const FLOWS: u32 = 4096;
-/// Turns between two looks whether it is over.
-const TURNS: u32 = 64;
+/// A thread that does nothing else and did not come to its next step for so long was interrupted. A worker's turn takes a
+/// microsecond or two.
+const INTERRUPTION: Duration = Duration::from_micros(20);
 /// Where a change of one pool is measured.
 const SCALES: [Scale; 2] = [
     Scale { virtual_servers: 10_000, pools: 1000, backends_per_pool: 10 },
@@ -61,15 +62,49 @@ pub(crate) struct Publication {
     pub(crate) changes: Vec<Change>,
 }
 
-/// Microseconds until a publication was seen.
+/// How soon publications were seen.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Seen {
+    /// All of them.
+    pub(crate) all: Delays,
+    /// Those during which the system took the processor away from neither thread.
+    pub(crate) unstolen: Delays,
+    /// Whether control and the worker had a processor each.
+    pub(crate) is_apart: bool,
+}
+
+/// Microseconds until publications were seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Delays {
     pub(crate) publications: usize,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) max_us: f64,
-    /// Whether control and the worker had a processor each.
-    pub(crate) is_apart: bool,
+}
+
+/// One publication.
+#[derive(Clone, Copy)]
+struct Delay {
+    ticks: u64,
+    is_unstolen: bool,
+}
+
+/// Whether a thread that is never idle was interrupted.
+struct Interruptions {
+    last: u64,
+    limit: u64,
+}
+
+impl Interruptions {
+    fn new(hertz: u64) -> Self {
+        Self { last: cpu::tsc(), limit: (INTERRUPTION.as_secs_f64() * hertz as f64) as u64 }
+    }
+
+    /// Whether it was since this was asked last.
+    fn was_interrupted(&mut self) -> bool {
+        let now = cpu::tsc();
+        now.wrapping_sub(std::mem::replace(&mut self.last, now)) > self.limit
+    }
 }
 
 /// What a change of one pool takes until it is published, in microseconds of processor time.
@@ -155,18 +190,20 @@ fn seen(case: &Case, publications: u32, hertz: u64, processor: Option<usize>) ->
     let mut rig = Rig::reading(case, hertz, Arc::new(WorkerMeters::new()), reader)?;
     measure::fill(&mut rig, case)?;
     rig.link().play(Some(Script::of(case)?), None);
-    let is_over = AtomicBool::new(false);
-    let (ticks, is_apart) = thread::scope(|scope| {
+    let (is_over, interrupted) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (delays, is_apart) = thread::scope(|scope| {
         let publishing = scope.spawn(|| {
             let is_apart = processor.is_some_and(leave);
-            let ticks = publish_all(publisher, &snapshot, publications, hertz);
+            let delays = publish_all(publisher, &snapshot, publications, hertz, &interrupted);
             is_over.store(true, Ordering::Relaxed);
-            (ticks, is_apart)
+            (delays, is_apart)
         });
+        let mut interruptions = Interruptions::new(hertz);
         while !is_over.load(Ordering::Relaxed) {
-            (0..TURNS).for_each(|_| {
-                rig.turn();
-            });
+            rig.turn();
+            if interruptions.was_interrupted() {
+                interrupted.fetch_add(1, Ordering::Relaxed);
+            }
         }
         publishing.join()
     })
@@ -174,33 +211,40 @@ fn seen(case: &Case, publications: u32, hertz: u64, processor: Option<usize>) ->
     if rig.count().dropped > 0 {
         return Err(Failure::not_so("the worker dropped packets while snapshots were published"));
     }
-    Ok(Seen::of(ticks, hertz, is_apart))
+    Ok(Seen::of(&delays, hertz, is_apart))
 }
 
-/// Publishes again and again; the ticks until the worker had acknowledged each.
+/// Publishes again and again, and waits each time until the worker has acknowledged it. `interrupted` is how often the
+/// worker was.
 fn publish_all(
     mut publisher: Publisher<Snapshot>,
     snapshot: &Snapshot,
     publications: u32,
     hertz: u64,
-) -> Vec<u64> {
+    interrupted: &AtomicU64,
+) -> Vec<Delay> {
     let pause = (PAUSE.as_secs_f64() * hertz as f64) as u64;
-    let mut ticks = Vec::with_capacity(publications as usize);
+    let mut delays = Vec::with_capacity(publications as usize);
     for number in 1..=u64::from(publications) {
         let next = Snapshot { generation: Generation(snapshot.generation.0 + number), ..snapshot.clone() };
+        let before = interrupted.load(Ordering::Relaxed);
+        let (mut own, mut is_unstolen) = (Interruptions::new(hertz), true);
         let from = cpu::tsc();
         let published = publisher.publish(next);
         while publisher.acknowledged() < published {
-            hint::spin_loop();
+            is_unstolen &= !own.was_interrupted();
         }
         let until = cpu::tsc();
-        ticks.push(until.wrapping_sub(from));
+        is_unstolen &= !own.was_interrupted();
         publisher.reclaim();
         while cpu::tsc().wrapping_sub(until) < pause {
             hint::spin_loop();
         }
+        // The worker has counted by now what has befallen it.
+        is_unstolen &= interrupted.load(Ordering::Relaxed) == before;
+        delays.push(Delay { ticks: until.wrapping_sub(from), is_unstolen });
     }
-    ticks
+    delays
 }
 
 /// Binds this thread to another processor than that; whether there is one.
@@ -213,13 +257,25 @@ fn leave(processor: usize) -> bool {
 }
 
 impl Seen {
-    fn of(mut ticks: Vec<u64>, hertz: u64, is_apart: bool) -> Self {
+    fn of(delays: &[Delay], hertz: u64, is_apart: bool) -> Self {
+        let unstolen = delays.iter().filter(|delay| delay.is_unstolen).copied();
+        Self {
+            all: Delays::of(delays.iter().copied(), hertz),
+            unstolen: Delays::of(unstolen, hertz),
+            is_apart,
+        }
+    }
+}
+
+impl Delays {
+    fn of(delays: impl Iterator<Item = Delay>, hertz: u64) -> Self {
+        let mut ticks: Vec<u64> = delays.map(|delay| delay.ticks).collect();
         ticks.sort_unstable();
         let at = |part: f64| {
             let position = (part * ticks.len().saturating_sub(1) as f64).ceil() as usize;
             ticks.get(position).map_or(0.0, |&ticks| ticks as f64 / hertz as f64 * 1e6)
         };
-        Self { publications: ticks.len(), p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0), is_apart }
+        Self { publications: ticks.len(), p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0) }
     }
 }
 
@@ -267,8 +323,10 @@ mod tests {
 
     #[test]
     fn half_and_nearly_all_are_told_in_microseconds() {
-        let seen = Seen::of((1..=200).rev().collect(), 1_000_000, true);
-        assert_eq!((seen.p50_us, seen.p99_us, seen.max_us), (101.0, 199.0, 200.0));
-        assert_eq!(Seen::of(Vec::new(), 1, false).publications, 0);
+        let delay = |ticks| Delay { ticks, is_unstolen: ticks != 200 };
+        let seen = Seen::of(&(1..=200).rev().map(delay).collect::<Vec<_>>(), 1_000_000, true);
+        assert_eq!((seen.all.p50_us, seen.all.p99_us, seen.all.max_us), (101.0, 199.0, 200.0));
+        assert_eq!((seen.unstolen.publications, seen.unstolen.max_us), (199, 199.0));
+        assert_eq!(Seen::of(&[], 1, false).all, Delays::default());
     }
 }

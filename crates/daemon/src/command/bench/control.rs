@@ -2,7 +2,7 @@
 
 use super::rendered;
 use crate::{
-    bench::{Change, Publication, Report, Spread, Start},
+    bench::{Change, Delays, Publication, Report, Spread, Start},
     table::Align,
 };
 
@@ -52,22 +52,20 @@ const STARTS: [(&str, Align); 9] = [
 ];
 
 fn figures(publication: &Publication) -> Vec<Vec<String>> {
-    let row = |what: &str, values: [f64; 3], digits: usize| {
-        let mut row = vec![what.to_owned()];
+    let row = |what: String, values: [f64; 3], digits: usize| {
+        let mut row = vec![what];
         row.extend(values.map(|value| format!("{value:.digits$}")));
         row
     };
+    let delays = |what, delays: &Delays| row(what, [delays.p50_us, delays.p99_us, delays.max_us], 1);
     let of = |spread: &Spread| [spread.median, spread.min, spread.max];
     let seen = &publication.seen;
     let beside = if seen.is_apart { "" } else { " on one processor" };
     vec![
-        row("build 65536 slots for 1000 backends, ms", of(&publication.build_ms), 2),
-        row("reader, cycles a burst", of(&publication.reader_cycles), 1),
-        row(
-            &format!("seen by a busy worker{beside}, us, of {}", seen.publications),
-            [seen.p50_us, seen.p99_us, seen.max_us],
-            1,
-        ),
+        row("build 65536 slots for 1000 backends, ms".to_owned(), of(&publication.build_ms), 2),
+        row("reader, cycles a burst".to_owned(), of(&publication.reader_cycles), 1),
+        delays(format!("seen by a busy worker{beside}, us, of {}", seen.all.publications), &seen.all),
+        delays(format!("the same uninterrupted, of {}", seen.unstolen.publications), &seen.unstolen),
     ]
 }
 
