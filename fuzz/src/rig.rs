@@ -167,8 +167,8 @@ impl Rig {
     pub fn change(&mut self, bits: u8) {
         self.snapshot.generation.0 += 1;
         let up = bits & 1 == 0;
-        for backend in self.snapshot.backends.iter_mut().flatten() {
-            backend.up = up;
+        (0..self.snapshot.backends.len() as u32).for_each(|id| self.snapshot.up.set(BackendId(id), up));
+        for backend in Arc::make_mut(&mut self.snapshot.backends).iter_mut().flatten() {
             backend.incarnation += u16::from(bits & 2 != 0);
         }
         for (pool, id) in self.snapshot.pools.iter_mut().zip(0..) {

@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use datapath::{
     HashKey,
-    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, VirtualServer},
+    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Up, VirtualServer},
 };
 use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
 
@@ -69,12 +69,13 @@ const FLOW_HASH: u64 = 1;
 pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, facts: &Facts) -> Snapshot {
     registry.renew(gateway);
     let routes = Routes::new(route::routes(gateway));
-    let mut backends = vec![None; registry.backend_ids()];
+    let (mut backends, mut up) = (vec![None; registry.backend_ids()], Up::default());
     let mut pools = Vec::with_capacity(gateway.pools.len());
     for pool in &gateway.pools {
         let members = registry.members(pool);
         let standings = Standing::of_pool(pool, health);
-        enter(&mut backends, pool, &members, &standings, &routes);
+        enter(&mut backends, pool, &members, &routes);
+        note(&mut up, &members, &standings);
         pools.push(registry.pool(pool, &members, usable(&standings), facts.seed));
     }
     registry.forget_tables(gateway);
@@ -89,7 +90,8 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         services: Arc::new(services(&virtual_servers)),
         virtual_servers: virtual_servers.into(),
         pools,
-        backends,
+        backends: backends.into(),
+        up,
     }
 }
 
@@ -113,11 +115,7 @@ pub fn recompile(
         };
         let members = registry.members(pool);
         let standings = Standing::of_pool(pool, health);
-        for ((id, _), standing) in members.iter().zip(&standings).filter_map(|(id, s)| Some(((*id)?, s))) {
-            if let Some(Some(backend)) = snapshot.backends.get_mut(id.index()) {
-                backend.up = standing.up;
-            }
-        }
+        note(&mut snapshot.up, &members, &standings);
         let renewed = registry.pool(pool, &members, usable(&standings), facts.seed);
         availability_changed |= renewed.is_available() != compiled.is_available();
         *compiled = renewed;
@@ -154,22 +152,30 @@ fn usable(standings: &[Standing]) -> Vec<bool> {
     standings.iter().map(|standing| standing.usable).collect()
 }
 
+/// Notes which of a pool's backends are up.
+fn note(up: &mut Up, members: &[Option<(BackendId, u16)>], standings: &[Standing]) {
+    for (member, standing) in members.iter().zip(standings) {
+        if let Some((id, _)) = *member {
+            up.set(id, standing.up);
+        }
+    }
+}
+
 /// Enters a pool's backends by their ids. A disabled one stays absent, so that its flows are dropped.
 fn enter(
     by_id: &mut [Option<Backend>],
     pool: &model::Pool,
     members: &[Option<(BackendId, u16)>],
-    standings: &[Standing],
     routes: &Routes,
 ) {
-    for ((backend, member), standing) in pool.backends.iter().zip(members).zip(standings) {
+    for (backend, member) in pool.backends.iter().zip(members) {
         let Some((id, incarnation)) = *member else { continue };
         let Some(entry) = by_id.get_mut(id.index()) else { continue };
         if backend.state != AdminState::Disabled {
             let address = backend.address.ip().into();
             let port = backend.address.port();
             let route = routes.best(address);
-            *entry = Some(Backend { address, port, route, incarnation, up: standing.up });
+            *entry = Some(Backend { address, port, route, incarnation });
         }
     }
 }
@@ -307,7 +313,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&before.pools[0], &after.pools[0]));
         assert!(Arc::ptr_eq(&before.pools[1], &after.pools[1]));
         let dead = id(&registry, "a", "10.0.0.2:80");
-        assert!(!chosen(&after, 0).contains(&dead) && !after.backend(dead).unwrap().up);
+        assert!(!chosen(&after, 0).contains(&dead) && !after.up.is_up(dead));
         let moved = before.pools[0].slots.iter().zip(&*after.pools[0].slots).filter(|(b, a)| b != a);
         assert!(moved.into_iter().all(|(before, _)| *before == 1), "nobody else's slots moved");
 
@@ -319,9 +325,13 @@ mod tests {
     fn told(snapshot: &Snapshot, gateway: &Gateway) -> impl PartialEq + std::fmt::Debug + use<> {
         let pools: Vec<_> =
             snapshot.pools.iter().map(|pool| (pool.slots.to_vec(), pool.members.clone())).collect();
-        let up: Vec<_> = snapshot.backends.iter().map(|backend| backend.map(|backend| backend.up)).collect();
         let owned = |server: &model::VirtualServer| snapshot.addresses.owner(server.address.into());
-        (snapshot.generation, pools, up, gateway.virtual_servers.iter().map(owned).collect::<Vec<_>>())
+        (
+            snapshot.generation,
+            pools,
+            snapshot.up.clone(),
+            gateway.virtual_servers.iter().map(owned).collect::<Vec<_>>(),
+        )
     }
 
     proptest! {
@@ -408,9 +418,9 @@ mod tests {
         let snapshot = compiled(&gateway, &mut registry);
         let [drain, disabled, weightless, ordinary] =
             [1, 2, 3, 4].map(|n| id(&registry, "a", &format!("10.0.0.{n}:80")));
-        assert!(snapshot.backend(drain).unwrap().up);
+        assert!(snapshot.up.is_up(drain));
         assert!(snapshot.backend(disabled).is_none());
-        assert!(snapshot.backend(weightless).unwrap().up);
+        assert!(snapshot.up.is_up(weightless));
         assert_eq!(chosen(&snapshot, 0), [ordinary]);
     }
 

@@ -355,9 +355,7 @@ impl<F> Neighbours<F> {
                 return true;
             }
             State::Incomplete { sent, next } if now >= next => {
-                self.change(position, |entry| {
-                    entry.state = State::Incomplete { sent: sent + 1, next: again }
-                });
+                self.change(position, |entry| entry.state = State::Incomplete { sent: sent + 1, next: again });
                 self.ask(Solicitation { hop, to: None });
             }
             State::Probe { sent, next } if now >= next => {

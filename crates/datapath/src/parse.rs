@@ -115,7 +115,12 @@ fn lay_out_v4(
 }
 
 #[inline(never)]
-fn parse_plain_v6<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F, packet: &mut Packet) -> Option<Place> {
+fn parse_plain_v6<F: Frame>(
+    lens: Lens<'_>,
+    to_us: Unicast,
+    frame: &F,
+    packet: &mut Packet,
+) -> Option<Place> {
     let headers = wire::header::<EthernetIpv6Tcp>(frame.head(), 0)?;
     if !to_us.is(&headers.link) || !ipv6::is_plain(headers, frame.length()) {
         return None;

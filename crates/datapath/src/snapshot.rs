@@ -10,6 +10,7 @@
 
 mod address;
 mod route;
+mod up;
 mod way;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use model::{
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
     route::{Network, Route, RouteIndex, Routes},
+    up::Up,
 };
 
 /// A hash map that is written once and read by workers.
@@ -31,7 +33,8 @@ pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
 
 /// The state of the whole gateway under one generation.
 ///
-/// What health does not change is shared by those that follow each other: a copy costs as much as its backends.
+/// What health does not change is shared by those that follow each other: a copy costs a pointer for each pool and a bit for each
+/// backend.
 #[derive(Clone)]
 pub struct Snapshot {
     /// Its number.
@@ -53,7 +56,9 @@ pub struct Snapshot {
     /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
     pub pools: Vec<Arc<Pool>>,
     /// By [`BackendId`]; `None` for an id that is not in use.
-    pub backends: Vec<Option<Backend>>,
+    pub backends: Arc<[Option<Backend>]>,
+    /// Which of them are up.
+    pub up: Up,
 }
 
 /// What a client sends to.
@@ -171,9 +176,6 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
-    /// Whether it is enabled and its monitors say that it is up. New flows go by [`Pool::slots`], not by this; it tells
-    /// a flow that has barely begun to choose again.
-    pub up: bool,
 }
 
 impl Snapshot {

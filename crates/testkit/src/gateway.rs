@@ -6,7 +6,7 @@ use datapath::{
     HashKey, Snapshot,
     snapshot::{
         Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
-        SnatRange, VirtualServer,
+        SnatRange, Up, VirtualServer,
     },
 };
 use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
@@ -80,7 +80,8 @@ pub fn snapshot(workers: u8) -> Snapshot {
         services: Arc::default(),
         virtual_servers: Arc::default(),
         pools: vec![],
-        backends: vec![],
+        backends: Arc::default(),
+        up: Up::default(),
     };
     for (port, text) in
         [(CLIENTS, "10.10.1.1"), (CLIENTS, "2001:db8:1::1"), (BACKENDS, SELF), (BACKENDS, SELF_6)]
@@ -114,13 +115,9 @@ fn add_pool(snapshot: &mut Snapshot, backend: &str) {
     let id = BackendId(snapshot.backends.len() as u32);
     let route = snapshot.routes.best(address(backend));
     snapshot.addresses.expect_replies_from(address(backend));
-    snapshot.backends.push(Some(Backend {
-        address: address(backend),
-        port: 8080,
-        route,
-        incarnation: 0,
-        up: true,
-    }));
+    let backend = Backend { address: address(backend), port: 8080, route, incarnation: 0 };
+    snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
+    snapshot.up.set(id, true);
     snapshot.pools.push(Arc::new(Pool { slots: Arc::new([0]), members: vec![id] }));
 }
 

@@ -150,8 +150,11 @@ impl Pattern {
 /// EtherType, version and header length. The fourth byte is the type of service.
 const KIND: Pattern = Pattern::new(12, [0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
 /// Flags and fragment offset, of which only "do not fragment" may be set, and the protocol. The third byte is the TTL.
-const WHOLE_TCP: Pattern =
-    Pattern::new(20, [!(DO_NOT_FRAGMENT >> 8) as u8, 0xff, 0, 0xff], [0, 0, 0, protocol::TCP]);
+const WHOLE_TCP: Pattern = Pattern::new(
+    20,
+    [!(DO_NOT_FRAGMENT >> 8) as u8, 0xff, 0, 0xff],
+    [0, 0, 0, protocol::TCP],
+);
 
 /// Whether headers are of that plain kind, and nothing is wrong with them in a frame of `length` bytes. What is not plain
 /// may still be right: [`check`] and [`tcp::check`] say.

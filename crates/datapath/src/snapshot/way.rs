@@ -211,8 +211,7 @@ mod tests {
         all().for_each(|address| ways.add_service(address));
         let known = all().filter(|&address| ways.of(address) == Way::Source).count();
         assert!(known >= 9990, "{known}");
-        let others =
-            (5000..10_000).flat_map(numbered).filter(|&address| ways.of(address) != Way::Destination);
+        let others = (5000..10_000).flat_map(numbered).filter(|&address| ways.of(address) != Way::Destination);
         assert_eq!(others.count(), 0);
     }
 }
