@@ -45,7 +45,7 @@ impl Setup {
                 port.neighbours.clear();
             }
         }
-        for server in snapshot.virtual_servers.iter_mut().flatten() {
+        for server in Arc::make_mut(&mut snapshot.virtual_servers).iter_mut().flatten() {
             server.loose_initiation = self.has(7);
         }
         snapshot

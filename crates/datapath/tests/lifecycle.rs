@@ -148,7 +148,8 @@ fn a_flow_takes_the_new_router_when_its_route_has_changed() {
     rig.publish(|snapshot| {
         let to = Network::new(address(BACKEND), 24);
         snapshot.routes = Routes::new(vec![Route { to, port: BACKENDS, via: vec![address(ROUTER)] }]);
-        Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().route = snapshot.routes.best(address(BACKEND));
+        Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().route =
+            snapshot.routes.best(address(BACKEND));
         snapshot.ports[BACKENDS.index()].neighbours.push((address(ROUTER), MacAddress(ROUTER_MAC)));
     });
     rig.forwarded(BACKENDS, &reply(ACK), CLIENTS);
