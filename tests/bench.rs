@@ -91,6 +91,31 @@ fn check_figure(figure: &Value) {
 }
 
 #[test]
+fn what_control_does_is_measured() {
+    let outcome = bench(&["publication", "start", "-o", "json"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let report: Value = serde_json::from_str(&outcome.out).unwrap();
+    let publication = &report["publication"];
+    assert!(publication["build_ms"]["median"].as_f64() > Some(0.0), "{publication}");
+    assert!(publication["reader_cycles"]["median"].is_number(), "{publication}");
+    assert_eq!(publication["seen"]["all"]["publications"], 250);
+    let changes = publication["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 2);
+    for change in changes {
+        // A change of health looks at its pool only, one of the configuration at everything.
+        let median = |what: &str| change[what]["median"].as_f64().unwrap();
+        assert!(median("health_us") < median("configuration_us") / 4.0, "{change}");
+    }
+    let starts = report["starts"].as_array().unwrap();
+    let sizes: Vec<_> = starts.iter().map(|start| (&start["pools"], &start["backends"])).collect();
+    assert_eq!(sizes, [(&1.into(), &1000.into()), (&1000.into(), &10_000.into())]);
+    for start in starts {
+        assert!(start["table_bytes"].as_u64() < Some(300 << 20), "{start}");
+        assert!(start["all_ms"].as_f64() > start["compile_ms"].as_f64(), "{start}");
+    }
+}
+
+#[test]
 fn the_table_fits_and_progress_is_told_elsewhere() {
     let outcome = bench(&["established", "drops", "memory", "--family", "v4"]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);

@@ -45,7 +45,7 @@ impl Setup {
                 port.neighbours.clear();
             }
         }
-        for server in snapshot.virtual_servers.iter_mut().flatten() {
+        for server in Arc::make_mut(&mut snapshot.virtual_servers).iter_mut().flatten() {
             server.loose_initiation = self.has(7);
         }
         snapshot
@@ -167,13 +167,13 @@ impl Rig {
     pub fn change(&mut self, bits: u8) {
         self.snapshot.generation.0 += 1;
         let up = bits & 1 == 0;
-        for backend in self.snapshot.backends.iter_mut().flatten() {
-            backend.up = up;
+        (0..self.snapshot.backends.len() as u32).for_each(|id| self.snapshot.up.set(BackendId(id), up));
+        for backend in Arc::make_mut(&mut self.snapshot.backends).iter_mut().flatten() {
             backend.incarnation += u16::from(bits & 2 != 0);
         }
         for (pool, id) in self.snapshot.pools.iter_mut().zip(0..) {
             let slot = if up { 0 } else { balance::UNASSIGNED };
-            *pool = Arc::new(Pool { slots: Box::new([slot]), members: vec![BackendId(id)] });
+            *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
         }
         self.source.left = if bits & 4 == 0 { usize::MAX } else { 2 };
         self.state.adopt(&self.snapshot);

@@ -18,8 +18,10 @@
 #![forbid(unsafe_code)]
 
 mod fallback;
+mod free;
 mod maglev;
 mod mix;
+mod turn;
 
 pub use maglev::{Candidate, Maglev};
 

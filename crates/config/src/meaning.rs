@@ -116,6 +116,7 @@ fn pool(raw: &raw::Pool) -> Option<Pool> {
         name: raw.name.value()?.0.clone(),
         backends: raw.backends.items().filter_map(|(_, raw)| backend(raw)).collect(),
         monitors: raw.monitors.items().map(|(_, raw)| monitor(raw)).collect(),
+        slots: chosen(&raw.slots).map(|slots| slots.0),
     })
 }
 

@@ -17,13 +17,13 @@ mod registry;
 mod route;
 mod table;
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use datapath::{
     HashKey,
-    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, VirtualServer},
+    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Up, VirtualServer},
 };
-use model::{AdminState, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
+use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
 
 pub use self::{
     names::Names,
@@ -68,15 +68,16 @@ const FLOW_HASH: u64 = 1;
 #[must_use]
 pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, facts: &Facts) -> Snapshot {
     registry.renew(gateway);
-    let standings = Standings::of(gateway, health);
     let routes = Routes::new(route::routes(gateway));
-    let backends = backends(gateway, registry, &standings, &routes);
-    let pools: Vec<_> = gateway
-        .pools
-        .iter()
-        .enumerate()
-        .map(|(position, pool)| registry.pool(pool, standings.usable(position), facts.seed))
-        .collect();
+    let (mut backends, mut up) = (vec![None; registry.backend_ids()], Up::default());
+    let mut pools = Vec::with_capacity(gateway.pools.len());
+    for pool in &gateway.pools {
+        let members = registry.members(pool);
+        let standings = Standing::of_pool(pool, health);
+        enter(&mut backends, pool, &members, &routes);
+        note(&mut up, &members, &standings);
+        pools.push(registry.pool(pool, &members, usable(&standings), facts.seed));
+    }
     registry.forget_tables(gateway);
     let virtual_servers = virtual_servers(gateway, registry);
     Snapshot {
@@ -86,16 +87,46 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         ports: ports(gateway, facts),
         addresses: address::addresses(gateway, &pools),
         routes,
-        services: services(&virtual_servers),
-        virtual_servers,
+        services: Arc::new(services(&virtual_servers)),
+        virtual_servers: virtual_servers.into(),
         pools,
-        backends,
+        backends: backends.into(),
+        up,
     }
 }
 
-/// What each backend of each pool may be used for.
-struct Standings(Vec<Vec<Standing>>);
+/// The snapshot after `before` when nothing has changed but the health of some pools, named by their positions: what
+/// [`compile`] gives, without looking at anything else.
+#[must_use]
+pub fn recompile(
+    before: &Snapshot,
+    gateway: &Gateway,
+    registry: &mut Registry,
+    health: &Health,
+    facts: &Facts,
+    changed: &BTreeSet<usize>,
+) -> Snapshot {
+    let mut snapshot = Snapshot { generation: facts.generation, ..before.clone() };
+    let mut availability_changed = false;
+    for &position in changed {
+        let (Some(pool), Some(compiled)) = (gateway.pools.get(position), snapshot.pools.get_mut(position))
+        else {
+            continue;
+        };
+        let members = registry.members(pool);
+        let standings = Standing::of_pool(pool, health);
+        note(&mut snapshot.up, &members, &standings);
+        let renewed = registry.pool(pool, &members, usable(&standings), facts.seed);
+        availability_changed |= renewed.is_available() != compiled.is_available();
+        *compiled = renewed;
+    }
+    if availability_changed {
+        snapshot.addresses.renew_availability(address::availability(gateway, &snapshot.pools));
+    }
+    snapshot
+}
 
+/// What a backend may be used for.
 #[derive(Clone, Copy)]
 struct Standing {
     /// Whether it is enabled or draining, and up.
@@ -104,22 +135,11 @@ struct Standing {
     usable: bool,
 }
 
-impl Standings {
-    fn of(gateway: &Gateway, health: &Health) -> Self {
-        let pool = |pool: &model::Pool| pool.backends.iter().map(|b| Standing::of(pool, b, health)).collect();
-        Self(gateway.pools.iter().map(pool).collect())
-    }
-
-    fn pool(&self, position: usize) -> &[Standing] {
-        self.0.get(position).map_or(&[], Vec::as_slice)
-    }
-
-    fn usable(&self, position: usize) -> Vec<bool> {
-        self.pool(position).iter().map(|standing| standing.usable).collect()
-    }
-}
-
 impl Standing {
+    fn of_pool(pool: &model::Pool, health: &Health) -> Vec<Self> {
+        pool.backends.iter().map(|backend| Self::of(pool, backend, health)).collect()
+    }
+
     fn of(pool: &model::Pool, backend: &model::Backend, health: &Health) -> Self {
         let healthy = health.of(pool, backend).condition == Condition::Up;
         let up = healthy && backend.state != AdminState::Disabled;
@@ -128,27 +148,36 @@ impl Standing {
     }
 }
 
-/// The backends by id. A disabled one is absent, so that its flows are dropped.
-fn backends(
-    gateway: &Gateway,
-    registry: &Registry,
-    standings: &Standings,
-    routes: &Routes,
-) -> Vec<Option<Backend>> {
-    let mut by_id = vec![None; registry.backend_ids()];
-    for (position, pool) in gateway.pools.iter().enumerate() {
-        for (backend, standing) in pool.backends.iter().zip(standings.pool(position)) {
-            let Some((id, incarnation)) = registry.backend(&pool.name, backend.address) else { continue };
-            let Some(entry) = by_id.get_mut(id.index()) else { continue };
-            if backend.state != AdminState::Disabled {
-                let address = backend.address.ip().into();
-                let port = backend.address.port();
-                let route = routes.best(address);
-                *entry = Some(Backend { address, port, route, incarnation, up: standing.up });
-            }
+fn usable(standings: &[Standing]) -> Vec<bool> {
+    standings.iter().map(|standing| standing.usable).collect()
+}
+
+/// Notes which of a pool's backends are up.
+fn note(up: &mut Up, members: &[Option<(BackendId, u16)>], standings: &[Standing]) {
+    for (member, standing) in members.iter().zip(standings) {
+        if let Some((id, _)) = *member {
+            up.set(id, standing.up);
         }
     }
-    by_id
+}
+
+/// Enters a pool's backends by their ids. A disabled one stays absent, so that its flows are dropped.
+fn enter(
+    by_id: &mut [Option<Backend>],
+    pool: &model::Pool,
+    members: &[Option<(BackendId, u16)>],
+    routes: &Routes,
+) {
+    for (backend, member) in pool.backends.iter().zip(members) {
+        let Some((id, incarnation)) = *member else { continue };
+        let Some(entry) = by_id.get_mut(id.index()) else { continue };
+        if backend.state != AdminState::Disabled {
+            let address = backend.address.ip().into();
+            let port = backend.address.port();
+            let route = routes.best(address);
+            *entry = Some(Backend { address, port, route, incarnation });
+        }
+    }
 }
 
 fn virtual_servers(gateway: &Gateway, registry: &Registry) -> Vec<Option<VirtualServer>> {
@@ -211,10 +240,12 @@ fn port(port: &model::Port, facts: PortFacts) -> Port {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, sync::Arc};
+    use std::net::SocketAddr;
 
     use datapath::snapshot::{Owned, SnatRange};
-    use model::{Address, BackendId, Mode, PortId, Route, SNAT_PORTS_BESIDE_HOST, Snat};
+    use model::{Address, Mode, PortId, Route, SNAT_PORTS_BESIDE_HOST, Snat};
+
+    use proptest::{collection::vec, prelude::*};
 
     use super::*;
     use crate::{
@@ -282,12 +313,88 @@ mod tests {
         assert!(!Arc::ptr_eq(&before.pools[0], &after.pools[0]));
         assert!(Arc::ptr_eq(&before.pools[1], &after.pools[1]));
         let dead = id(&registry, "a", "10.0.0.2:80");
-        assert!(!chosen(&after, 0).contains(&dead) && !after.backend(dead).unwrap().up);
-        let moved = before.pools[0].slots.iter().zip(&after.pools[0].slots).filter(|(b, a)| b != a);
+        assert!(!chosen(&after, 0).contains(&dead) && !after.up.is_up(dead));
+        let moved = before.pools[0].slots.iter().zip(&*after.pools[0].slots).filter(|(b, a)| b != a);
         assert!(moved.into_iter().all(|(before, _)| *before == 1), "nobody else's slots moved");
 
         let back = compiled(&gateway, &mut registry);
         assert_eq!(back.pools[0].slots, before.pools[0].slots, "and they come back exactly");
+    }
+
+    /// All of a snapshot that health can change.
+    fn told(snapshot: &Snapshot, gateway: &Gateway) -> impl PartialEq + std::fmt::Debug + use<> {
+        let pools: Vec<_> =
+            snapshot.pools.iter().map(|pool| (pool.slots.to_vec(), pool.members.clone())).collect();
+        let owned = |server: &model::VirtualServer| snapshot.addresses.owner(server.address.into());
+        (
+            snapshot.generation,
+            pools,
+            snapshot.up.clone(),
+            gateway.virtual_servers.iter().map(owned).collect::<Vec<_>>(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_health_changes_is_the_same_as_if_all_was_compiled(
+            rounds in vec(vec((0..4_usize, 0..3_usize, any::<bool>()), 1..6), 1..8),
+            draining in any::<bool>(),
+        ) {
+            let mut gateway = fixture::gateway(["a", "b", "c", "d"].map(|name| fixture::monitored_pool(name, 3)));
+            for (number, server) in gateway.virtual_servers.iter_mut().enumerate() {
+                server.address = ["192.0.2.1", "192.0.2.2"][number / 2].parse().unwrap();
+            }
+            gateway.pools[2].backends[1].state = AdminState::Disabled;
+            // So that each pool has checks of its own.
+            for (pool, port) in gateway.pools.iter_mut().zip(1..) {
+                pool.monitors[0].port = Some(port);
+            }
+            let (mut registry, mut health, mut facts) = (Registry::default(), Health::default(), fixture::facts());
+            if draining {
+                health = health.draining();
+            }
+            let mut snapshot = compile(&gateway, &mut registry, &health, &facts);
+            for round in rounds {
+                let mut changed = BTreeSet::new();
+                for (pool, backend, up) in round {
+                    let check = Check::of(&gateway.pools[pool].backends[backend], &gateway.pools[pool].monitors[0]);
+                    health.record(check, if up { Diagnosis::UP } else { Diagnosis::down(Cause::Refused) });
+                    changed.insert(pool);
+                }
+                facts.generation.0 += 1;
+                let after = recompile(&snapshot, &gateway, &mut registry, &health, &facts, &changed);
+                let whole = compile(&gateway, &mut Registry::default(), &health, &facts);
+                prop_assert_eq!(told(&after, &gateway), told(&whole, &gateway));
+                for position in (0..4).filter(|position| !changed.contains(position)) {
+                    prop_assert!(Arc::ptr_eq(&snapshot.pools[position], &after.pools[position]));
+                }
+                snapshot = after;
+            }
+        }
+    }
+
+    #[test]
+    fn a_healthy_pool_has_one_table_and_not_two() {
+        let mut registry = Registry::default();
+        let one = compiled(&fixture::gateway([fixture::pool("a", 2)]), &mut registry);
+        let mut gateway = fixture::gateway([fixture::pool("a", 2)]);
+        gateway.pools[0].backends[0].state = AdminState::Drain;
+        let drained = compiled(&gateway, &mut registry);
+        assert!(!Arc::ptr_eq(&one.pools[0].slots, &drained.pools[0].slots));
+        let back = compiled(&fixture::gateway([fixture::pool("a", 2)]), &mut registry);
+        assert!(Arc::ptr_eq(&one.pools[0].slots, &back.pools[0].slots));
+    }
+
+    #[test]
+    fn a_pool_has_the_slots_that_its_weights_need_or_those_it_is_given() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 2), fixture::pool("b", 10)]);
+        let mut registry = Registry::default();
+        let slots =
+            |snapshot: Snapshot| snapshot.pools.iter().map(|pool| pool.slots.len()).collect::<Vec<_>>();
+        assert_eq!(slots(compiled(&gateway, &mut registry)), [256, 2048]);
+        gateway.pools[0].slots = Some(65_536);
+        gateway.pools[1].backends[0].weight = 8;
+        assert_eq!(slots(compiled(&gateway, &mut registry)), [65_536, 4096]);
     }
 
     #[test]
@@ -311,9 +418,9 @@ mod tests {
         let snapshot = compiled(&gateway, &mut registry);
         let [drain, disabled, weightless, ordinary] =
             [1, 2, 3, 4].map(|n| id(&registry, "a", &format!("10.0.0.{n}:80")));
-        assert!(snapshot.backend(drain).unwrap().up);
+        assert!(snapshot.up.is_up(drain));
         assert!(snapshot.backend(disabled).is_none());
-        assert!(snapshot.backend(weightless).unwrap().up);
+        assert!(snapshot.up.is_up(weightless));
         assert_eq!(chosen(&snapshot, 0), [ordinary]);
     }
 

@@ -91,7 +91,7 @@ pub(crate) fn backend(address: &str) -> Backend {
 /// A pool with backends at 10.0.0.1:80 and up.
 pub(crate) fn pool(name: &str, backends: u8) -> Pool {
     let backends = (1..=backends).map(|n| backend(&format!("10.0.0.{n}:80"))).collect();
-    Pool { name: name.to_owned(), backends, monitors: Vec::new() }
+    Pool { name: name.to_owned(), backends, monitors: Vec::new(), slots: None }
 }
 
 /// The same with a monitor.
@@ -102,7 +102,7 @@ pub(crate) fn monitored_pool(name: &str, backends: u8) -> Pool {
 /// A pool with backends at these addresses and a monitor.
 pub(crate) fn pool_at(name: &str, addresses: &[SocketAddr]) -> Pool {
     let backends = addresses.iter().map(|address| backend(&address.to_string())).collect();
-    Pool { name: name.to_owned(), backends, monitors: vec![monitor()] }
+    Pool { name: name.to_owned(), backends, monitors: vec![monitor()], slots: None }
 }
 
 /// A fast one.

@@ -29,7 +29,7 @@ mod traffic;
 pub mod view;
 
 pub use api::{BindError, MAX_FLOWS, Socket, Workers};
-pub use compile::{BackendKey, Facts, Names, PortFacts, Registry, compile};
+pub use compile::{BackendKey, Facts, Names, PortFacts, Registry, compile, recompile};
 pub use health::{Cause, Check, Condition, Diagnosis, Health};
 pub use monitor::SourceFor;
 pub use plane::{ApplyError, Plane, ReloadError};

@@ -11,9 +11,10 @@
 mod difference;
 mod pace;
 mod republish;
+mod subjects;
 mod transaction;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use config::Configuration;
 use datapath::snapshot::Snapshot;
@@ -23,9 +24,10 @@ use publish::{Publisher, Reader};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::republish::run as republish;
+use self::subjects::Subjects;
 pub use self::transaction::{ApplyError, ReloadError};
 use crate::{
-    compile::{Facts, Registry, compile},
+    compile::{Facts, Registry, compile, recompile},
     health::{Check, Condition, Diagnosis, Health},
     traffic::{Baselines, Fleet, Subject},
 };
@@ -49,6 +51,10 @@ pub(crate) struct State {
     pub(crate) health: Health,
     pub(crate) baselines: Baselines,
     pub(crate) published: Instant,
+    /// Whom each check speaks of.
+    subjects: Subjects,
+    /// Pools whose health has changed since the last publication, by position.
+    changed: BTreeSet<usize>,
     publisher: Publisher<Snapshot>,
 }
 
@@ -66,6 +72,8 @@ impl Plane {
         let first = compile(&configuration.gateway, &mut registry, &health, &facts);
         let (publisher, readers) = publish::channel(first, fleet.members.len());
         let state = State {
+            subjects: Subjects::of(&configuration.gateway),
+            changed: BTreeSet::new(),
             configuration: Arc::new(configuration),
             facts,
             registry,
@@ -104,15 +112,16 @@ impl Plane {
     /// Notes what a check found. What follows for backends is logged here, once, and published soon.
     pub fn report(&self, check: Check, diagnosis: Diagnosis) {
         let mut state = self.state.lock();
-        if !state.health.watches(&check) {
+        let State { configuration, health, subjects, changed, .. } = &mut *state;
+        if !health.watches(&check) {
             return; // the configuration let go of it meanwhile
         }
-        let configuration = Arc::clone(&state.configuration);
-        let concerned: Vec<_> = concerned(&configuration.gateway, &check).collect();
-        let before: Vec<_> = concerned.iter().map(|(pool, b)| state.health.of(pool, b).condition).collect();
-        if state.health.record(check, diagnosis) {
-            for ((pool, backend), was) in concerned.into_iter().zip(before) {
-                log_transition(pool, backend, was, state.health.of(pool, backend));
+        let concerned: Vec<_> = subjects.of_check(&configuration.gateway, &check).collect();
+        let before: Vec<_> = concerned.iter().map(|(_, pool, b)| health.of(pool, b).condition).collect();
+        if health.record(check, diagnosis) {
+            for ((position, pool, backend), was) in concerned.into_iter().zip(before) {
+                log_transition(pool, backend, was, health.of(pool, backend));
+                changed.insert(position);
             }
             self.health_changed.notify_one();
         }
@@ -137,10 +146,25 @@ impl State {
         let facts = Facts { generation, ..self.facts.clone() };
         let snapshot = compile(&configuration.gateway, &mut registry, &health, &facts);
         self.publisher.publish(snapshot);
+        self.subjects = Subjects::of(&configuration.gateway);
+        self.changed.clear();
         (self.configuration, self.health, self.registry, self.facts) =
             (configuration, health, registry, facts);
         self.published = Instant::now();
         self.renew_baselines(fleet);
+        generation
+    }
+
+    /// Compiles and publishes what has changed of health.
+    fn publish_health(&mut self) -> Generation {
+        let generation = Generation(self.facts.generation.0 + 1);
+        let facts = Facts { generation, ..self.facts.clone() };
+        // Ids stay as they are, and a pool's table is the same whatever was compiled before: no copy is needed.
+        let (gateway, before) = (&self.configuration.gateway, self.publisher.current());
+        let snapshot = recompile(before, gateway, &mut self.registry, &self.health, &facts, &self.changed);
+        self.publisher.publish(snapshot);
+        self.changed.clear();
+        (self.facts, self.published) = (facts, Instant::now());
         generation
     }
 
@@ -150,11 +174,8 @@ impl State {
             let (id, incarnation) = registry.virtual_server_incarnation(&server.name)?;
             Some((Subject::VirtualServer(id), incarnation))
         });
-        let members = gateway.pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b)));
-        let backends = members.filter_map(|(pool, backend)| {
-            let (id, incarnation) = registry.backend(&pool.name, backend.address)?;
-            Some((Subject::Backend(id), incarnation))
-        });
+        let members = gateway.pools.iter().flat_map(|pool| registry.members(pool)).flatten();
+        let backends = members.map(|(id, incarnation)| (Subject::Backend(id), incarnation));
         self.baselines.renew(servers.chain(backends), fleet);
     }
 
@@ -167,13 +188,6 @@ impl State {
     pub(crate) fn snapshot(&self) -> &Snapshot {
         self.publisher.current()
     }
-}
-
-/// The backends that a check speaks of.
-fn concerned<'a>(gateway: &'a Gateway, check: &'a Check) -> impl Iterator<Item = (&'a Pool, &'a Backend)> {
-    let backends = gateway.pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b)));
-    backends
-        .filter(|(pool, backend)| pool.monitors.iter().any(|monitor| Check::of(backend, monitor) == *check))
 }
 
 /// One line for a backend that has come up or gone down.

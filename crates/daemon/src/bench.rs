@@ -23,8 +23,11 @@ mod link;
 mod machine;
 mod measure;
 mod memory;
+mod publication;
 mod rig;
+mod scale;
 mod script;
+mod start;
 mod template;
 mod verify;
 mod watch;
@@ -32,6 +35,8 @@ mod watch;
 pub(crate) use self::{
     case::{Case, Effort, Family, Scenario, cases, parse_flows},
     figure::{Figure, Report, Spread},
+    publication::{Change, Delays, Publication},
+    start::Start,
 };
 use crate::failure::Failure;
 
@@ -50,6 +55,15 @@ pub(crate) fn bench(
     for (case, number) in cases.iter().zip(1..) {
         progress(&format!("{number} of {}: {case}", cases.len()));
         let figure = match case.scenario {
+            Scenario::Publication => {
+                report.publication =
+                    Some(publication::measure(case, effort, hertz, report.processor.number)?);
+                continue;
+            }
+            Scenario::Start => {
+                report.starts = start::measure(cases.len() > 1, case, hertz)?;
+                continue;
+            }
             Scenario::Memory if cases.len() > 1 => memory::measure_apart(case)?,
             Scenario::Memory => memory::measure(case, hertz)?,
             _ => measure::measure(case, effort, hertz)?,

@@ -10,6 +10,7 @@
 
 mod address;
 mod route;
+mod up;
 mod way;
 
 use std::sync::Arc;
@@ -24,12 +25,17 @@ use model::{
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
     route::{Network, Route, RouteIndex, Routes},
+    up::Up,
 };
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
 
 /// The state of the whole gateway under one generation.
+///
+/// What health does not change is shared by those that follow each other: a copy costs a pointer for each pool and a bit for each
+/// backend.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Its number.
     pub generation: Generation,
@@ -44,13 +50,15 @@ pub struct Snapshot {
     /// Where a destination is reached.
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
-    pub services: Lookup<Service, VirtualServerId>,
+    pub services: Arc<Lookup<Service, VirtualServerId>>,
     /// By [`VirtualServerId`]; `None` for an id that is not in use.
-    pub virtual_servers: Vec<Option<VirtualServer>>,
+    pub virtual_servers: Arc<[Option<VirtualServer>]>,
     /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
     pub pools: Vec<Arc<Pool>>,
     /// By [`BackendId`]; `None` for an id that is not in use.
-    pub backends: Vec<Option<Backend>>,
+    pub backends: Arc<[Option<Backend>]>,
+    /// Which of them are up.
+    pub up: Up,
 }
 
 /// What a client sends to.
@@ -137,7 +145,7 @@ pub struct SnatRange {
 #[derive(Debug)]
 pub struct Pool {
     /// By hash; a power of two of positions in `members`, [`UNASSIGNED`] where no backend is usable.
-    pub slots: Box<[u32]>,
+    pub slots: Arc<[u32]>,
     /// The pool's backends, in the order of the configuration.
     pub members: Vec<BackendId>,
 }
@@ -168,9 +176,6 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
-    /// Whether it is enabled and its monitors say that it is up. New flows go by [`Pool::slots`], not by this; it tells
-    /// a flow that has barely begun to choose again.
-    pub up: bool,
 }
 
 impl Snapshot {

@@ -120,23 +120,27 @@ fn frame(dice: &mut Dice, port: PortId, seen: &[String]) -> Vec<u8> {
 /// Changes something that concerns flows: the backends' condition, who they are, or how they are reached.
 fn change(rig: &mut Rig, what: usize) {
     rig.publish(|snapshot| match what {
-        0 => snapshot.backends.iter_mut().flatten().for_each(|backend| backend.incarnation += 1),
+        0 => {
+            let backends = Arc::make_mut(&mut snapshot.backends).iter_mut();
+            backends.flatten().for_each(|backend| backend.incarnation += 1);
+        }
         1..=3 => set_up(snapshot, what == 1),
         4 => snapshot.ports[CLIENTS.index()].last_hop ^= true,
         5 => snapshot.ports[BACKENDS.index()].neighbours.truncate(1),
         6 => snapshot.ports[BACKENDS.index()].mtu ^= 4,
-        _ => snapshot.virtual_servers.iter_mut().flatten().for_each(|server| server.loose_initiation ^= true),
+        _ => Arc::make_mut(&mut snapshot.virtual_servers)
+            .iter_mut()
+            .flatten()
+            .for_each(|server| server.loose_initiation ^= true),
     });
 }
 
 /// Lets monitors find all backends up, or down: nobody takes new flows then.
 fn set_up(snapshot: &mut Snapshot, up: bool) {
     let slot = if up { 0 } else { balance::UNASSIGNED };
-    for backend in snapshot.backends.iter_mut().flatten() {
-        backend.up = up;
-    }
+    (0..snapshot.backends.len() as u32).for_each(|id| snapshot.up.set(BackendId(id), up));
     for (pool, id) in snapshot.pools.iter_mut().zip(0..) {
-        *pool = Arc::new(Pool { slots: Box::new([slot]), members: vec![BackendId(id)] });
+        *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use datapath::{
     Arrival, DropReason, Verdict,
@@ -114,11 +114,9 @@ fn a_flow_keeps_its_backend_while_that_is_down_but_a_datagram_does_not() {
     let datagram = packets::udp(TO_GATEWAY, client(1), server(Mode::Nat), b"");
     rig.forwarded(CLIENTS, &datagram, BACKENDS);
     rig.publish(|snapshot| {
-        for backend in snapshot.backends.iter_mut().flatten() {
-            backend.up = false;
-        }
+        (0..snapshot.backends.len() as u32).for_each(|id| snapshot.up.set(model::BackendId(id), false));
         snapshot.pools[0] = std::sync::Arc::new(datapath::snapshot::Pool {
-            slots: Box::new([balance::UNASSIGNED]),
+            slots: Arc::new([balance::UNASSIGNED]),
             members: vec![],
         });
     });
@@ -133,8 +131,8 @@ fn a_datagram_leaves_a_backend_that_is_down_although_that_still_answers() {
     let datagram = packets::udp(TO_GATEWAY, client(1), server(Mode::Nat), b"");
     rig.forwarded(CLIENTS, &datagram, BACKENDS);
     rig.publish(|snapshot| {
-        snapshot.backends[0].as_mut().unwrap().up = false;
-        let nobody = datapath::snapshot::Pool { slots: Box::new([balance::UNASSIGNED]), members: vec![] };
+        snapshot.up.set(model::BackendId(0), false);
+        let nobody = datapath::snapshot::Pool { slots: Arc::new([balance::UNASSIGNED]), members: vec![] };
         snapshot.pools[0] = std::sync::Arc::new(nobody);
     });
     rig.forwarded(BACKENDS, &packets::udp(FROM_BACKEND, backend(), client(1), b""), CLIENTS);
@@ -150,12 +148,13 @@ fn a_flow_takes_the_new_router_when_its_route_has_changed() {
     rig.publish(|snapshot| {
         let to = Network::new(address(BACKEND), 24);
         snapshot.routes = Routes::new(vec![Route { to, port: BACKENDS, via: vec![address(ROUTER)] }]);
-        snapshot.backends[0].as_mut().unwrap().route = snapshot.routes.best(address(BACKEND));
+        Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().route =
+            snapshot.routes.best(address(BACKEND));
         snapshot.ports[BACKENDS.index()].neighbours.push((address(ROUTER), MacAddress(ROUTER_MAC)));
     });
     rig.forwarded(BACKENDS, &reply(ACK), CLIENTS);
     assert_eq!(rig.forwarded(CLIENTS, &segment(ACK), BACKENDS)[..6], ROUTER_MAC);
-    rig.publish(|snapshot| snapshot.backends[0].as_mut().unwrap().route = None);
+    rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().route = None);
     rig.dropped(CLIENTS, &segment(ACK), DropReason::NoRoute);
     rig.assert_conserved();
 }
@@ -163,11 +162,11 @@ fn a_flow_takes_the_new_router_when_its_route_has_changed() {
 #[test]
 fn flows_of_a_removed_backend_end() {
     let mut rig = established();
-    rig.publish(|snapshot| snapshot.backends[0] = None);
+    rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0] = None);
     rig.dropped(CLIENTS, &segment(ACK), DropReason::BackendRemoved);
     rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
     let mut rig = established();
-    rig.publish(|snapshot| snapshot.backends[0].as_mut().unwrap().incarnation = 1);
+    rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().incarnation = 1);
     rig.keep_house();
     assert_eq!(rig.meters.flows.read(), 0, "an id that was reused is another backend");
 }
@@ -175,7 +174,7 @@ fn flows_of_a_removed_backend_end() {
 #[test]
 fn a_record_that_is_given_up_in_a_burst_is_used_again_in_it() {
     let mut rig = established();
-    rig.publish(|snapshot| snapshot.backends[0].as_mut().unwrap().incarnation = 1);
+    rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().incarnation = 1);
     let other = |flags| packets::tcp(TO_GATEWAY, client(2), server(Mode::Nat), flags, b"");
     let verdicts = rig.burst(CLIENTS, &[&segment(ACK), &other(SYN), &segment(ACK), &other(ACK)]);
     assert_eq!(

@@ -3,7 +3,10 @@
 
 mod fixture;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use datapath::{DropReason, Verdict};
 use fixture::{
@@ -126,7 +129,7 @@ fn a_segment_in_mid_stream_without_a_flow_is_dropped() {
 #[test]
 fn loose_initiation_adopts_a_segment_in_mid_stream() {
     let mut rig = Rig::new();
-    for server in rig.snapshot.virtual_servers.iter_mut().flatten() {
+    for server in Arc::make_mut(&mut rig.snapshot.virtual_servers).iter_mut().flatten() {
         server.loose_initiation = true;
     }
     let (client, server) = ends(Mode::Nat, false);

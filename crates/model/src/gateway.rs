@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{MacAddress, PoolId};
+use crate::{MAGLEV_SLOTS, MacAddress, PoolId};
 
 /// All that the datapath is told: where packets come and go, and what is balanced to where.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,6 +90,30 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// Its active checks; a backend is up while all of them say so. Without any it is always up.
     pub monitors: Vec<Monitor>,
+    /// Slots of its table, a power of two; `None`: as many as its weights need ([`slots_for`]).
+    pub slots: Option<usize>,
+}
+
+/// Slots that the backend with the least weight has at least, unless that would take more than [`MAGLEV_SLOTS`]. Shares are
+/// exact to about one slot, which is less than 1 % of these.
+const SLOTS_OF_THE_LEAST: usize = 128;
+
+/// Slots of the table of a pool whose backends have these weights, unless its configuration names a number: a power of
+/// two, so that weights come within 1 %, and [`MAGLEV_SLOTS`] at most. A weight of 0 takes no slots.
+#[must_use]
+pub fn slots_for(weights: impl Iterator<Item = u16> + Clone) -> usize {
+    let Some(least) = weights.clone().filter(|&weight| weight > 0).min() else { return 1 };
+    let all: usize = weights.map(usize::from).sum();
+    let needed = (all.saturating_mul(SLOTS_OF_THE_LEAST)).div_ceil(usize::from(least));
+    needed.min(MAGLEV_SLOTS).next_power_of_two()
+}
+
+impl Pool {
+    /// Slots of its table.
+    #[must_use]
+    pub fn table_slots(&self) -> usize {
+        self.slots.unwrap_or_else(|| slots_for(self.backends.iter().map(|backend| backend.weight)))
+    }
 }
 
 /// One address and port that takes in traffic.
@@ -209,5 +233,35 @@ pub struct Profile {
 impl Default for Profile {
     fn default() -> Self {
         Self { name: "default".to_owned(), idle_timeout: None, loose_initiation: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(weights: &[u16]) -> usize {
+        slots_for(weights.iter().copied())
+    }
+
+    #[test]
+    fn a_pool_has_as_many_slots_as_its_weights_need() {
+        assert_eq!(
+            [slots(&[1]), slots(&[1; 2]), slots(&[1; 10]), slots(&[1; 100])],
+            [128, 256, 2048, 16_384]
+        );
+        assert_eq!(slots(&[7; 10]), slots(&[1; 10]), "what counts is how weights compare");
+        assert_eq!(slots(&[1, 9]), 2048, "the lighter one has a tenth");
+        assert_eq!(slots(&[10, 0, 10]), 256, "what has no weight needs no slots");
+    }
+
+    #[test]
+    fn no_pool_has_more_slots_than_that_by_itself() {
+        assert_eq!([slots(&[1; 512]), slots(&[1; 100_000]), slots(&[1, 65_535])], [MAGLEV_SLOTS; 3]);
+    }
+
+    #[test]
+    fn a_pool_without_weights_has_one_slot() {
+        assert_eq!([slots(&[]), slots(&[0, 0])], [1, 1]);
     }
 }

@@ -14,7 +14,7 @@ mod id;
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
     AdminState, Backend, Facing, Gateway, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
-    StaticNeighbour, VirtualServer,
+    StaticNeighbour, VirtualServer, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 
@@ -31,5 +31,10 @@ pub const SNAT_PORTS: std::ops::RangeInclusive<u16> = 1024..=65_535;
 /// SNAT source ports on a port with a host twin: below what the kernel takes for its own connections
 /// (`net.ipv4.ip_local_port_range`, 32768 and up unless changed).
 pub const SNAT_PORTS_BESIDE_HOST: std::ops::RangeInclusive<u16> = 1024..=32_767;
-/// Slots of a pool's Maglev table. A power of two, so that a hash becomes an index by masking.
+/// Slots of a pool's Maglev table at most, unless it is configured. A power of two, so that a hash becomes an index by
+/// masking.
 pub const MAGLEV_SLOTS: usize = 65_536;
+/// Slots of a pool's Maglev table that may be configured at most.
+pub const MAX_MAGLEV_SLOTS: usize = 1 << 24;
+/// Slots of all pools' Maglev tables together at most: 512 MiB.
+pub const MAX_ALL_MAGLEV_SLOTS: usize = 1 << 27;

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use datapath::{
     HashKey, Snapshot,
     snapshot::{
-        Addresses, Backend, DeviceTraits, Lookup, Network, Owned, Pool, Port, Route, Routes, Senders,
-        Service, SnatRange, VirtualServer,
+        Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
+        SnatRange, Up, VirtualServer,
     },
 };
 use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
@@ -77,10 +77,11 @@ pub fn snapshot(workers: u8) -> Snapshot {
             Route { to: Network::new(address("10.10.2.0"), 24), port: BACKENDS, via: vec![] },
             Route { to: Network::new(address("2001:db8:2::"), 64), port: BACKENDS, via: vec![] },
         ]),
-        services: Lookup::default(),
-        virtual_servers: vec![],
+        services: Arc::default(),
+        virtual_servers: Arc::default(),
         pools: vec![],
-        backends: vec![],
+        backends: Arc::default(),
+        up: Up::default(),
     };
     for (port, text) in
         [(CLIENTS, "10.10.1.1"), (CLIENTS, "2001:db8:1::1"), (BACKENDS, SELF), (BACKENDS, SELF_6)]
@@ -114,14 +115,10 @@ fn add_pool(snapshot: &mut Snapshot, backend: &str) {
     let id = BackendId(snapshot.backends.len() as u32);
     let route = snapshot.routes.best(address(backend));
     snapshot.addresses.expect_replies_from(address(backend));
-    snapshot.backends.push(Some(Backend {
-        address: address(backend),
-        port: 8080,
-        route,
-        incarnation: 0,
-        up: true,
-    }));
-    snapshot.pools.push(Arc::new(Pool { slots: Box::new([0]), members: vec![id] }));
+    let backend = Backend { address: address(backend), port: 8080, route, incarnation: 0 };
+    snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
+    snapshot.up.set(id, true);
+    snapshot.pools.push(Arc::new(Pool { slots: Arc::new([0]), members: vec![id] }));
 }
 
 fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol) {
@@ -130,14 +127,15 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
     let service = Service::new(virtual_address, 80, protocol);
     let own = address(if v6 { SELF_6 } else { SELF });
     let snat = SnatRange { port: Some(BACKENDS), address: own, first: 1024, last: 65_535 };
-    snapshot.services.insert(service, id);
+    Arc::make_mut(&mut snapshot.services).insert(service, id);
     snapshot.addresses.own(virtual_address, Owned::Virtual { available: true });
-    snapshot.virtual_servers.push(Some(VirtualServer {
+    let server = VirtualServer {
         service,
         mode,
         pool: PoolId(u32::from(v6)),
         idle_timeout: 300_000,
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
-    }));
+    };
+    snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();
 }

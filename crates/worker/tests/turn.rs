@@ -235,7 +235,7 @@ fn a_new_snapshot_is_in_force_from_the_next_burst() {
     bench.worker.poll_once();
     let mut second = snapshot(1);
     second.generation = model::Generation(2);
-    second.services.clear();
+    Arc::make_mut(&mut second.services).clear();
     let number = publisher.publish(second);
     bench.arrive(0, &syn(2));
     bench.worker.poll_once();

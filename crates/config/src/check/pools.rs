@@ -13,6 +13,7 @@ use super::{Firsts, is_somebodys, site::Site, unique_names};
 pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     unique_names("pool", file.pools.items().map(|(_, pool)| &pool.name), findings);
     number_of_backends(file, findings);
+    number_of_slots(file, findings);
     let direct = users_of_dsr(file);
     for (_, pool) in file.pools.items() {
         let user = pool.name.value().and_then(|name| direct.get(name.0.as_str())).copied();
@@ -31,6 +32,29 @@ fn number_of_backends(file: &File, findings: &mut Findings) {
         let most = model::MAX_BACKENDS;
         let message = format!("{backends} backends are more than the {most} that a gateway can have");
         findings.add_at(place, message, format!("remove {}", backends - most));
+    }
+}
+
+/// Each table's number must be a power of two, and all tables must fit into memory.
+fn number_of_slots(file: &File, findings: &mut Findings) {
+    let mut all = 0;
+    for (_, pool) in file.pools.items() {
+        let given = pool.slots.at().and_then(|(place, slots)| Some((place, slots.value()?.0)));
+        if let Some((place, slots)) = given
+            && !slots.is_power_of_two()
+        {
+            let message = format!("`slots: {slots}` is not a power of two");
+            findings.add_at(place, message, format!("write {}", slots.next_power_of_two()));
+        }
+        let weights = pool.backends.items().map(|(_, raw)| raw.weight.or(default::WEIGHT).unwrap_or(1));
+        all += given.map_or_else(|| model::slots_for(weights), |(_, slots)| slots);
+    }
+    if let Some((place, _)) = file.pools.at()
+        && all > model::MAX_ALL_MAGLEV_SLOTS
+    {
+        let most = model::MAX_ALL_MAGLEV_SLOTS;
+        let message = format!("the tables of all pools have {all} slots, more than the {most} that fit");
+        findings.add_at(place, message, "give pools with very unequal weights or many `slots` fewer `slots`");
     }
 }
 

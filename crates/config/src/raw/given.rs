@@ -61,7 +61,7 @@ impl<T> Given<T> {
 
 impl<T> List<T> {
     /// The sound items and their places.
-    pub(crate) fn items(&self) -> impl Iterator<Item = (Place, &T)> {
+    pub(crate) fn items(&self) -> impl Iterator<Item = (Place, &T)> + Clone {
         self.value().into_iter().flatten().filter_map(Given::at)
     }
 

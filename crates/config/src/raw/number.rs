@@ -30,4 +30,5 @@ numbers! {
     Lcore(u16) = 0 to 1023;
     Mbufs(usize) = 256 to 134_217_728;
     Queues(u16) = 1 to 64;
+    Slots(usize) = 128 to 16_777_216;
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::text::{Duration, Endpoint, Name};
 
-use super::{Given, List, default};
+use super::{Auto, Given, List, default, number::Slots};
 
 /// A named set of backends.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,6 +26,13 @@ pub(crate) struct Pool {
     #[serde(default)]
     #[schemars(extend("default" = []))]
     pub(crate) monitors: List<Monitor>,
+    /// Slots of the table by which backends are chosen, a power of two. With `auto` the backend with the least weight has
+    /// 128 or more, so that weights come within 1 %, but there are no more than 65536. More slots make shares finer and
+    /// take 4 bytes each. When the number changes, flows keep their backends, except those that no flow table knows:
+    /// those choose again.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) slots: Given<Auto<Slots>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

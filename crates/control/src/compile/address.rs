@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 use datapath::snapshot::{Addresses, Owned, Pool, SnatRange};
-use model::{Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
+use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
 
 /// First and last of a range with nothing in it.
 const NO_PORTS: (u16, u16) = (1, 0);
@@ -19,14 +19,24 @@ pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
     for address in gateway.virtual_servers.iter().flat_map(explicit_sources) {
         addresses.own((*address).into(), Owned::Snat);
     }
-    for server in &gateway.virtual_servers {
-        let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
-        addresses.own(server.address.into(), Owned::Virtual { available });
+    for (address, available) in availability(gateway, pools) {
+        addresses.own(address, Owned::Virtual { available });
     }
     for backend in nat_backends(gateway) {
         addresses.expect_replies_from(backend.into());
     }
     addresses
+}
+
+/// The address of each virtual server, and whether a backend of its takes new flows.
+pub(super) fn availability(
+    gateway: &Gateway,
+    pools: &[Arc<Pool>],
+) -> impl Iterator<Item = (Address, bool)> + Clone {
+    gateway.virtual_servers.iter().map(|server| {
+        let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
+        (server.address.into(), available)
+    })
 }
 
 /// The source addresses of a virtual server in `full_nat`; none in the other modes.

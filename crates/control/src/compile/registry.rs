@@ -46,6 +46,16 @@ impl Registry {
         Some((BackendId(id), incarnation))
     }
 
+    /// The same for each of a pool's backends, in their order.
+    pub(crate) fn members(&self, pool: &model::Pool) -> Vec<Option<(BackendId, u16)>> {
+        let mut key = (pool.name.clone(), SocketAddr::from(([0; 4], 0)));
+        let member = |backend: &model::Backend| {
+            key.1 = backend.address;
+            self.backends.id(&key).map(|(id, incarnation)| (BackendId(id), incarnation))
+        };
+        pool.backends.iter().map(member).collect()
+    }
+
     /// The id of a virtual server, and how often the id was another one's before.
     pub(crate) fn virtual_server_incarnation(&self, name: &str) -> Option<(VirtualServerId, u16)> {
         self.virtual_servers.id(&name.to_owned()).map(|(id, incarnation)| (VirtualServerId(id), incarnation))
@@ -73,14 +83,17 @@ impl Registry {
     }
 
     /// The compiled form of `pool`, of which the backends at the positions in `usable` take new flows.
-    pub(super) fn pool(&mut self, pool: &model::Pool, usable: Vec<bool>, seed: [u8; 16]) -> Arc<Pool> {
-        let members: Vec<_> = pool
-            .backends
-            .iter()
-            .map(|backend| {
-                self.backend(&pool.name, backend.address).map_or(BackendId(u32::MAX), |(id, _)| id)
-            })
-            .collect();
+    ///
+    /// The same whatever was compiled before.
+    pub(super) fn pool(
+        &mut self,
+        pool: &model::Pool,
+        members: &[Option<(BackendId, u16)>],
+        usable: Vec<bool>,
+        seed: [u8; 16],
+    ) -> Arc<Pool> {
+        let id = |member: &Option<(BackendId, u16)>| member.map_or(BackendId(u32::MAX), |(id, _)| id);
+        let members = members.iter().map(id).collect();
         match self.tables.get_mut(&pool.name) {
             Some(table) if table.fits(pool, seed) => table.pool(members, usable),
             _ => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balance::{Candidate, Maglev};
 use datapath::snapshot::Pool;
-use model::{BackendId, MAGLEV_SLOTS};
+use model::BackendId;
 
 /// A pool's table and the last pool that was made of it.
 ///
@@ -12,21 +12,23 @@ use model::{BackendId, MAGLEV_SLOTS};
 #[derive(Clone)]
 pub(super) struct PoolTable {
     seed: [u8; 16],
-    candidates: Vec<Candidate>,
+    candidates: Arc<[Candidate]>,
+    slots: usize,
     table: Arc<Maglev>,
     latest: Option<(Vec<bool>, Arc<Pool>)>,
 }
 
 impl PoolTable {
     pub(super) fn build(pool: &model::Pool, seed: [u8; 16]) -> Self {
-        let candidates = candidates(pool);
-        let table = Arc::new(Maglev::build(seed, &candidates, MAGLEV_SLOTS));
-        Self { seed, candidates, table, latest: None }
+        let (candidates, slots) = (candidates(pool).collect::<Arc<[_]>>(), pool.table_slots());
+        let table = Arc::new(Maglev::build(seed, &candidates, slots));
+        Self { seed, candidates, slots, table, latest: None }
     }
 
     /// Whether the table is still right for this pool.
     pub(super) fn fits(&self, pool: &model::Pool, seed: [u8; 16]) -> bool {
-        self.seed == seed && self.candidates == candidates(pool)
+        let unchanged = self.seed == seed && self.slots == pool.table_slots();
+        unchanged && self.candidates.iter().copied().eq(candidates(pool))
     }
 
     /// The pool in which the backends at the positions in `usable` take new flows.
@@ -43,11 +45,11 @@ impl PoolTable {
     }
 }
 
-fn candidates(pool: &model::Pool) -> Vec<Candidate> {
+fn candidates(pool: &model::Pool) -> impl Iterator<Item = Candidate> {
     let candidate = |backend: &model::Backend| Candidate {
         address: backend.address.ip().into(),
         port: backend.address.port(),
         weight: backend.weight,
     };
-    pool.backends.iter().map(candidate).collect()
+    pool.backends.iter().map(candidate)
 }

@@ -63,12 +63,18 @@ pub(super) fn changes(before: &Configuration, after: &Configuration) -> Vec<Stri
     }
     let (before, after) = (&before.gateway, &after.gateway);
     lines.extend(named("port", &before.ports, &after.ports, |port| port.name.clone()));
+    let old: HashMap<&str, &Pool> = before.pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
     for pool in &after.pools {
-        if let Some(old) = before.pools.iter().find(|old| old.name == pool.name) {
+        if let Some(old) = old.get(pool.name.as_str()) {
             lines.extend(backends(old, pool));
         }
     }
-    let without_backends = |pool: &Pool| Pool { backends: Vec::new(), ..pool.clone() };
+    let without_backends = |pool: &Pool| Pool {
+        name: pool.name.clone(),
+        backends: Vec::new(),
+        monitors: pool.monitors.clone(),
+        slots: pool.slots,
+    };
     let pools = |gateway: &Gateway| gateway.pools.iter().map(without_backends).collect::<Vec<_>>();
     lines.extend(named("pool", &pools(before), &pools(after), |pool| pool.name.clone()));
     lines.extend(named("virtual server", &servers(before), &servers(after), |(_, server)| {

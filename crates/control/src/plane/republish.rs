@@ -66,9 +66,7 @@ impl Plane {
 
     /// Publishes health as it is now.
     pub(super) fn publish_health(&self) -> Generation {
-        let mut state = self.state();
-        let (configuration, health) = (Arc::clone(&state.configuration), state.health.clone());
-        state.publish(configuration, health, &self.fleet)
+        self.state().publish_health()
     }
 
     /// The workers that say they run with less than `generation`, for a message.
@@ -133,7 +131,7 @@ mod tests {
         let generation = plane.drain();
         let snapshot = readers[0].current();
         assert_eq!(snapshot.generation, generation);
-        assert!(!snapshot.pools[0].is_available() && snapshot.backends[0].is_some_and(|backend| backend.up));
+        assert!(!snapshot.pools[0].is_available() && snapshot.up.is_up(model::BackendId(0)));
         assert!(!plane.is_ready());
         fixture::read_on(readers);
         let reloaded = fixture::gateway([fixture::pool("objects", 3)]);

@@ -29,6 +29,10 @@ pub(crate) enum Scenario {
     Drops,
     /// Memory that a flow takes
     Memory,
+    /// Changes of the configuration and of health: compiled, published, seen by a worker
+    Publication,
+    /// From a configuration's text to the first packet that is forwarded
+    Start,
 }
 
 /// An IP version.
@@ -63,6 +67,9 @@ pub(crate) struct Effort {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.scenario.is_of_control() {
+            return f.write_str(self.scenario.name());
+        }
         write!(f, "{} {} {}", self.what(), mode_name(self.mode), self.family.name())?;
         write!(f, ", {} flows", self.flows)
     }
@@ -90,7 +97,14 @@ impl Scenario {
             Self::Connections => "connections",
             Self::Drops => "drops",
             Self::Memory => "memory",
+            Self::Publication => "publication",
+            Self::Start => "start",
         }
+    }
+
+    /// Whether it is about what control does, which depends on no mode, family or number of flows.
+    pub(crate) const fn is_of_control(self) -> bool {
+        matches!(self, Self::Publication | Self::Start)
     }
 
     /// Whether it has a case for each mode, rather than `nat` only.
@@ -107,6 +121,7 @@ impl Scenario {
             (Self::Connections, true) => &[64 << 10],
             (Self::Drops, _) => &[4 << 10],
             (Self::New | Self::Connections, false) | (Self::Memory, _) => &[1 << 20],
+            (Self::Publication | Self::Start, _) => &[],
         }
     }
 }
@@ -153,6 +168,16 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
     let is_short = scenarios.is_empty();
     let mut cases = Vec::new();
     for &scenario in non_empty(scenarios, Scenario::value_variants()) {
+        if scenario.is_of_control() {
+            cases.push(Case {
+                scenario,
+                drop: None,
+                mode: Mode::Nat,
+                family: Family::V4,
+                flows: FEWEST_FLOWS,
+            });
+            continue;
+        }
         for &mode in non_empty(modes, &[Mode::Nat, Mode::FullNat, Mode::Dsr]) {
             if mode != Mode::Nat && !scenario.has_modes() {
                 continue;

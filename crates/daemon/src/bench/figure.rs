@@ -4,7 +4,10 @@ use datapath::DropReason;
 use model::Mode;
 use serde::{Serialize, Serializer};
 
-use super::{Case, Effort, Family, Scenario, case::mode_name, machine::Processor, rig::BURST};
+use super::{
+    Case, Effort, Family, Scenario, case::mode_name, machine::Processor, publication::Publication,
+    rig::BURST, start::Start,
+};
 
 /// All figures of a run, and what they hold for.
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +21,10 @@ pub(crate) struct Report {
     seconds: f64,
     burst: usize,
     pub(crate) figures: Vec<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) publication: Option<Publication>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) starts: Vec<Start>,
 }
 
 /// What was measured of a case.
@@ -133,6 +140,8 @@ impl Report {
             seconds: effort.seconds,
             burst: BURST,
             figures: Vec::new(),
+            publication: None,
+            starts: Vec::new(),
         }
     }
 

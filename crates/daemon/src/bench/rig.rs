@@ -6,7 +6,7 @@ use datapath::{HashKey, Snapshot, WorkerMeters};
 use meter::Counter;
 use model::{PortId, WorkerId};
 use nic::{Burst, RxQueue, TxQueue};
-use publish::Publisher;
+use publish::{Publisher, Reader};
 use worker::{Idle, Parts, PortQueues, Worker, desk::desk, mesh::seats};
 
 use super::{
@@ -77,7 +77,12 @@ pub(super) struct Rig {
     meters: Arc<WorkerMeters>,
     clock: BenchClock,
     flows: u32,
-    _publisher: Publisher<Snapshot>,
+    /// The snapshot's, when nobody else publishes.
+    _publisher: Option<Publisher<Snapshot>>,
+}
+
+fn no_worker() -> Failure {
+    Failure::not_so("a worker could not be made")
 }
 
 /// What a worker has counted.
@@ -104,8 +109,18 @@ impl Rig {
     /// A worker with room for exactly the flows of a case. `meters` count for it alone.
     pub(super) fn try_new(case: &Case, hertz: u64, meters: Arc<WorkerMeters>) -> Result<Self, Failure> {
         let (publisher, readers) = publish::channel(gateway::snapshot(case)?, 1);
-        let parts = readers.into_iter().zip(seats(1)).next();
-        let (reader, seat) = parts.ok_or_else(|| Failure::not_so("a worker could not be made"))?;
+        let reader = readers.into_iter().next().ok_or_else(no_worker)?;
+        Ok(Self { _publisher: Some(publisher), ..Self::reading(case, hertz, meters, reader)? })
+    }
+
+    /// The same with snapshots that somebody else publishes.
+    pub(super) fn reading(
+        case: &Case,
+        hertz: u64,
+        meters: Arc<WorkerMeters>,
+        reader: Reader<Snapshot>,
+    ) -> Result<Self, Failure> {
+        let seat = seats(1).into_iter().next().ok_or_else(no_worker)?;
         let link = Link::new();
         let (rx, tx) = link.queues();
         let clock = BenchClock::new(hertz);
@@ -123,7 +138,7 @@ impl Rig {
             seat,
             desk: desk().1,
         });
-        Ok(Self { worker, link, meters, clock, flows: case.flows, _publisher: publisher })
+        Ok(Self { worker, link, meters, clock, flows: case.flows, _publisher: None })
     }
 
     /// What the worker counts.

@@ -63,7 +63,9 @@ impl Script {
     pub(super) fn of(case: &Case) -> Result<Self, Failure> {
         let flows = case.flows;
         let (steps, course) = match case.scenario {
-            Scenario::Established | Scenario::Memory => (vec![(Side::Client, ACK)], Course::endless(flows)),
+            Scenario::Established | Scenario::Memory | Scenario::Publication | Scenario::Start => {
+                (vec![(Side::Client, ACK)], Course::endless(flows))
+            }
             Scenario::Drops => return Self::dropped(case),
             Scenario::Replies => (vec![(Side::Backend, ACK)], Course::endless(flows)),
             Scenario::New => (vec![(Side::Client, SYN)], Course::once(flows, 1, flows)),

@@ -1,5 +1,7 @@
 //! `tidegate bench`
 
+mod control;
+
 use std::io::{self, IsTerminal, Write};
 
 use super::print;
@@ -70,6 +72,7 @@ fn table(report: &Report) -> String {
         text += "\n";
         text += &rendered(&MEMORY, memory);
     }
+    text += &control::tables(report);
     text
 }
 

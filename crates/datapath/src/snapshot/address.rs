@@ -1,6 +1,6 @@
 //! Which addresses are ours, and which can be nobody's.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use flow::Way;
 use foldhash::fast::FixedState;
@@ -9,10 +9,10 @@ use model::{Address, PortId};
 use super::{Lookup, way::Ways};
 
 /// The addresses that the gateway answers for, and those it expects replies from.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Addresses {
-    owned: Lookup<Address, Owned>,
-    nat_backends: HashSet<Address, FixedState>,
+    owned: Arc<Lookup<Address, Owned>>,
+    nat_backends: Arc<HashSet<Address, FixedState>>,
     ways: Ways,
 }
 
@@ -49,7 +49,7 @@ impl Addresses {
             }
             Owned::Port { .. } => self.ways.add_own(address),
         }
-        let entry = self.owned.entry(address).or_insert(owned);
+        let entry = Arc::make_mut(&mut self.owned).entry(address).or_insert(owned);
         match (entry, owned) {
             (Owned::Virtual { available }, Owned::Virtual { available: another }) => *available |= another,
             (entry, Owned::Port { .. }) => *entry = owned,
@@ -57,9 +57,21 @@ impl Addresses {
         }
     }
 
+    /// Says anew which virtual addresses are available, of all virtual servers.
+    pub fn renew_availability(&mut self, servers: impl Iterator<Item = (Address, bool)> + Clone) {
+        let owned = Arc::make_mut(&mut self.owned);
+        // An address may be that of several virtual servers: first none, then all that are.
+        let none = servers.clone().map(|(address, _)| (address, false));
+        for (address, is_available) in none.chain(servers.filter(|(_, available)| *available)) {
+            if let Some(Owned::Virtual { available }) = owned.get_mut(&address) {
+                *available = is_available;
+            }
+        }
+    }
+
     /// Expects replies of `nat` flows from `address`.
     pub fn expect_replies_from(&mut self, address: Address) {
-        self.nat_backends.insert(address);
+        Arc::make_mut(&mut self.nat_backends).insert(address);
     }
 
     /// Why `address` is ours; `None` when it is not.

@@ -1,5 +1,7 @@
 //! Where a destination is reached: by a network of a port, by a route, by a gateway.
 
+use std::sync::Arc;
+
 use model::{Address, PortId};
 
 /// Addresses that share their first bits.
@@ -50,14 +52,14 @@ pub struct RouteIndex(u32);
 
 /// All routes, the longest prefixes first.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Vec<Route>);
+pub struct Routes(Arc<[Route]>);
 
 impl Routes {
     /// Orders routes by the length of their prefix; of two alike, the one given first wins.
     #[must_use]
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| std::cmp::Reverse(route.to.length));
-        Self(routes)
+        Self(routes.into())
     }
 
     /// The best route to `destination`; `None` when nothing leads there.
