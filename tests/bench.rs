@@ -57,6 +57,8 @@ fn every_scenario_is_measured_in_all_its_modes_and_families() {
         ("connections", &["nat"]),
         ("drops", &["nat"]),
         ("memory", &["nat"]),
+        ("flood", &["nat"]),
+        ("ageing", &["nat"]),
     ] {
         for mode in modes {
             for family in ["v4", "v6"] {
@@ -76,11 +78,15 @@ fn check_figure(figure: &Value) {
         assert!(figure["bytes_per_flow"].is_number() && figure["cycles"].is_null(), "{figure}");
         return;
     }
-    for key in ["cycles", "io_cycles", "all_cycles"] {
-        for part in ["median", "min", "max"] {
-            assert!(figure[key][part].is_number(), "{key}.{part} is not in {figure}");
-        }
+    if let Some(comparisons) = figure["comparisons"].as_array() {
+        return comparisons.iter().for_each(check_comparison);
     }
+    if figure["scenario"] == "ageing" {
+        check_spreads(&figure["ageing"], &["cycles_a_call", "cycles_a_packet"]);
+        assert_eq!(figure["ageing"]["packets_a_call"], 32_768, "{figure}");
+        return;
+    }
+    check_spreads(figure, &["cycles", "io_cycles", "all_cycles"]);
     for key in ["nanoseconds", "millions_per_second"] {
         assert!(figure[key].is_number(), "{key} is not in {figure}");
     }
@@ -90,12 +96,45 @@ fn check_figure(figure: &Value) {
     assert_eq!(figure["drop"].is_string(), figure["ratio_to_forwarding"].is_number(), "{figure}");
 }
 
+/// That all of these are there, from the least to the greatest.
+fn check_spreads(figure: &Value, keys: &[&str]) {
+    for key in keys {
+        for part in ["median", "min", "max"] {
+            assert!(figure[key][part].is_number(), "{key}.{part} is not in {figure}");
+        }
+    }
+}
+
+fn check_comparison(comparison: &Value) {
+    check_spreads(comparison, &["cycles", "cycles_without", "ratio"]);
+    assert!(comparison["condition"].is_string(), "{comparison}");
+    assert!(comparison["verified"].as_u64().unwrap() >= 512, "{comparison}");
+    assert!(comparison["ratio_bound"].is_null(), "one round has no bound: {comparison}");
+}
+
+#[test]
+fn two_workers_are_compared_where_there_are_two_processors() {
+    let outcome = bench(&["workers", "--family", "v4", "-o", "json"]);
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        assert_eq!(outcome.code, 1, "{}", outcome.err);
+        assert!(outcome.err.contains("two processors"), "{}", outcome.err);
+        return;
+    }
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let report: Value = serde_json::from_str(&outcome.out).unwrap();
+    let comparisons = report["figures"][0]["comparisons"].as_array().unwrap();
+    assert_eq!(comparisons.len(), 2);
+    comparisons.iter().for_each(check_comparison);
+}
+
 #[test]
 fn the_table_fits_and_progress_is_told_elsewhere() {
-    let outcome = bench(&["established", "drops", "memory", "--family", "v4"]);
+    let scenarios = ["established", "drops", "memory", "flood", "ageing"];
+    let outcome = bench(&[&scenarios[..], &["--family", "v4"]].concat());
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(outcome.out.lines().all(|line| line.chars().count() <= 100), "{}", outcome.out);
-    for part in ["established", "full_nat", "CYCLES", "BYTES A FLOW"] {
+    for part in ["established", "full_nat", "CYCLES", "BYTES A FLOW", "A CALL", "BOUND", "flood, table full"]
+    {
         assert!(outcome.out.contains(part), "{part} is not in\n{}", outcome.out);
     }
     assert!(!outcome.out.contains("IPv6"), "{}", outcome.out);

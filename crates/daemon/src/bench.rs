@@ -13,10 +13,13 @@
 //! What it leaves to others: what happens to a packet (`datapath`), how figures are shown (`command`). DPDK's drivers are
 //! not in these figures; `scripts/bench` has them.
 
+mod ageing;
 mod case;
 mod clients;
 mod course;
+mod fault;
 mod figure;
+mod flood;
 mod frame;
 mod gateway;
 mod link;
@@ -28,10 +31,11 @@ mod script;
 mod template;
 mod verify;
 mod watch;
+mod workers;
 
 pub(crate) use self::{
     case::{Case, Effort, Family, Scenario, cases, parse_flows},
-    figure::{Figure, Report, Spread},
+    figure::{Ageing, Comparison, Figure, Report, Spread},
 };
 use crate::failure::Failure;
 
@@ -45,6 +49,7 @@ pub(crate) fn bench(
     mut progress: impl FnMut(&str),
 ) -> Result<Report, Failure> {
     let processor = machine::pin();
+    let allowed = processor.allowed.clone();
     let hertz = machine::hertz()?;
     let mut report = Report::new(processor, hertz, effort);
     for (case, number) in cases.iter().zip(1..) {
@@ -52,6 +57,9 @@ pub(crate) fn bench(
         let figure = match case.scenario {
             Scenario::Memory if cases.len() > 1 => memory::measure_apart(case)?,
             Scenario::Memory => memory::measure(case, hertz)?,
+            Scenario::Flood => flood::measure(case, effort, hertz)?,
+            Scenario::Ageing => ageing::measure(case, effort, hertz)?,
+            Scenario::Workers => workers::measure(case, effort, hertz, &allowed)?,
             _ => measure::measure(case, effort, hertz)?,
         };
         report.add(figure);

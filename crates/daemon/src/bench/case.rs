@@ -6,7 +6,8 @@ use clap::ValueEnum;
 use datapath::DropReason;
 use model::Mode;
 use serde::Serialize;
-use wire::Refusal;
+
+use super::fault;
 
 /// The fewest flows: as many as a burst can have frames, so that no packet finds its flow opened by the same burst.
 const FEWEST_FLOWS: u32 = 64;
@@ -29,6 +30,12 @@ pub(crate) enum Scenario {
     Drops,
     /// Memory that a flow takes
     Memory,
+    /// Packets of established flows while a flood of new ones comes, against without
+    Flood,
+    /// What looking for flows to end costs
+    Ageing,
+    /// Packets of established flows on two workers, against one
+    Workers,
 }
 
 /// An IP version.
@@ -90,6 +97,9 @@ impl Scenario {
             Self::Connections => "connections",
             Self::Drops => "drops",
             Self::Memory => "memory",
+            Self::Flood => "flood",
+            Self::Ageing => "ageing",
+            Self::Workers => "workers",
         }
     }
 
@@ -105,6 +115,9 @@ impl Scenario {
             (Self::Replies, true) => &[4 << 10, 1 << 20],
             (Self::New, true) => &[256 << 10],
             (Self::Connections, true) => &[64 << 10],
+            (Self::Flood | Self::Workers, true) => &[4 << 10],
+            (Self::Flood | Self::Workers, false) => &[4 << 10, 64 << 10],
+            (Self::Ageing, _) => &[4 << 10, 1 << 20],
             (Self::Drops, _) => &[4 << 10],
             (Self::New | Self::Connections, false) | (Self::Memory, _) => &[1 << 20],
         }
@@ -138,15 +151,6 @@ pub(crate) const fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// Why packets are dropped. An IPv6 header has no checksum.
-const fn drops(family: Family) -> &'static [DropReason] {
-    use DropReason::{DestinationMacNotOurs, Malformed, NoVirtualServer};
-    match family {
-        Family::V4 => &[DestinationMacNotOurs, Malformed(Refusal::Ipv4HeaderChecksum), NoVirtualServer],
-        Family::V6 => &[DestinationMacNotOurs, NoVirtualServer],
-    }
-}
-
 /// The cases of some scenarios; of all of them, but with fewer flows, when none is named. An empty list of modes, families
 /// or flows is one without a choice.
 pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family], flows: &[u32]) -> Vec<Case> {
@@ -159,7 +163,7 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
             }
             for &family in non_empty(families, Family::value_variants()) {
                 for &flows in non_empty(flows, scenario.flows(is_short)) {
-                    add(&mut cases, Case { scenario, drop: None, mode, family, flows });
+                    add(&mut cases, Case { scenario, drop: None, mode, family, flows }, is_short);
                 }
             }
         }
@@ -168,7 +172,7 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
 }
 
 /// Adds a case. Drops are a case for each reason, behind the packets that they are compared with.
-fn add(cases: &mut Vec<Case>, case: Case) {
+fn add(cases: &mut Vec<Case>, case: Case, is_short: bool) {
     if case.scenario != Scenario::Drops {
         return cases.push(case);
     }
@@ -176,7 +180,7 @@ fn add(cases: &mut Vec<Case>, case: Case) {
     if !cases.contains(&forwarded) {
         cases.push(forwarded);
     }
-    cases.extend(drops(case.family).iter().map(|&reason| Case { drop: Some(reason), ..case }));
+    cases.extend(fault::reasons(case.family, is_short).map(|reason| Case { drop: Some(reason), ..case }));
 }
 
 fn non_empty<'a, T>(asked: &'a [T], otherwise: &'a [T]) -> &'a [T] {
@@ -226,7 +230,7 @@ mod tests {
     fn drops_come_behind_what_they_are_compared_with() {
         let cases = cases(&[Scenario::Drops], &[], &[Family::V4], &[256]);
         assert_eq!(cases[0].scenario, Scenario::Established);
-        assert_eq!(cases.len(), 4);
+        assert!(cases.len() > 15 && cases[1..].iter().all(|case| case.drop.is_some()));
     }
 
     #[test]

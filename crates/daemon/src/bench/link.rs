@@ -50,6 +50,16 @@ impl Link {
         *self.ends.borrow_mut() = Ends { script, watch };
     }
 
+    /// Lets nothing be sent for some time; what was sent is to be sent on afterwards.
+    pub(super) fn pause(&self) -> Option<Script> {
+        self.ends.borrow_mut().script.take()
+    }
+
+    /// Lets a script be sent on.
+    pub(super) fn resume(&self, script: Option<Script>) {
+        self.ends.borrow_mut().script = script;
+    }
+
     /// What was seen of what came out.
     pub(super) fn take_watch(&self) -> Option<Watch> {
         self.ends.borrow_mut().watch.take()

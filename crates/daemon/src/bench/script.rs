@@ -2,15 +2,14 @@
 
 use std::rc::Rc;
 
-use datapath::DropReason;
 use flow::Side;
-use model::MacAddress;
 use nic::Burst;
 use wire::tcp::flags::{ACK, FIN, PSH, SYN};
 
 use super::{
     Case, Family, Scenario,
     course::{Course, Run},
+    fault,
     frame::{Pool, PoolFrame},
     gateway::{BACKENDS, CLIENT_MAC, PORT_MAC, backend, backend_mac, service},
     template::{Ends, Template},
@@ -32,10 +31,6 @@ const CONNECTION: [(Side, u8); 10] = [
     (Side::Backend, FIN | ACK),
     (Side::Client, ACK),
 ];
-/// Whose MAC address is not the port's.
-const SOMEBODY: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xee]);
-/// A port of the virtual server's address where there is none.
-const NO_SERVICE: u16 = 81;
 
 /// One segment of a script.
 pub(super) struct Step {
@@ -56,6 +51,8 @@ pub(super) struct Script {
     pub(super) steps: Rc<[Step]>,
     /// The backends of the flows, in the order of the course; of use to steps of backends.
     pub(super) backends: Rc<[u8]>,
+    /// Whose packets, of the second step, come in turns with those of the course, of the first one.
+    pub(super) flood: Option<Course>,
 }
 
 impl Script {
@@ -63,11 +60,11 @@ impl Script {
     pub(super) fn of(case: &Case) -> Result<Self, Failure> {
         let flows = case.flows;
         let (steps, course) = match case.scenario {
-            Scenario::Established | Scenario::Memory => (vec![(Side::Client, ACK)], Course::endless(flows)),
             Scenario::Drops => return Self::dropped(case),
             Scenario::Replies => (vec![(Side::Backend, ACK)], Course::endless(flows)),
             Scenario::New => (vec![(Side::Client, SYN)], Course::once(flows, 1, flows)),
             Scenario::Connections => (CONNECTION.to_vec(), Course::once(flows, CONNECTION.len(), GROUP)),
+            _ => (vec![(Side::Client, ACK)], Course::endless(flows)),
         };
         Ok(Self::new(course, steps_of(case.family, &steps)?))
     }
@@ -85,24 +82,33 @@ impl Script {
         Ok(Self::new(order, steps_of(case.family, &[(Side::Client, flags)])?))
     }
 
+    /// The first segments of `count` flows that are none of the case's, once; in turns with packets of established ones if
+    /// it is `mixed`.
+    pub(super) fn flood(case: &Case, count: u32, mixed: bool) -> Result<Self, Failure> {
+        let flood = Course::once(count, 1, count).beyond(case.flows);
+        if !mixed {
+            return Ok(Self::new(flood, steps_of(case.family, &[(Side::Client, SYN)])?));
+        }
+        let steps = steps_of(case.family, &[(Side::Client, ACK), (Side::Client, SYN)])?;
+        Ok(Self { flood: Some(flood), ..Self::new(Course::endless(case.flows), steps) })
+    }
+
     fn dropped(case: &Case) -> Result<Self, Failure> {
-        let mut to = service(case.family);
-        if case.drop == Some(DropReason::NoVirtualServer) {
-            to.set_port(NO_SERVICE);
-        }
-        let ends = Ends::FromClient { to, macs: (CLIENT_MAC, PORT_MAC) };
-        let mut template = template(case.family, ends, ACK)?;
-        match case.drop {
-            Some(DropReason::DestinationMacNotOurs) => template.send_to(SOMEBODY),
-            Some(DropReason::Malformed(_)) => template.spoil_checksum(),
-            _ => {}
-        }
+        let ends = Ends::FromClient { to: service(case.family), macs: (CLIENT_MAC, PORT_MAC) };
+        let fault = case.drop.and_then(|reason| fault::find(case.family, reason));
+        let template = fault.and_then(|fault| Template::faulty(case.family, ends, ACK, fault));
+        let template = template.ok_or_else(no_template)?;
         let steps = vec![Step { side: Side::Client, flags: ACK, templates: vec![template] }];
         Ok(Self::new(Course::endless(case.flows), steps))
     }
 
     fn new(course: Course, steps: Vec<Step>) -> Self {
-        Self { course, steps: steps.into(), backends: Rc::default() }
+        Self { course, steps: steps.into(), backends: Rc::default(), flood: None }
+    }
+
+    /// Packets that are not endless.
+    pub(super) fn packets(&self) -> u64 {
+        self.flood.map_or_else(|| self.course.packets(), |flood| 2 * flood.packets())
     }
 
     /// The same for the flows at the first `positions`, once.
@@ -118,9 +124,16 @@ impl Script {
     /// Hands out the next frames.
     #[inline]
     pub(super) fn receive(&mut self, pool: &Pool, burst: &mut Burst<PoolFrame>, limit: usize) {
-        let Some(run) = self.course.take(limit.min(burst.remaining_capacity()).min(pool.len())) else {
+        let limit = limit.min(burst.remaining_capacity()).min(pool.len());
+        if let Some(flood) = &mut self.flood {
+            let run = self.course.take(flood.left().min(limit / 2));
+            let runs = run.and_then(|run| Some((run, flood.take(run.count)?)));
+            if let (Some(runs), [established, first, ..]) = (runs, &*self.steps) {
+                write_in_turns(runs, (established, first), pool, burst);
+            }
             return;
-        };
+        }
+        let Some(run) = self.course.take(limit) else { return };
         if let Some(step) = self.steps.get(run.step) {
             step.write(run, &self.backends, pool, burst);
         }
@@ -150,6 +163,26 @@ impl Step {
     }
 }
 
+/// Packets of two runs by clients in turns, each of its own step.
+#[inline]
+fn write_in_turns(
+    (one, other): (Run, Run),
+    steps: (&Step, &Step),
+    pool: &Pool,
+    burst: &mut Burst<PoolFrame>,
+) {
+    let (Some(first), Some(second)) = (steps.0.templates.first(), steps.1.templates.first()) else { return };
+    let in_turns = one.flows().zip(other.flows()).flat_map(|(one, other)| [(first, one), (second, other)]);
+    match first.family() {
+        Family::V4 => pool.hand_out(burst, in_turns, |frame, (template, flow)| {
+            template.write_v4::<true>(frame, flow);
+        }),
+        Family::V6 => pool.hand_out(burst, in_turns, |frame, (template, flow)| {
+            template.write_v6::<true>(frame, flow);
+        }),
+    }
+}
+
 fn steps_of(family: Family, segments: &[(Side, u8)]) -> Result<Vec<Step>, Failure> {
     let step = |&(side, flags): &(Side, u8)| {
         let templates = match side {
@@ -171,6 +204,9 @@ fn steps_of(family: Family, segments: &[(Side, u8)]) -> Result<Vec<Step>, Failur
 }
 
 fn template(family: Family, ends: Ends, flags: u8) -> Result<Template, Failure> {
-    Template::try_new(family, ends, flags)
-        .ok_or_else(|| Failure::not_so("a frame to measure with could not be made"))
+    Template::try_new(family, ends, flags).ok_or_else(no_template)
+}
+
+fn no_template() -> Failure {
+    Failure::not_so("a frame to measure with could not be made")
 }

@@ -3,10 +3,17 @@
 use std::net::SocketAddr;
 
 use model::{MacAddress, Protocol};
-use wire::{U16, checksum::Sum, ipv4::EthernetIpv4Tcp, ipv6::EthernetIpv6Tcp};
+use wire::{
+    U16,
+    checksum::Sum,
+    ethernet,
+    ipv4::{self, EthernetIpv4Tcp},
+    ipv6::EthernetIpv6Tcp,
+};
 
 use super::{
     Family, clients,
+    fault::Fault,
     frame::{PoolFrame, ROOM},
 };
 use crate::replay::{Notation, compose};
@@ -30,6 +37,25 @@ impl Template {
     /// A segment that a client, as flow 0 has it, sends `to` somebody, or is sent `from` somebody. `None` when the frame has
     /// no room.
     pub(super) fn try_new(family: Family, ends: Ends, flags: u8) -> Option<Self> {
+        Self::of(family, &Self::segment(family, ends, flags)?)
+    }
+
+    /// The same with something wrong.
+    pub(super) fn faulty(family: Family, ends: Ends, flags: u8, fault: &Fault) -> Option<Self> {
+        let mut frame = Self::segment(family, ends, flags)?;
+        fault.spoil(&mut frame);
+        if family == Family::V4 {
+            repair(&mut frame)?;
+        }
+        let mut template = Self::of(family, &frame)?;
+        template.length = fault.length(template.length);
+        if fault.is_of_checksum() {
+            template.network ^= 0x5555;
+        }
+        Some(template)
+    }
+
+    fn segment(family: Family, ends: Ends, flags: u8) -> Option<Vec<u8>> {
         let client = clients::client(family, 0);
         let ((from, from_mac), (to, to_mac)) = match ends {
             Ends::FromClient { to, macs: (from_mac, to_mac) } => ((client, from_mac), (to, to_mac)),
@@ -38,8 +64,13 @@ impl Template {
         let segment = Notation::Balanced { protocol: Protocol::Tcp, from, to, flags };
         let mut frame = compose(&segment, from_mac, to_mac)?;
         frame.resize(frame.len().max(SHORTEST), 0);
+        Some(frame)
+    }
+
+    /// Of a frame as flow 0 has it.
+    fn of(family: Family, frame: &[u8]) -> Option<Self> {
         let mut bytes = [0; ROOM];
-        bytes.get_mut(..frame.len())?.copy_from_slice(&frame);
+        bytes.get_mut(..frame.len())?.copy_from_slice(frame);
         let (network, transport) = match family {
             Family::V4 => {
                 let headers: &EthernetIpv4Tcp = wire::header(&bytes, 0)?;
@@ -58,18 +89,6 @@ impl Template {
             network: without(network).fold(),
             transport: without(transport).plus_word(!clients::port(0)).fold(),
         })
-    }
-
-    /// Makes the IPv4 checksum of its frames wrong.
-    pub(super) const fn spoil_checksum(&mut self) {
-        self.network ^= 0x5555;
-    }
-
-    /// Changes the MAC address that its frames are for.
-    pub(super) fn send_to(&mut self, mac: MacAddress) {
-        if let Some(destination) = self.bytes.first_chunk_mut() {
-            *destination = mac.0;
-        }
     }
 
     /// Which address family.
@@ -118,6 +137,14 @@ impl Template {
         }
         transport.checksum = checksum(u32::from(self.transport) + high + low + u32::from(port));
     }
+}
+
+/// Makes the checksum of an IPv4 header without options right.
+fn repair(frame: &mut [u8]) -> Option<()> {
+    wire::header_mut::<EthernetIpv4Tcp>(frame, 0)?.network.checksum = U16::new(0);
+    let sum = Sum::of(frame.get(ethernet::HEADER..ethernet::HEADER + ipv4::HEADER)?);
+    wire::header_mut::<EthernetIpv4Tcp>(frame, 0)?.network.checksum = U16::new(!sum.fold());
+    Some(())
 }
 
 /// Who sends a segment to whom, with the MAC addresses that it is from and for.

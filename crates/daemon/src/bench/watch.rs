@@ -13,6 +13,9 @@ use super::{
 /// What was seen of the frames that a script's frames became.
 pub(super) struct Watch {
     course: Course,
+    flood: Option<Course>,
+    /// Whether the next one is of the flood.
+    is_flood: bool,
     sides: Vec<flow::Side>,
     mode: Mode,
     family: Family,
@@ -30,6 +33,8 @@ impl Watch {
     pub(super) fn new(case: &Case, script: &Script) -> Self {
         Self {
             course: script.course,
+            flood: script.flood,
+            is_flood: false,
             sides: script.steps.iter().map(|step| step.side).collect(),
             mode: case.mode,
             family: case.family,
@@ -43,7 +48,11 @@ impl Watch {
     /// Sees the next frame. Frames leave in the order in which they came.
     pub(super) fn see(&mut self, frame: &[u8]) {
         self.frames += 1;
-        let run = self.course.take(1);
+        let run = match &mut self.flood {
+            Some(flood) if self.is_flood => flood.take(1),
+            _ => self.course.take(1),
+        };
+        self.is_flood = self.flood.is_some() && !self.is_flood;
         let next = run.and_then(|run| Some((run.flows().next()?, *self.sides.get(run.step)?)));
         let verdict = match next {
             Some((flow, side)) => self.verify(frame, flow, side),
@@ -65,7 +74,8 @@ impl Watch {
         };
         let sent = Sent::read(frame, self.family)?;
         verify(&sent, &expected)?;
-        if side == flow::Side::Client {
+        // Of the flood nobody asks again.
+        if flow < self.flows && side == flow::Side::Client {
             self.backends.extend(backend_of(&sent));
         }
         Ok(())
