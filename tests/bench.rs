@@ -59,6 +59,8 @@ fn every_scenario_is_measured_in_all_its_modes_and_families() {
         ("memory", &["nat"]),
         ("flood", &["nat"]),
         ("ageing", &["nat"]),
+        ("idle", &["nat"]),
+        ("latency", &["nat"]),
     ] {
         for mode in modes {
             for family in ["v4", "v6"] {
@@ -86,6 +88,9 @@ fn check_figure(figure: &Value) {
         assert_eq!(figure["ageing"]["packets_a_call"], 32_768, "{figure}");
         return;
     }
+    if figure["scenario"] == "latency" {
+        return check_latency(&figure["latency"]);
+    }
     check_spreads(figure, &["cycles", "io_cycles", "all_cycles"]);
     for key in ["nanoseconds", "millions_per_second"] {
         assert!(figure[key].is_number(), "{key} is not in {figure}");
@@ -103,6 +108,19 @@ fn check_spreads(figure: &Value, keys: &[&str]) {
             assert!(figure[key][part].is_number(), "{key}.{part} is not in {figure}");
         }
     }
+}
+
+/// That each load has its times, and that they are told from the machine's own.
+fn check_latency(latency: &Value) {
+    let loads = latency["loads"].as_array().unwrap();
+    assert_eq!(loads.iter().map(|load| load["percent"].as_u64().unwrap()).collect::<Vec<_>>(), [10, 50, 90]);
+    let times = loads.iter().flat_map(|load| [&load["residence_us"], &load["sojourn_us"]]);
+    for times in times.chain([&latency["processor_us"]]) {
+        for part in ["p50", "p99", "p999", "max"] {
+            assert!(times[part].is_number(), "{part} is not in {latency}");
+        }
+    }
+    assert!(latency["processor_stolen"].is_number(), "{latency}");
 }
 
 fn check_comparison(comparison: &Value) {
@@ -129,12 +147,21 @@ fn two_workers_are_compared_where_there_are_two_processors() {
 
 #[test]
 fn the_table_fits_and_progress_is_told_elsewhere() {
-    let scenarios = ["established", "drops", "memory", "flood", "ageing"];
+    let scenarios = ["established", "drops", "memory", "flood", "ageing", "idle", "latency"];
     let outcome = bench(&[&scenarios[..], &["--family", "v4"]].concat());
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(outcome.out.lines().all(|line| line.chars().count() <= 100), "{}", outcome.out);
-    for part in ["established", "full_nat", "CYCLES", "BYTES A FLOW", "A CALL", "BOUND", "flood, table full"]
-    {
+    for part in [
+        "established",
+        "full_nat",
+        "CYCLES",
+        "BYTES A FLOW",
+        "A CALL",
+        "BOUND",
+        "flood, table full",
+        "P99.9",
+        "sojourn",
+    ] {
         assert!(outcome.out.contains(part), "{part} is not in\n{}", outcome.out);
     }
     assert!(!outcome.out.contains("IPv6"), "{}", outcome.out);
@@ -153,7 +180,7 @@ fn yaml_says_the_same_as_json() {
 #[test]
 fn what_cannot_be_measured_is_a_usage_error() {
     for arguments in [
-        &["latency"][..],
+        &["jitter"][..],
         &["established", "--mode", "gue"],
         &["replies", "--mode", "dsr"],
         &["established", "--family", "v5"],

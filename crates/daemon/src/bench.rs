@@ -22,12 +22,16 @@ mod figure;
 mod flood;
 mod frame;
 mod gateway;
+mod hiccup;
+mod idle;
+mod latency;
 mod link;
 mod machine;
 mod measure;
 mod memory;
 mod rig;
 mod script;
+mod tap;
 mod template;
 mod verify;
 mod watch;
@@ -35,7 +39,7 @@ mod workers;
 
 pub(crate) use self::{
     case::{Case, Effort, Family, Scenario, cases, parse_flows},
-    figure::{Ageing, Comparison, Figure, Report, Spread},
+    figure::{Ageing, Comparison, Figure, Latency, Quantiles, Report, Spread},
 };
 use crate::failure::Failure;
 
@@ -58,6 +62,8 @@ pub(crate) fn bench(
             Scenario::Memory if cases.len() > 1 => memory::measure_apart(case)?,
             Scenario::Memory => memory::measure(case, hertz)?,
             Scenario::Flood => flood::measure(case, effort, hertz)?,
+            Scenario::Idle => idle::measure(case, effort, hertz)?,
+            Scenario::Latency => latency::measure(case, effort, hertz)?,
             Scenario::Ageing => ageing::measure(case, effort, hertz)?,
             Scenario::Workers => workers::measure(case, effort, hertz, &allowed)?,
             _ => measure::measure(case, effort, hertz)?,

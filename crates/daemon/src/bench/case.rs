@@ -36,6 +36,10 @@ pub(crate) enum Scenario {
     Ageing,
     /// Packets of established flows on two workers, against one
     Workers,
+    /// Packets of established flows in a worker's whole loop, busy and adaptive
+    Idle,
+    /// How long packets of established flows stay, at parts of the full rate
+    Latency,
 }
 
 /// An IP version.
@@ -100,6 +104,8 @@ impl Scenario {
             Self::Flood => "flood",
             Self::Ageing => "ageing",
             Self::Workers => "workers",
+            Self::Idle => "idle",
+            Self::Latency => "latency",
         }
     }
 
@@ -115,8 +121,8 @@ impl Scenario {
             (Self::Replies, true) => &[4 << 10, 1 << 20],
             (Self::New, true) => &[256 << 10],
             (Self::Connections, true) => &[64 << 10],
-            (Self::Flood | Self::Workers, true) => &[4 << 10],
-            (Self::Flood | Self::Workers, false) => &[4 << 10, 64 << 10],
+            (Self::Flood | Self::Workers | Self::Idle | Self::Latency, true) => &[4 << 10],
+            (Self::Flood | Self::Workers | Self::Idle | Self::Latency, false) => &[4 << 10, 64 << 10],
             (Self::Ageing, _) => &[4 << 10, 1 << 20],
             (Self::Drops, _) => &[4 << 10],
             (Self::New | Self::Connections, false) | (Self::Memory, _) => &[1 << 20],

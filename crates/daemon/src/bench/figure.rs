@@ -42,6 +42,41 @@ pub(crate) struct Figure {
     pub(crate) comparisons: Vec<Comparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ageing: Option<Ageing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency: Option<Latency>,
+}
+
+/// How long packets stay.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Latency {
+    /// What parts of are offered.
+    pub(crate) full_millions_per_second: f64,
+    pub(crate) loads: Vec<Load>,
+    /// What the processor alone keeps somebody waiting who comes at any time.
+    pub(crate) processor_us: Quantiles,
+    /// The part of all time in which the processor did something else for a microsecond or longer.
+    pub(crate) processor_stolen: f64,
+}
+
+/// How long packets stay at a part of the full rate.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Load {
+    pub(crate) percent: u32,
+    pub(crate) millions_per_second: f64,
+    pub(crate) packets_a_burst: f64,
+    /// Of each burst, from the return of its receipt to that of its transmission.
+    pub(crate) residence_us: Quantiles,
+    /// Of each packet, from when it was due to the return of its transmission.
+    pub(crate) sojourn_us: Quantiles,
+}
+
+/// Times in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Quantiles {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
 }
 
 /// What looking for flows to end costs.
@@ -178,6 +213,11 @@ impl Figure {
         Self { ageing: Some(ageing), ..Self::of(case) }
     }
 
+    /// Latency.
+    pub(super) fn late(case: &Case, latency: Latency) -> Self {
+        Self { latency: Some(latency), ..Self::of(case) }
+    }
+
     const fn of(case: &Case) -> Self {
         Self {
             scenario: case.scenario,
@@ -190,6 +230,7 @@ impl Figure {
             bytes_per_flow: None,
             comparisons: Vec::new(),
             ageing: None,
+            latency: None,
         }
     }
 

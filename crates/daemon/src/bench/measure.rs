@@ -180,7 +180,7 @@ fn for_ticks(looped: &mut impl Loop, ticks: u64) -> u64 {
     packets
 }
 
-fn to_end(looped: &mut impl Loop, packets: u64) -> u64 {
+pub(super) fn to_end(looped: &mut impl Loop, packets: u64) -> u64 {
     let mut done = 0;
     while done < packets {
         match looped.turn() {

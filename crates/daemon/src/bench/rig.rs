@@ -1,6 +1,6 @@
 //! The two loops that take turns: a worker, and what is around it without the worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use datapath::{HashKey, Snapshot, WorkerMeters};
 use meter::Counter;
@@ -34,6 +34,15 @@ const TURNS: u32 = 64;
 /// Flows that an idle turn looks at, at least.
 const FLOWS_PER_TURN: u32 = 64;
 const SEED: [u8; 16] = *b"flow table bench";
+
+impl Berth {
+    /// The only worker's of a case, with who publishes for it.
+    fn alone(case: &Case, meters: Arc<WorkerMeters>) -> Result<(Publisher<Snapshot>, Self), Failure> {
+        let (publisher, readers) = publish::channel(gateway::snapshot(case)?, 1);
+        let reader = readers.into_iter().next().ok_or_else(no_worker)?;
+        Ok((publisher, Self { id: WorkerId(0), workers: 1, reader, meters, desk: desk().1 }))
+    }
+}
 
 fn no_worker() -> Failure {
     Failure::not_so("a worker could not be made")
@@ -131,10 +140,14 @@ impl Rig {
         meters: Arc<WorkerMeters>,
         flows: u32,
     ) -> Result<Self, Failure> {
-        let (publisher, readers) = publish::channel(gateway::snapshot(case)?, 1);
-        let reader = readers.into_iter().next().ok_or_else(no_worker)?;
-        let berth = Berth { id: WorkerId(0), workers: 1, reader, meters, desk: desk().1 };
+        let (publisher, berth) = Berth::alone(case, meters)?;
         Ok(Self { _publisher: Some(publisher), ..Self::at(berth, hertz, flows, Idle::Busy)? })
+    }
+
+    /// A worker with room for exactly the flows of a case that does so when there is nothing to do.
+    pub(super) fn idling(case: &Case, hertz: u64, idle: Idle) -> Result<Self, Failure> {
+        let (publisher, berth) = Berth::alone(case, Arc::default())?;
+        Ok(Self { _publisher: Some(publisher), ..Self::at(berth, hertz, case.flows, idle)? })
     }
 
     /// A worker with room for so many flows in the place that it is given.
@@ -175,6 +188,11 @@ impl Rig {
             sent: port.map_or(0, |port| port.tx_frames.read()),
             dropped: self.meters.drops.iter().map(Counter::read).sum(),
         }
+    }
+
+    /// Lets the worker's own loop run until `stop` is set.
+    pub(super) fn run(&mut self, stop: &AtomicBool) {
+        self.worker.run(stop);
     }
 
     /// Lets seconds have passed.

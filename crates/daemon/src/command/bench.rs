@@ -8,7 +8,7 @@ use std::{
 use super::print;
 use crate::{
     arguments::{Bench, Format},
-    bench::{self, Ageing, Comparison, Effort, Figure, Report, Scenario, cases},
+    bench::{self, Ageing, Comparison, Effort, Figure, Latency, Quantiles, Report, Scenario, cases},
     failure::Failure,
     table::{Align, Table},
 };
@@ -82,8 +82,15 @@ fn table(report: &Report) -> String {
     }
     let ageing: Vec<_> = report.figures.iter().filter_map(ageing_row).collect();
     if !ageing.is_empty() {
-        text += "\nHousekeeping, cycles: a packet at full load (median, min, max), A CALL, an EXPIRED flow.\n\n";
+        text +=
+            "\nHousekeeping, cycles: a packet at full load (median, min, max), A CALL, an EXPIRED flow.\n\n";
         text += &rendered(&AGEING, ageing);
+    }
+    let latency: Vec<_> = report.figures.iter().flat_map(latency_rows).collect();
+    if !latency.is_empty() {
+        text += "\nMicroseconds: of bursts from receipt to transmission (residence), of packets from when they were due\n\
+                 (sojourn); what somebody who comes at any time waits for the processor alone.\n\n";
+        text += &rendered(&LATENCY, latency);
     }
     let comparisons: Vec<_> = report.figures.iter().flat_map(comparison_rows).collect();
     if !comparisons.is_empty() {
@@ -92,6 +99,20 @@ fn table(report: &Report) -> String {
     }
     text
 }
+
+const LATENCY: [(&str, Align); 11] = [
+    ("SCENARIO", Align::Left),
+    ("MODE", Align::Left),
+    ("IP", Align::Left),
+    ("FLOWS", Align::Right),
+    ("LOAD", Align::Right),
+    ("M/S", Align::Right),
+    ("WHAT", Align::Name),
+    ("P50", Align::Right),
+    ("P99", Align::Right),
+    ("P99.9", Align::Right),
+    ("MAX", Align::Right),
+];
 
 const AGEING: [(&str, Align); 9] = [
     ("SCENARIO", Align::Name),
@@ -179,6 +200,25 @@ fn ageing_row(figure: &Figure) -> Option<Vec<String>> {
     row.extend([packet.median, packet.min, packet.max].map(|value| format!("{value:.3}")));
     row.extend([cycles_a_call.median, *cycles_an_expired_flow].map(|value| format!("{value:.0}")));
     Some(row)
+}
+
+fn latency_rows(figure: &Figure) -> Vec<Vec<String>> {
+    let Some(Latency { loads, processor_us, .. }) = &figure.latency else { return Vec::new() };
+    let row = |load: [String; 2], what: &str, times: &Quantiles| {
+        let mut row = head(figure);
+        row.extend(load);
+        row.push(what.to_owned());
+        row.extend([times.p50, times.p99, times.p999, times.max].map(|value| format!("{value:.2}")));
+        row
+    };
+    let mut rows = Vec::new();
+    for load in loads {
+        let offered = [format!("{} %", load.percent), format!("{:.2}", load.millions_per_second)];
+        rows.push(row(offered.clone(), "residence", &load.residence_us));
+        rows.push(row(offered, "sojourn", &load.sojourn_us));
+    }
+    rows.push(row([String::new(), String::new()], "processor", processor_us));
+    rows
 }
 
 fn comparison_rows(figure: &Figure) -> impl Iterator<Item = Vec<String>> {

@@ -1,0 +1,173 @@
+//! How long packets stay: in a worker, and from when they were due.
+//!
+//! The source is an open loop: packets become due at a part of the full rate, whether the worker comes for them or not.
+//! Beside it, on the same processor, an idle loop shows what the machine alone keeps a packet waiting.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    Case, Effort, Figure,
+    figure::{Latency, Load, Quantiles},
+    hiccup::Hiccups,
+    machine,
+    measure::{self, LOOKED_AT, check_count, to_end, wrong},
+    rig::{Loop, Rig},
+    script::Script,
+    tap::{Pace, Passage, Tap},
+};
+use crate::failure::Failure;
+
+/// Parts of the full rate, in percent.
+const LOADS: [u32; 3] = [10, 50, 90];
+/// Bursts in a second for which there is room: more than any worker makes.
+const BURSTS_PER_SECOND: f64 = 8e6;
+/// Packets before time is measured.
+const WARM_UP: u64 = 65_536;
+/// The longest time that is told apart from longer ones, in ticks.
+const LONGEST: u64 = 1 << 40;
+
+/// What is measured with.
+struct Bench<'a> {
+    case: &'a Case,
+    script: Script,
+    /// Of one run.
+    seconds: f64,
+    hertz: u64,
+}
+
+/// What all runs at a load have shown.
+struct Runs {
+    residence: Histogram<u64>,
+    sojourn: Histogram<u64>,
+    bursts: u64,
+    packets: u64,
+}
+
+/// Measures a case.
+///
+/// # Errors
+/// When the worker does not do what the case says.
+pub(super) fn measure(case: &Case, effort: Effort, hertz: u64) -> Result<Figure, Failure> {
+    let mut rig = Rig::try_new(case, hertz, Arc::default())?;
+    measure::fill(&mut rig, case)?;
+    let bench = Bench { case, script: Script::of(case)?, seconds: effort.seconds, hertz };
+    let (cycles, _) = bench.run(&mut rig, 0.0)?;
+    let mut runs: Vec<Runs> = LOADS.iter().map(|_| Runs::new()).collect::<Result<_, _>>()?;
+    let mut hiccups = Hiccups::new();
+    for _ in 0..effort.rounds {
+        for (percent, runs) in LOADS.iter().zip(&mut runs) {
+            runs.add(&bench.run(&mut rig, cycles * 100.0 / f64::from(*percent))?.1);
+        }
+        hiccups.look(bench.ticks(), hertz / 1_000_000);
+    }
+    measure::look(&mut rig, case, &bench.script.first(LOOKED_AT.min(case.flows)))?;
+    let seconds = effort.seconds * f64::from(effort.rounds);
+    let loads = LOADS.iter().zip(&runs).map(|(percent, runs)| runs.load(*percent, seconds, hertz));
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| microseconds(hiccups.wait(part), hertz));
+    let max = microseconds(hiccups.max() as f64, hertz);
+    Ok(Figure::late(
+        case,
+        Latency {
+            full_millions_per_second: hertz as f64 / cycles / 1e6,
+            loads: loads.collect(),
+            processor_us: Quantiles { p50, p99, p999, max },
+            processor_stolen: hiccups.share(),
+        },
+    ))
+}
+
+impl Bench<'_> {
+    fn ticks(&self) -> u64 {
+        (self.seconds * self.hertz as f64) as u64
+    }
+
+    /// Lets a packet be due after each `interval` of ticks, or always: cycles for each, and how they passed.
+    fn run(&self, rig: &mut Rig, interval: f64) -> Result<(f64, Pace), Failure> {
+        rig.link().play(Some(self.script.clone()), None);
+        to_end(rig, WARM_UP);
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), rig.count());
+        let bursts = (self.seconds * BURSTS_PER_SECOND) as usize;
+        let pace = Pace::begin(interval, self.ticks(), bursts, Arc::clone(&stop));
+        rig.link().tap(Some(Tap::Pace(pace)));
+        let before = machine::thread_time()?;
+        rig.run(&stop);
+        let spent = machine::thread_time()?.saturating_sub(before);
+        let pace = rig.link().take_tap();
+        rig.link().play(None, None);
+        check_count(self.case, count, rig.count())?;
+        let Some(Tap::Pace(pace)) = pace else { return Err(wrong(self.case, "nothing was measured")) };
+        let passed: u64 = pace.passages().iter().map(|passage| u64::from(passage.packets)).sum();
+        if passed != pace.handed_out() || passed == 0 {
+            let what = format_args!("of {} packets {passed} passed in bursts", pace.handed_out());
+            return Err(wrong(self.case, what));
+        }
+        Ok((spent.as_secs_f64() * self.hertz as f64 / passed as f64, pace))
+    }
+}
+
+impl Runs {
+    fn new() -> Result<Self, Failure> {
+        let empty = || Histogram::new_with_bounds(1, LONGEST, 3).map_err(Failure::not_so);
+        Ok(Self { residence: empty()?, sojourn: empty()?, bursts: 0, packets: 0 })
+    }
+
+    fn add(&mut self, pace: &Pace) {
+        for Passage { residence, .. } in pace.passages() {
+            self.residence.saturating_record(u64::from(*residence));
+        }
+        for sojourn in pace.sojourns() {
+            self.sojourn.saturating_record(sojourn);
+        }
+        self.bursts += pace.passages().len() as u64;
+        self.packets += pace.handed_out();
+    }
+
+    fn load(&self, percent: u32, seconds: f64, hertz: u64) -> Load {
+        Load {
+            percent,
+            millions_per_second: self.packets as f64 / seconds / 1e6,
+            packets_a_burst: self.packets as f64 / self.bursts.max(1) as f64,
+            residence_us: quantiles(&self.residence, hertz),
+            sojourn_us: quantiles(&self.sojourn, hertz),
+        }
+    }
+}
+
+fn quantiles(histogram: &Histogram<u64>, hertz: u64) -> Quantiles {
+    let at = |part| microseconds(histogram.value_at_quantile(part) as f64, hertz);
+    Quantiles {
+        p50: at(0.5),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: microseconds(histogram.max() as f64, hertz),
+    }
+}
+
+fn microseconds(ticks: f64, hertz: u64) -> f64 {
+    ticks / hertz as f64 * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Mode;
+
+    use super::*;
+    use crate::bench::{Family, Scenario};
+
+    #[test]
+    fn each_load_has_a_rate_and_times() {
+        let case =
+            Case { scenario: Scenario::Latency, drop: None, mode: Mode::Nat, family: Family::V4, flows: 256 };
+        let effort = Effort { rounds: 2, seconds: 0.02 };
+        let latency = measure(&case, effort, machine::hertz().unwrap()).unwrap().latency.unwrap();
+        assert_eq!(latency.loads.iter().map(|load| load.percent).collect::<Vec<_>>(), LOADS);
+        for load in &latency.loads {
+            assert!(load.packets_a_burst >= 1.0 && load.millions_per_second > 0.0, "{load:?}");
+            for times in [&load.residence_us, &load.sojourn_us] {
+                assert!(times.p50 > 0.0 && times.p50 <= times.p999 && times.p999 <= times.max, "{load:?}");
+            }
+        }
+    }
+}
