@@ -169,6 +169,19 @@ fn the_table_fits_and_progress_is_told_elsewhere() {
 }
 
 #[test]
+fn a_gateway_can_know_many_backends_and_virtual_servers() {
+    let arguments = ["established", "--mode", "nat", "--backends", "20", "--services", "5", "-o", "json"];
+    for figure in figures(&arguments) {
+        assert_eq!(
+            (figure["backends"].as_u64(), figure["services"].as_u64()),
+            (Some(20), Some(5)),
+            "{figure}"
+        );
+        check_figure(&figure);
+    }
+}
+
+#[test]
 fn yaml_says_the_same_as_json() {
     let outcome = bench(&["established", "--mode", "dsr", "--family", "v6", "-o", "yaml"]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
@@ -189,7 +202,14 @@ fn what_cannot_be_measured_is_a_usage_error() {
         let outcome = bench(arguments);
         assert_eq!(outcome.code, 2, "{arguments:?}: {}", outcome.err);
     }
-    for arguments in [["--flows", "12"], ["--flows", "100M"], ["--rounds", "0"], ["--seconds", "0"]] {
+    for arguments in [
+        ["--flows", "12"],
+        ["--flows", "100M"],
+        ["--rounds", "0"],
+        ["--seconds", "0"],
+        ["--backends", "0"],
+        ["--services", "20000"],
+    ] {
         let output = Command::cargo_bin("tidegate").unwrap().arg("bench").args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }

@@ -38,8 +38,9 @@ mod watch;
 mod workers;
 
 pub(crate) use self::{
-    case::{Case, Effort, Family, Scenario, cases, parse_flows},
+    case::{Case, Effort, Family, Scenario, Size, cases, parse_flows},
     figure::{Ageing, Comparison, Figure, Latency, Quantiles, Report, Spread},
+    gateway::{MOST_BACKENDS, MOST_SERVICES},
 };
 use crate::failure::Failure;
 

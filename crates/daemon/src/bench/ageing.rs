@@ -104,14 +104,21 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::{Family, Scenario};
+    use crate::bench::{Family, Scenario, Size};
 
     const HERTZ: u64 = 2_000_000_000;
 
     #[test]
     fn calls_are_counted_and_all_flows_end() {
         for family in [Family::V4, Family::V6] {
-            let case = Case { scenario: Scenario::Ageing, drop: None, mode: Mode::Nat, family, flows: 1000 };
+            let case = Case {
+                scenario: Scenario::Ageing,
+                drop: None,
+                mode: Mode::Nat,
+                family,
+                flows: 1000,
+                size: Size::default(),
+            };
             let figure = measure(&case, Effort { rounds: 2, seconds: 0.001 }, HERTZ).unwrap();
             let ageing = figure.ageing.unwrap();
             assert!(ageing.calls >= 2 && ageing.packets_a_call == 32_768, "{ageing:?}");
@@ -121,8 +128,14 @@ mod tests {
 
     #[test]
     fn flows_that_do_not_expire_are_a_mistake() {
-        let case =
-            Case { scenario: Scenario::Ageing, drop: None, mode: Mode::Nat, family: Family::V4, flows: 64 };
+        let case = Case {
+            scenario: Scenario::Ageing,
+            drop: None,
+            mode: Mode::Nat,
+            family: Family::V4,
+            flows: 64,
+            size: Size::default(),
+        };
         let mut rig = Rig::try_new(&case, HERTZ, Arc::default()).unwrap();
         assert!(expire(&mut rig, &case).unwrap_err().to_string().contains("0 flows have expired"));
     }

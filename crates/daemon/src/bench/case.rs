@@ -52,6 +52,21 @@ pub(crate) enum Family {
     V6,
 }
 
+/// How much the gateway has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Size {
+    /// Backends, of all virtual servers.
+    pub(crate) backends: u16,
+    /// Virtual servers.
+    pub(crate) services: u16,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { backends: 3, services: 1 }
+    }
+}
+
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
@@ -61,6 +76,7 @@ pub(crate) struct Case {
     pub(crate) mode: Mode,
     pub(crate) family: Family,
     pub(crate) flows: u32,
+    pub(crate) size: Size,
 }
 
 /// How long is measured.
@@ -159,7 +175,13 @@ pub(crate) const fn mode_name(mode: Mode) -> &'static str {
 
 /// The cases of some scenarios; of all of them, but with fewer flows, when none is named. An empty list of modes, families
 /// or flows is one without a choice.
-pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family], flows: &[u32]) -> Vec<Case> {
+pub(crate) fn cases(
+    scenarios: &[Scenario],
+    modes: &[Mode],
+    families: &[Family],
+    flows: &[u32],
+    size: Size,
+) -> Vec<Case> {
     let is_short = scenarios.is_empty();
     let mut cases = Vec::new();
     for &scenario in non_empty(scenarios, Scenario::value_variants()) {
@@ -169,7 +191,7 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
             }
             for &family in non_empty(families, Family::value_variants()) {
                 for &flows in non_empty(flows, scenario.flows(is_short)) {
-                    add(&mut cases, Case { scenario, drop: None, mode, family, flows }, is_short);
+                    add(&mut cases, Case { scenario, drop: None, mode, family, flows, size }, is_short);
                 }
             }
         }
@@ -225,7 +247,7 @@ mod tests {
 
     #[test]
     fn everything_is_measured_when_nothing_is_named() {
-        let cases = cases(&[], &[], &[], &[]);
+        let cases = cases(&[], &[], &[], &[], Size::default());
         for scenario in Scenario::value_variants() {
             assert!(cases.iter().any(|case| case.scenario == *scenario), "{}", scenario.name());
         }
@@ -234,14 +256,14 @@ mod tests {
 
     #[test]
     fn drops_come_behind_what_they_are_compared_with() {
-        let cases = cases(&[Scenario::Drops], &[], &[Family::V4], &[256]);
+        let cases = cases(&[Scenario::Drops], &[], &[Family::V4], &[256], Size::default());
         assert_eq!(cases[0].scenario, Scenario::Established);
         assert!(cases.len() > 15 && cases[1..].iter().all(|case| case.drop.is_some()));
     }
 
     #[test]
     fn a_mode_that_a_scenario_does_not_have_is_left_out() {
-        assert!(cases(&[Scenario::Replies], &[Mode::Dsr], &[], &[]).is_empty());
-        assert_eq!(cases(&[Scenario::New], &[Mode::Dsr], &[Family::V6], &[]).len(), 1);
+        assert!(cases(&[Scenario::Replies], &[Mode::Dsr], &[], &[], Size::default()).is_empty());
+        assert_eq!(cases(&[Scenario::New], &[Mode::Dsr], &[Family::V6], &[], Size::default()).len(), 1);
     }
 }

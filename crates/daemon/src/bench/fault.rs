@@ -122,13 +122,20 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::{Case, Scenario, measure::look, rig::Rig, script::Script};
+    use crate::bench::{Case, Scenario, Size, measure::look, rig::Rig, script::Script};
 
     #[test]
     fn each_fault_is_dropped_for_its_reason() {
         for family in [Family::V4, Family::V6] {
             let drop = None;
-            let case = Case { scenario: Scenario::Drops, drop, mode: Mode::Nat, family, flows: 64 };
+            let case = Case {
+                scenario: Scenario::Drops,
+                drop,
+                mode: Mode::Nat,
+                family,
+                flows: 64,
+                size: Size::default(),
+            };
             let mut rig = Rig::try_new(&case, 2_000_000_000, Arc::default()).unwrap();
             assert!(reasons(family, false).count() > 15);
             for reason in reasons(family, false) {

@@ -4,7 +4,7 @@ use datapath::DropReason;
 use model::Mode;
 use serde::{Serialize, Serializer};
 
-use super::{Case, Effort, Family, Scenario, case::mode_name, machine::Processor, rig::BURST};
+use super::{Case, Effort, Family, Scenario, Size, case::mode_name, machine::Processor, rig::BURST};
 
 /// All figures of a run, and what they hold for.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +30,8 @@ pub(crate) struct Figure {
     pub(crate) mode: Mode,
     pub(crate) family: Family,
     pub(crate) flows: u32,
+    #[serde(flatten)]
+    pub(crate) size: Size,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) cost: Option<Cost>,
     /// Of drops: the cost, as a part of that of forwarding a packet.
@@ -49,8 +51,8 @@ pub(crate) struct Figure {
 /// How long packets stay.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Latency {
-    /// What parts of are offered.
-    pub(crate) full_millions_per_second: f64,
+    /// What parts of are offered, measured in each round.
+    pub(crate) full_millions_per_second: Spread,
     pub(crate) loads: Vec<Load>,
     /// What the processor alone keeps somebody waiting who comes at any time.
     pub(crate) processor_us: Quantiles,
@@ -225,6 +227,7 @@ impl Figure {
             mode: case.mode,
             family: case.family,
             flows: case.flows,
+            size: case.size,
             cost: None,
             ratio_to_forwarding: None,
             bytes_per_flow: None,
@@ -242,6 +245,7 @@ impl Figure {
             mode: self.mode,
             family: self.family,
             flows: self.flows,
+            size: self.size,
         }
     }
 }

@@ -193,13 +193,20 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::{Family, Scenario};
+    use crate::bench::{Family, Scenario, Size};
 
     const HERTZ: u64 = 2_000_000_000;
     const EFFORT: Effort = Effort { rounds: 1, seconds: 0.001 };
 
     fn case() -> Case {
-        Case { scenario: Scenario::Flood, drop: None, mode: Mode::Nat, family: Family::V4, flows: 100 }
+        Case {
+            scenario: Scenario::Flood,
+            drop: None,
+            mode: Mode::Nat,
+            family: Family::V4,
+            flows: 100,
+            size: Size::default(),
+        }
     }
 
     #[test]

@@ -108,12 +108,18 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::{Family, Scenario};
+    use crate::bench::{Family, Scenario, Size};
 
     #[test]
     fn the_loop_is_measured_busy_and_adaptive() {
-        let case =
-            Case { scenario: Scenario::Idle, drop: None, mode: Mode::Nat, family: Family::V6, flows: 256 };
+        let case = Case {
+            scenario: Scenario::Idle,
+            drop: None,
+            mode: Mode::Nat,
+            family: Family::V6,
+            flows: 256,
+            size: Size::default(),
+        };
         let figure = measure(&case, Effort { rounds: 2, seconds: 0.001 }, 2_000_000_000).unwrap();
         assert_eq!(figure.comparisons.len(), 2);
         for comparison in &figure.comparisons {

@@ -8,7 +8,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use hdrhistogram::Histogram;
 
 use super::{
-    Case, Effort, Figure,
+    Case, Effort, Figure, Spread,
     figure::{Latency, Load, Quantiles},
     hiccup::Hiccups,
     machine,
@@ -53,10 +53,13 @@ pub(super) fn measure(case: &Case, effort: Effort, hertz: u64) -> Result<Figure,
     let mut rig = Rig::try_new(case, hertz, Arc::default())?;
     measure::fill(&mut rig, case)?;
     let bench = Bench { case, script: Script::of(case)?, seconds: effort.seconds, hertz };
-    let (cycles, _) = bench.run(&mut rig, 0.0)?;
+    let mut full = Vec::new();
     let mut runs: Vec<Runs> = LOADS.iter().map(|_| Runs::new()).collect::<Result<_, _>>()?;
     let mut hiccups = Hiccups::new();
     for _ in 0..effort.rounds {
+        // What is full differs from one time to another where others share the machine.
+        let (cycles, _) = bench.run(&mut rig, 0.0)?;
+        full.push(hertz as f64 / cycles / 1e6);
         for (percent, runs) in LOADS.iter().zip(&mut runs) {
             runs.add(&bench.run(&mut rig, cycles * 100.0 / f64::from(*percent))?.1);
         }
@@ -70,7 +73,7 @@ pub(super) fn measure(case: &Case, effort: Effort, hertz: u64) -> Result<Figure,
     Ok(Figure::late(
         case,
         Latency {
-            full_millions_per_second: hertz as f64 / cycles / 1e6,
+            full_millions_per_second: Spread::of(full),
             loads: loads.collect(),
             processor_us: Quantiles { p50, p99, p999, max },
             processor_stolen: hiccups.share(),
@@ -154,12 +157,18 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::{Family, Scenario};
+    use crate::bench::{Family, Scenario, Size};
 
     #[test]
     fn each_load_has_a_rate_and_times() {
-        let case =
-            Case { scenario: Scenario::Latency, drop: None, mode: Mode::Nat, family: Family::V4, flows: 256 };
+        let case = Case {
+            scenario: Scenario::Latency,
+            drop: None,
+            mode: Mode::Nat,
+            family: Family::V4,
+            flows: 256,
+            size: Size::default(),
+        };
         let effort = Effort { rounds: 2, seconds: 0.02 };
         let latency = measure(&case, effort, machine::hertz().unwrap()).unwrap().latency.unwrap();
         assert_eq!(latency.loads.iter().map(|load| load.percent).collect::<Vec<_>>(), LOADS);

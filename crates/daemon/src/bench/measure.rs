@@ -196,12 +196,12 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::Family;
+    use crate::bench::{Family, Size};
 
     const HERTZ: u64 = 2_000_000_000;
 
     fn case(scenario: Scenario, mode: Mode) -> Case {
-        Case { scenario, drop: None, mode, family: Family::V4, flows: 256 }
+        Case { scenario, drop: None, mode, family: Family::V4, flows: 256, size: Size::default() }
     }
 
     fn rig(case: &Case) -> Rig {
@@ -237,6 +237,28 @@ mod tests {
             rig.forget().unwrap();
             assert_eq!(pass(&mut rig, &case, &script).unwrap().frames, 2560);
             assert!(rig.forget().is_ok() && rig.meters().flows.read() == 0);
+        }
+    }
+
+    #[test]
+    fn flows_are_spread_over_virtual_servers_and_backends_and_found_right() {
+        for (scenario, mode, family) in [
+            (Scenario::Established, Mode::FullNat, Family::V4),
+            (Scenario::Connections, Mode::Nat, Family::V6),
+            (Scenario::Replies, Mode::Nat, Family::V4),
+            (Scenario::New, Mode::Dsr, Family::V6),
+        ] {
+            let size = Size { backends: 40, services: 7 };
+            let case = Case { scenario, drop: None, mode, family, flows: 1024, size };
+            let figure = measure(&case, Effort { rounds: 1, seconds: 0.001 }, HERTZ);
+            assert!(figure.as_ref().is_ok_and(|figure| figure.cost.is_some()), "{}", figure.unwrap_err());
+            let mut rig = rig(&case);
+            fill(&mut rig, &case).unwrap();
+            let meters = rig.meters();
+            let used = |meters: &[datapath::meters::TrafficMeters]| {
+                meters.iter().filter(|meters| meters.packets_in.read() > 0).count()
+            };
+            assert_eq!((used(&meters.virtual_servers), used(&meters.backends)), (7, 40));
         }
     }
 }

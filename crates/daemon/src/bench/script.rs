@@ -11,7 +11,7 @@ use super::{
     course::{Course, Run},
     fault,
     frame::{Pool, PoolFrame},
-    gateway::{BACKENDS, CLIENT_MAC, PORT_MAC, backend, backend_mac, service},
+    gateway::{CLIENT_MAC, PORT_MAC, backend, backend_mac, service},
     template::{Ends, Template},
 };
 use crate::failure::Failure;
@@ -50,7 +50,7 @@ pub(super) struct Script {
     /// What each flow sends.
     pub(super) steps: Rc<[Step]>,
     /// The backends of the flows, in the order of the course; of use to steps of backends.
-    pub(super) backends: Rc<[u8]>,
+    pub(super) backends: Rc<[u16]>,
     /// Whose packets, of the second step, come in turns with those of the course, of the first one.
     pub(super) flood: Option<Course>,
 }
@@ -66,12 +66,12 @@ impl Script {
             Scenario::Connections => (CONNECTION.to_vec(), Course::once(flows, CONNECTION.len(), GROUP)),
             _ => (vec![(Side::Client, ACK)], Course::endless(flows)),
         };
-        Ok(Self::new(course, steps_of(case.family, &steps)?))
+        Ok(Self::new(course, steps_of(case, &steps)?))
     }
 
     /// A client's segment of each flow once, which opens it as established, in the order of the flows' numbers.
     pub(super) fn opening(case: &Case) -> Result<Self, Failure> {
-        Ok(Self::new(Course::in_order(case.flows), steps_of(case.family, &[(Side::Client, ACK)])?))
+        Ok(Self::new(Course::in_order(case.flows), steps_of(case, &[(Side::Client, ACK)])?))
     }
 
     /// The client's first segment of each flow, in the order of a script's course: what they become tells its backends.
@@ -79,7 +79,7 @@ impl Script {
         let first = self.steps.iter().find(|step| step.side == Side::Client);
         let flags = first.map_or(ACK, |step| step.flags);
         let order = Course::once(case.flows, 1, case.flows);
-        Ok(Self::new(order, steps_of(case.family, &[(Side::Client, flags)])?))
+        Ok(Self::new(order, steps_of(case, &[(Side::Client, flags)])?))
     }
 
     /// The first segments of `count` flows that are none of the case's, once; in turns with packets of established ones if
@@ -87,14 +87,14 @@ impl Script {
     pub(super) fn flood(case: &Case, count: u32, mixed: bool) -> Result<Self, Failure> {
         let flood = Course::once(count, 1, count).beyond(case.flows);
         if !mixed {
-            return Ok(Self::new(flood, steps_of(case.family, &[(Side::Client, SYN)])?));
+            return Ok(Self::new(flood, steps_of(case, &[(Side::Client, SYN)])?));
         }
-        let steps = steps_of(case.family, &[(Side::Client, ACK), (Side::Client, SYN)])?;
+        let steps = steps_of(case, &[(Side::Client, ACK), (Side::Client, SYN)])?;
         Ok(Self { flood: Some(flood), ..Self::new(Course::endless(case.flows), steps) })
     }
 
     fn dropped(case: &Case) -> Result<Self, Failure> {
-        let ends = Ends::FromClient { to: service(case.family), macs: (CLIENT_MAC, PORT_MAC) };
+        let ends = Ends::FromClient { to: service(case.family, 0), macs: (CLIENT_MAC, PORT_MAC) };
         let fault = case.drop.and_then(|reason| fault::find(case.family, reason));
         let template = fault.and_then(|fault| Template::faulty(case.family, ends, ACK, fault));
         let template = template.ok_or_else(no_template)?;
@@ -142,10 +142,10 @@ impl Script {
 
 impl Step {
     #[inline]
-    fn write(&self, run: Run, backends: &[u8], pool: &Pool, burst: &mut Burst<PoolFrame>) {
+    fn write(&self, run: Run, backends: &[u16], pool: &Pool, burst: &mut Burst<PoolFrame>) {
         let Some(first) = self.templates.first() else { return };
         let replies = backends.get(run.position..).unwrap_or_default().iter().zip(run.flows());
-        let template = |number: u8| self.templates.get(usize::from(number)).unwrap_or(first);
+        let template = |number: u16| self.templates.get(usize::from(number)).unwrap_or(first);
         match (self.side, first.family()) {
             (Side::Client, Family::V4) => {
                 pool.hand_out(burst, run.flows(), |frame, flow| first.write_v4::<true>(frame, flow));
@@ -183,15 +183,16 @@ fn write_in_turns(
     }
 }
 
-fn steps_of(family: Family, segments: &[(Side, u8)]) -> Result<Vec<Step>, Failure> {
+fn steps_of(case: &Case, segments: &[(Side, u8)]) -> Result<Vec<Step>, Failure> {
+    let family = case.family;
     let step = |&(side, flags): &(Side, u8)| {
         let templates = match side {
             Side::Client => {
-                let ends = Ends::FromClient { to: service(family), macs: (CLIENT_MAC, PORT_MAC) };
-                vec![template(family, ends, flags)?]
+                let ends = Ends::FromClient { to: service(family, 0), macs: (CLIENT_MAC, PORT_MAC) };
+                vec![template(family, ends, flags)?.with_services(case.size.services)]
             }
             Side::Backend => {
-                let replies = (0..BACKENDS).map(|number| {
+                let replies = (0..case.size.backends).map(|number| {
                     let macs = (backend_mac(number), PORT_MAC);
                     template(family, Ends::ToClient { from: backend(family, number), macs }, flags)
                 });

@@ -15,6 +15,7 @@ use super::{
     Family, clients,
     fault::Fault,
     frame::{PoolFrame, ROOM},
+    gateway::service_of,
 };
 use crate::replay::{Notation, compose};
 
@@ -31,6 +32,8 @@ pub(super) struct Template {
     /// The sums that checksums are made of, without the client's part.
     network: u16,
     transport: u16,
+    /// Virtual servers that its frames are for.
+    services: u16,
 }
 
 impl Template {
@@ -88,7 +91,24 @@ impl Template {
             family,
             network: without(network).fold(),
             transport: without(transport).plus_word(!clients::port(0)).fold(),
+            services: 1,
         })
+    }
+
+    /// The same for the virtual server of each flow, of so many; it was made for the first of them.
+    pub(super) const fn with_services(self, services: u16) -> Self {
+        Self { services, ..self }
+    }
+
+    /// The last two bytes of a flow's destination, where the first virtual server has others, and by how much they are more.
+    #[inline(always)]
+    fn service(&self, flow: u32, first: &[u8]) -> Option<([u8; 2], u32)> {
+        if self.services == 1 {
+            return None;
+        }
+        let number = service_of(flow, self.services);
+        let &[.., high, low] = first else { return None };
+        Some(((u16::from_be_bytes([high, low]) + number).to_be_bytes(), u32::from(number)))
     }
 
     /// Which address family.
@@ -106,15 +126,22 @@ impl Template {
         let (address, port) = (clients::address_bits(Family::V4, flow), clients::port(flow));
         let [high, low] = words(address);
         let Some(EthernetIpv4Tcp { network, transport, .. }) = wire::header_mut(bytes, 0) else { return };
+        let mut sums = (u32::from(self.network), u32::from(self.transport));
         if FROM_CLIENT {
             network.source = address.to_be_bytes();
             transport.source_port = U16::new(port);
+            if let Some((last, more)) = self.service(flow, &network.destination) {
+                if let Some(bytes) = network.destination.last_chunk_mut() {
+                    *bytes = last;
+                }
+                sums = (sums.0 + more, sums.1 + more);
+            }
         } else {
             network.destination = address.to_be_bytes();
             transport.destination_port = U16::new(port);
         }
-        network.checksum = checksum(u32::from(self.network) + high + low);
-        transport.checksum = checksum(u32::from(self.transport) + high + low + u32::from(port));
+        network.checksum = checksum(sums.0 + high + low);
+        transport.checksum = checksum(sums.1 + high + low + u32::from(port));
     }
 
     /// Makes `frame` an IPv6 flow's.
@@ -125,8 +152,15 @@ impl Template {
         let (address, port) = (clients::address_bits(Family::V6, flow), clients::port(flow));
         let [high, low] = words(address);
         let Some(EthernetIpv6Tcp { network, transport, .. }) = wire::header_mut(bytes, 0) else { return };
+        let mut sum = u32::from(self.transport);
         let client = if FROM_CLIENT {
             transport.source_port = U16::new(port);
+            if let Some((last, more)) = self.service(flow, &network.destination) {
+                if let Some(bytes) = network.destination.last_chunk_mut() {
+                    *bytes = last;
+                }
+                sum += more;
+            }
             &mut network.source
         } else {
             transport.destination_port = U16::new(port);
@@ -135,7 +169,7 @@ impl Template {
         if let Some(last) = client.last_chunk_mut() {
             *last = address.to_be_bytes();
         }
-        transport.checksum = checksum(u32::from(self.transport) + high + low + u32::from(port));
+        transport.checksum = checksum(sum + high + low + u32::from(port));
     }
 }
 
@@ -179,14 +213,14 @@ mod tests {
         gateway::{CLIENT_MAC, PORT_MAC, backend, service},
     };
 
-    fn frames<const FROM_CLIENT: bool>(family: Family) -> Vec<Vec<u8>> {
+    fn frames<const FROM_CLIENT: bool>(family: Family, services: u16) -> Vec<Vec<u8>> {
         let macs = (CLIENT_MAC, PORT_MAC);
         let ends = if FROM_CLIENT {
-            Ends::FromClient { to: service(family), macs }
+            Ends::FromClient { to: service(family, 0), macs }
         } else {
             Ends::ToClient { from: backend(family, 1), macs }
         };
-        let template = Template::try_new(family, ends, ACK).unwrap();
+        let template = Template::try_new(family, ends, ACK).unwrap().with_services(services);
         let mut burst = Burst::new();
         Pool::new(64).hand_out(&mut burst, (0..1 << 26).step_by(1 << 20), |frame, flow| match family {
             Family::V4 => template.write_v4::<FROM_CLIENT>(frame, flow),
@@ -198,7 +232,11 @@ mod tests {
     #[test]
     fn another_decoder_finds_the_checksums_right() {
         for family in [Family::V4, Family::V6] {
-            for frame in frames::<true>(family).into_iter().chain(frames::<false>(family)) {
+            for frame in frames::<true>(family, 1)
+                .into_iter()
+                .chain(frames::<false>(family, 1))
+                .chain(frames::<true>(family, 10_000))
+            {
                 check_checksums(&frame).unwrap_or_else(|wrong| panic!("{family:?}: {wrong}: {frame:02x?}"));
             }
         }

@@ -3,11 +3,12 @@
 use model::Mode;
 
 use super::{
-    Case, Family,
+    Case, Family, Size,
     clients::client,
     course::Course,
+    gateway::{service, service_of, snat_addresses},
     script::Script,
-    verify::{Expected, Sent, backend_of, verify},
+    verify::{Expected, Sent, verify},
 };
 
 /// What was seen of the frames that a script's frames became.
@@ -20,10 +21,12 @@ pub(super) struct Watch {
     mode: Mode,
     family: Family,
     flows: u32,
+    size: Size,
+    snat_addresses: u32,
     /// Frames seen.
     pub(super) frames: u64,
     /// The backends that frames were for, in their order.
-    pub(super) backends: Vec<u8>,
+    pub(super) backends: Vec<u16>,
     /// The first thing that was wrong.
     pub(super) mistake: Option<String>,
 }
@@ -39,6 +42,8 @@ impl Watch {
             mode: case.mode,
             family: case.family,
             flows: case.flows,
+            size: case.size,
+            snat_addresses: snat_addresses(case),
             frames: 0,
             backends: Vec::new(),
             mistake: None,
@@ -68,7 +73,9 @@ impl Watch {
         let expected = Expected {
             mode: self.mode,
             family: self.family,
-            flows: self.flows,
+            snat_addresses: self.snat_addresses,
+            backends: self.size.backends,
+            service: service(self.family, service_of(flow, self.size.services)),
             side,
             client: client(self.family, flow),
         };
@@ -76,7 +83,7 @@ impl Watch {
         verify(&sent, &expected)?;
         // Of the flood nobody asks again.
         if flow < self.flows && side == flow::Side::Client {
-            self.backends.extend(backend_of(&sent));
+            self.backends.extend(sent.backend());
         }
         Ok(())
     }

@@ -199,13 +199,20 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::{Family, Scenario};
+    use crate::bench::{Family, Scenario, Size};
 
     const HERTZ: u64 = 2_000_000_000;
     const EFFORT: Effort = Effort { rounds: 2, seconds: 0.001 };
 
     fn case() -> Case {
-        Case { scenario: Scenario::Workers, drop: None, mode: Mode::Nat, family: Family::V4, flows: 256 }
+        Case {
+            scenario: Scenario::Workers,
+            drop: None,
+            mode: Mode::Nat,
+            family: Family::V4,
+            flows: 256,
+            size: Size::default(),
+        }
     }
 
     #[test]

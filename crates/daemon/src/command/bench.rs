@@ -8,7 +8,7 @@ use std::{
 use super::print;
 use crate::{
     arguments::{Bench, Format},
-    bench::{self, Ageing, Comparison, Effort, Figure, Latency, Quantiles, Report, Scenario, cases},
+    bench::{self, Ageing, Comparison, Effort, Figure, Latency, Quantiles, Report, Scenario, Size, cases},
     failure::Failure,
     table::{Align, Table},
 };
@@ -22,8 +22,9 @@ const SHORT_SECONDS: f64 = 0.03;
 
 /// Measures what a worker costs.
 pub(crate) fn bench(arguments: &Bench) -> Result<(), Failure> {
-    let Bench { scenarios, mode, flows, family, rounds, seconds, output } = arguments;
-    let mut cases = cases(scenarios, mode, family, flows);
+    let Bench { scenarios, mode, flows, backends, services, family, rounds, seconds, output } = arguments;
+    let size = Size { backends: *backends, services: *services };
+    let mut cases = cases(scenarios, mode, family, flows, size);
     // Of everything what cannot be measured here is left out.
     let is_alone = thread::available_parallelism().is_ok_and(|processors| processors.get() < 2);
     cases.retain(|case| !(is_alone && scenarios.is_empty() && case.scenario == Scenario::Workers));
