@@ -158,7 +158,7 @@ fn the_table_fits_and_progress_is_told_elsewhere() {
         "BYTES A FLOW",
         "A CALL",
         "BOUND",
-        "flood, table full",
+        "mixed in, table full",
         "P99.9",
         "sojourn",
     ] {

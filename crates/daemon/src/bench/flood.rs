@@ -1,7 +1,9 @@
 //! What packets of established flows cost while a flood of new flows comes.
 //!
-//! Three loops take turns: established packets alone, the flood alone, and both in the same bursts. What the flood costs by
-//! itself is taken off what both cost together; the rest is the established packets'.
+//! Four loops take turns: established packets alone, the flood alone, both in the same bursts, and both in bursts of their
+//! own by turns. What the flood costs by itself is taken off what both cost together; the rest is the established packets'.
+//! So theirs is, too, what the flood costs more because a burst has fewer of its packets, which are planned together; in
+//! bursts of their own there is no such thing, and what is left is what happens to caches.
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use super::{
     figure::Comparison,
     measure::{self, Span, check_sent, check_watch, cycles, wrong},
     rig::{Bare, Count, Rig},
-    script::Script,
+    script::{Manner, Script},
 };
 use crate::failure::Failure;
 
@@ -37,6 +39,7 @@ struct Scripts {
     established: Script,
     flood: Script,
     mixed: Script,
+    apart: Script,
     /// Flows of the flood.
     flows: u32,
 }
@@ -46,11 +49,14 @@ struct Scripts {
 /// # Errors
 /// When the worker does not do what the case says, or an established flow had to give way.
 pub(super) fn measure(case: &Case, effort: Effort, hertz: u64) -> Result<Figure, Failure> {
-    let comparisons = [Table::Roomy, Table::Full].map(|table| compare(case, table, effort, hertz));
-    Ok(Figure::compared(case, comparisons.into_iter().collect::<Result<_, _>>()?))
+    let mut comparisons = Vec::new();
+    for table in [Table::Roomy, Table::Full] {
+        comparisons.extend(compare(case, table, effort, hertz)?);
+    }
+    Ok(Figure::compared(case, comparisons))
 }
 
-fn compare(case: &Case, table: Table, effort: Effort, hertz: u64) -> Result<Comparison, Failure> {
+fn compare(case: &Case, table: Table, effort: Effort, hertz: u64) -> Result<[Comparison; 2], Failure> {
     let scripts = Scripts::of(case, effort)?;
     let room = if table == Table::Roomy { scripts.flows } else { 0 };
     let mut rig = Rig::with_room(case, hertz, Arc::default(), case.flows.saturating_add(room))?;
@@ -58,28 +64,32 @@ fn compare(case: &Case, table: Table, effort: Effort, hertz: u64) -> Result<Comp
     let backends = measure::pass(&mut rig, case, &Script::opening(case)?)?.backends;
     // Memory that a flood takes for the first time comes from the system.
     scripts.cycles(&mut rig, case, (&scripts.flood, table), hertz)?;
-    let (mut bare, mut rounds) = (Bare::new(), Vec::new());
+    let (mut bare, mut mixtures, mut bursts) = (Bare::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        let [established, flood, mixed] = scripts.in_order().map(|script| {
+        let [established, flood, mixed, apart] = scripts.in_order().map(|script| {
             let io = cycles(&mut bare, script, Span::Packets(scripts.packets(script)), hertz)?;
             Ok(scripts.cycles(&mut rig, case, (script, table), hertz)? - io)
         });
         // As many packets of the one kind as of the other.
-        rounds.push((2.0 * mixed? - flood?, established?));
+        let (established, flood) = (established?, flood?);
+        mixtures.push((2.0 * mixed? - flood, established));
+        bursts.push((2.0 * apart? - flood, established));
     }
     let verified = scripts.look(&mut rig, case, table)?;
     let after = measure::pass(&mut rig, case, &Script::opening(case)?)?;
     if after.backends != backends {
         return Err(wrong(case, "an established flow has another backend than before the flood"));
     }
-    Ok(Comparison::of(table.name(), &rounds, verified + after.frames))
+    let ([mixed, apart], verified) = (table.names(), verified + after.frames);
+    Ok([(mixed, mixtures), (apart, bursts)].map(|(name, rounds)| Comparison::of(name, &rounds, verified)))
 }
 
 impl Table {
-    const fn name(self) -> &'static str {
+    /// With the flood in the same bursts, and in bursts of its own.
+    const fn names(self) -> [&'static str; 2] {
         match self {
-            Self::Roomy => "flood, table with room",
-            Self::Full => "flood, table full",
+            Self::Roomy => ["mixed in, with room", "in bursts, with room"],
+            Self::Full => ["mixed in, table full", "in bursts, table full"],
         }
     }
 }
@@ -91,14 +101,15 @@ impl Scripts {
         let flows = flows.max(case.flows).max(FEWEST);
         Ok(Self {
             established: Script::of(case)?,
-            flood: Script::flood(case, flows, false)?,
-            mixed: Script::flood(case, flows, true)?,
+            flood: Script::flood(case, flows, None)?,
+            mixed: Script::flood(case, flows, Some(Manner::Mixed))?,
+            apart: Script::flood(case, flows, Some(Manner::Apart))?,
             flows,
         })
     }
 
-    const fn in_order(&self) -> [&Script; 3] {
-        [&self.established, &self.flood, &self.mixed]
+    const fn in_order(&self) -> [&Script; 4] {
+        [&self.established, &self.flood, &self.mixed, &self.apart]
     }
 
     /// Packets of a script in a round.
@@ -132,9 +143,7 @@ impl Scripts {
     /// Looks at all that leaves of a mixed flood; how many frames that are.
     fn look(&self, rig: &mut Rig, case: &Case, table: Table) -> Result<u64, Failure> {
         let (before, opened) = (Seen::of(rig), rig.opened());
-        let once = Script { course: self.mixed.course.first(case.flows), ..self.mixed.clone() };
-        let flood = self.mixed.flood.map(|flood| flood.first(case.flows));
-        let once = Script { flood, ..once };
+        let once = self.mixed.first(case.flows);
         let leaving =
             if table == Table::Full { Script { flood: None, ..once.clone() } } else { once.clone() };
         let watch = rig.pass_some(case, &once, &leaving);
@@ -212,8 +221,8 @@ mod tests {
     #[test]
     fn a_flood_is_told_apart_from_what_is_established() {
         let figure = measure(&case(), EFFORT, HERTZ).unwrap();
-        assert_eq!(figure.comparisons.len(), 2);
-        for (comparison, frames) in figure.comparisons.iter().zip([300, 200]) {
+        assert_eq!(figure.comparisons.len(), 4);
+        for (comparison, frames) in figure.comparisons.iter().zip([300, 300, 200, 200]) {
             assert_eq!(comparison.verified, frames, "{comparison:?}");
             assert!(comparison.cycles_without.median > 0.0, "{comparison:?}");
         }

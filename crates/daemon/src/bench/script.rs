@@ -52,7 +52,25 @@ pub(super) struct Script {
     /// The backends of the flows, in the order of the course; of use to steps of backends.
     pub(super) backends: Rc<[u16]>,
     /// Whose packets, of the second step, come in turns with those of the course, of the first one.
-    pub(super) flood: Option<Course>,
+    pub(super) flood: Option<Flood>,
+}
+
+/// Packets that come in turns with others, as many as those.
+#[derive(Clone, Copy)]
+pub(super) struct Flood {
+    pub(super) course: Course,
+    manner: Manner,
+    /// How many of the others have come for which none of these has.
+    owed: usize,
+}
+
+/// How packets come in turns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// One of the one kind, one of the other.
+    Mixed,
+    /// A burst of the one kind, a burst of the other.
+    Apart,
 }
 
 impl Script {
@@ -82,15 +100,18 @@ impl Script {
         Ok(Self::new(order, steps_of(case, &[(Side::Client, flags)])?))
     }
 
-    /// The first segments of `count` flows that are none of the case's, once; in turns with packets of established ones if
-    /// it is `mixed`.
-    pub(super) fn flood(case: &Case, count: u32, mixed: bool) -> Result<Self, Failure> {
-        let flood = Course::once(count, 1, count).beyond(case.flows);
-        if !mixed {
-            return Ok(Self::new(flood, steps_of(case, &[(Side::Client, SYN)])?));
-        }
+    /// The first segments of `count` flows that are none of the case's, once; in turns with packets of established ones, or
+    /// alone.
+    pub(super) fn flood(case: &Case, count: u32, manner: Option<Manner>) -> Result<Self, Failure> {
+        let course = Course::once(count, 1, count).beyond(case.flows);
+        let Some(manner) = manner else {
+            return Ok(Self::new(course, steps_of(case, &[(Side::Client, SYN)])?));
+        };
         let steps = steps_of(case, &[(Side::Client, ACK), (Side::Client, SYN)])?;
-        Ok(Self { flood: Some(flood), ..Self::new(Course::endless(case.flows), steps) })
+        Ok(Self {
+            flood: Some(Flood { course, manner, owed: 0 }),
+            ..Self::new(Course::endless(case.flows), steps)
+        })
     }
 
     fn dropped(case: &Case) -> Result<Self, Failure> {
@@ -108,12 +129,13 @@ impl Script {
 
     /// Packets that are not endless.
     pub(super) fn packets(&self) -> u64 {
-        self.flood.map_or_else(|| self.course.packets(), |flood| 2 * flood.packets())
+        self.flood.map_or_else(|| self.course.packets(), |flood| 2 * flood.course.packets())
     }
 
     /// The same for the flows at the first `positions`, once.
     pub(super) fn first(&self, positions: u32) -> Self {
-        Self { course: self.course.first(positions), ..self.clone() }
+        let flood = self.flood.map(|flood| Flood { course: flood.course.first(positions), ..flood });
+        Self { course: self.course.first(positions), flood, ..self.clone() }
     }
 
     /// Whether a backend sends any of it.
@@ -125,17 +147,32 @@ impl Script {
     #[inline]
     pub(super) fn receive(&mut self, pool: &Pool, burst: &mut Burst<PoolFrame>, limit: usize) {
         let limit = limit.min(burst.remaining_capacity()).min(pool.len());
-        if let Some(flood) = &mut self.flood {
-            let run = self.course.take(flood.left().min(limit / 2));
-            let runs = run.and_then(|run| Some((run, flood.take(run.count)?)));
-            if let (Some(runs), [established, first, ..]) = (runs, &*self.steps) {
-                write_in_turns(runs, (established, first), pool, burst);
-            }
-            return;
+        if self.flood.is_some() {
+            return self.receive_in_turns(pool, burst, limit);
         }
         let Some(run) = self.course.take(limit) else { return };
         if let Some(step) = self.steps.get(run.step) {
             step.write(run, &self.backends, pool, burst);
+        }
+    }
+
+    #[inline]
+    fn receive_in_turns(&mut self, pool: &Pool, burst: &mut Burst<PoolFrame>, limit: usize) {
+        let (Some(flood), [established, first, ..]) = (&mut self.flood, &*self.steps) else { return };
+        if flood.owed > 0 {
+            if let Some(run) = flood.course.take(limit.min(flood.owed)) {
+                flood.owed -= run.count;
+                first.write(run, &[], pool, burst);
+            }
+            return;
+        }
+        let share = if flood.manner == Manner::Mixed { limit / 2 } else { limit };
+        let Some(run) = self.course.take(share.min(flood.course.left())) else { return };
+        if flood.manner == Manner::Apart {
+            flood.owed = run.count;
+            established.write(run, &[], pool, burst);
+        } else if let Some(other) = flood.course.take(run.count) {
+            write_in_turns((run, other), (established, first), pool, burst);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
 /// What was seen of the frames that a script's frames became.
 pub(super) struct Watch {
     course: Course,
+    /// Whose packets are mixed with the course's, one by one.
     flood: Option<Course>,
     /// Whether the next one is of the flood.
     is_flood: bool,
@@ -36,7 +37,7 @@ impl Watch {
     pub(super) fn new(case: &Case, script: &Script) -> Self {
         Self {
             course: script.course,
-            flood: script.flood,
+            flood: script.flood.map(|flood| flood.course),
             is_flood: false,
             sides: script.steps.iter().map(|step| step.side).collect(),
             mode: case.mode,

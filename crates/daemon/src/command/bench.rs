@@ -67,6 +67,11 @@ fn table(report: &Report) -> String {
     };
     let gigahertz = report.tsc_hertz as f64 / 1e9;
     let mut text = format!("{}, {place}, TSC {gigahertz:.3} GHz\n", report.processor.model);
+    if let Some(size) =
+        report.figures.first().map(|figure| figure.size).filter(|size| *size != Size::default())
+    {
+        text += &format!("{} backends, {} virtual servers\n", size.backends, size.services);
+    }
     let costs: Vec<_> =
         report.figures.iter().filter_map(|figure| cost_row(figure, report.dearest_drop())).collect();
     if !costs.is_empty() {
