@@ -72,7 +72,7 @@ pub(crate) struct Load {
     pub(crate) sojourn_us: Quantiles,
 }
 
-/// Times in microseconds.
+/// Times in microseconds; of loads the medians of all rounds, and the greatest of all.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50: f64,

@@ -15,7 +15,7 @@ use super::{
     measure::{self, LOOKED_AT, check_count, to_end, wrong},
     rig::{Loop, Rig},
     script::Script,
-    tap::{Pace, Passage, Tap},
+    tap::{Pace, Tap},
 };
 use crate::failure::Failure;
 
@@ -38,9 +38,10 @@ struct Bench<'a> {
 }
 
 /// What all runs at a load have shown.
+#[derive(Default)]
 struct Runs {
-    residence: Histogram<u64>,
-    sojourn: Histogram<u64>,
+    residence: Vec<Quantiles>,
+    sojourn: Vec<Quantiles>,
     bursts: u64,
     packets: u64,
 }
@@ -54,20 +55,20 @@ pub(super) fn measure(case: &Case, effort: Effort, hertz: u64) -> Result<Figure,
     measure::fill(&mut rig, case)?;
     let bench = Bench { case, script: Script::of(case)?, seconds: effort.seconds, hertz };
     let mut full = Vec::new();
-    let mut runs: Vec<Runs> = LOADS.iter().map(|_| Runs::new()).collect::<Result<_, _>>()?;
+    let mut runs = LOADS.map(|_| Runs::default());
     let mut hiccups = Hiccups::new();
     for _ in 0..effort.rounds {
         // What is full differs from one time to another where others share the machine.
         let (cycles, _) = bench.run(&mut rig, 0.0)?;
         full.push(hertz as f64 / cycles / 1e6);
         for (percent, runs) in LOADS.iter().zip(&mut runs) {
-            runs.add(&bench.run(&mut rig, cycles * 100.0 / f64::from(*percent))?.1);
+            runs.add(&bench.run(&mut rig, cycles * 100.0 / f64::from(*percent))?.1, hertz)?;
         }
         hiccups.look(bench.ticks(), hertz / 1_000_000);
     }
     measure::look(&mut rig, case, &bench.script.first(LOOKED_AT.min(case.flows)))?;
     let seconds = effort.seconds * f64::from(effort.rounds);
-    let loads = LOADS.iter().zip(&runs).map(|(percent, runs)| runs.load(*percent, seconds, hertz));
+    let loads = LOADS.iter().zip(&runs).map(|(percent, runs)| runs.load(*percent, seconds));
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| microseconds(hiccups.wait(part), hertz));
     let max = microseconds(hiccups.max() as f64, hertz);
     Ok(Figure::late(
@@ -111,40 +112,42 @@ impl Bench<'_> {
 }
 
 impl Runs {
-    fn new() -> Result<Self, Failure> {
-        let empty = || Histogram::new_with_bounds(1, LONGEST, 3).map_err(Failure::not_so);
-        Ok(Self { residence: empty()?, sojourn: empty()?, bursts: 0, packets: 0 })
-    }
-
-    fn add(&mut self, pace: &Pace) {
-        for Passage { residence, .. } in pace.passages() {
-            self.residence.saturating_record(u64::from(*residence));
-        }
-        for sojourn in pace.sojourns() {
-            self.sojourn.saturating_record(sojourn);
-        }
+    fn add(&mut self, pace: &Pace, hertz: u64) -> Result<(), Failure> {
+        let residences = pace.passages().iter().map(|passage| u64::from(passage.residence));
+        self.residence.push(quantiles(residences, hertz)?);
+        self.sojourn.push(quantiles(pace.sojourns(), hertz)?);
         self.bursts += pace.passages().len() as u64;
         self.packets += pace.handed_out();
+        Ok(())
     }
 
-    fn load(&self, percent: u32, seconds: f64, hertz: u64) -> Load {
+    fn load(&self, percent: u32, seconds: f64) -> Load {
         Load {
             percent,
             millions_per_second: self.packets as f64 / seconds / 1e6,
             packets_a_burst: self.packets as f64 / self.bursts.max(1) as f64,
-            residence_us: quantiles(&self.residence, hertz),
-            sojourn_us: quantiles(&self.sojourn, hertz),
+            residence_us: medians(&self.residence),
+            sojourn_us: medians(&self.sojourn),
         }
     }
 }
 
-fn quantiles(histogram: &Histogram<u64>, hertz: u64) -> Quantiles {
-    let at = |part| microseconds(histogram.value_at_quantile(part) as f64, hertz);
+fn quantiles(ticks: impl Iterator<Item = u64>, hertz: u64) -> Result<Quantiles, Failure> {
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST, 3).map_err(Failure::not_so)?;
+    ticks.for_each(|ticks| histogram.saturating_record(ticks));
+    let [p50, p99, p999, max] =
+        [0.5, 0.99, 0.999, 1.0].map(|part| microseconds(histogram.value_at_quantile(part) as f64, hertz));
+    Ok(Quantiles { p50, p99, p999, max })
+}
+
+/// Of all rounds: the median of each, and the greatest of all.
+fn medians(rounds: &[Quantiles]) -> Quantiles {
+    let over = |part: fn(&Quantiles) -> f64| Spread::of(rounds.iter().map(part).collect());
     Quantiles {
-        p50: at(0.5),
-        p99: at(0.99),
-        p999: at(0.999),
-        max: microseconds(histogram.max() as f64, hertz),
+        p50: over(|times| times.p50).median,
+        p99: over(|times| times.p99).median,
+        p999: over(|times| times.p999).median,
+        max: over(|times| times.max).max,
     }
 }
 
@@ -158,6 +161,16 @@ mod tests {
 
     use super::*;
     use crate::bench::{Family, Scenario, Size};
+
+    #[test]
+    fn quantiles_are_medians_of_rounds_and_the_greatest_is_of_all() {
+        let rounds =
+            [1, 50, 2].map(|factor| quantiles((1..=1000).map(|ticks| ticks * factor), 1_000_000).unwrap());
+        let medians = medians(&rounds);
+        for (time, expected) in [(medians.p50, 1000.0), (medians.p99, 1980.0), (medians.max, 50_000.0)] {
+            assert!((time / expected - 1.0).abs() < 0.002, "{medians:?}");
+        }
+    }
 
     #[test]
     fn each_load_has_a_rate_and_times() {
