@@ -14,8 +14,8 @@ use crate::failure::Failure;
 pub(super) const PORT_MAC: MacAddress = MacAddress([2, 0x70, 0x63, 0x61, 0x70, 0]);
 /// The router's that clients are behind.
 pub(super) const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xcc]);
-/// Backends at most: their addresses are in the port's network.
-pub(crate) const MOST_BACKENDS: u16 = 60_000;
+/// Backends at most: a worker remembers the MAC addresses of 8,192 neighbours, and each backend is one.
+pub(crate) const MOST_BACKENDS: u16 = 8000;
 /// Virtual servers at most: their addresses differ in the last two bytes.
 pub(crate) const MOST_SERVICES: u16 = model::MAX_VIRTUAL_SERVERS as u16;
 /// The virtual servers' port.
@@ -191,11 +191,11 @@ mod tests {
 
     #[test]
     fn numbers_of_backends_are_in_their_mac_addresses_and_nobody_elses() {
-        for number in [0, 1, 0xcc, 59_999] {
+        for number in [0, 1, 0xcc, 7999] {
             assert_eq!(backend_of(backend_mac(number)), Some(number));
         }
         assert!(backend_of(CLIENT_MAC).is_none() && backend_of(PORT_MAC).is_none());
-        assert_eq!(backend(Family::V4, MOST_BACKENDS - 1).ip().to_string(), "10.0.234.106");
+        assert_eq!(backend(Family::V4, MOST_BACKENDS - 1).ip().to_string(), "10.0.31.74");
         assert_eq!(service(Family::V4, MOST_SERVICES - 1).ip().to_string(), "198.51.164.9");
         assert_eq!((service_of(9, 1), service_of(25, 10)), (0, 5));
     }
