@@ -5,7 +5,7 @@ mod thread_time;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use flow::{Candidate, Flow, FlowKey, FlowState, FlowTable, HashKey, Repair};
+use flow::{Candidate, Flow, FlowKey, FlowState, FlowTable, HashKey, Place, Repair, Way};
 use model::{Address, BackendId, MacAddress, Mode, PortId, VirtualServerId};
 use thread_time::ThreadTime;
 
@@ -79,38 +79,42 @@ fn bursts<'a>(keys: &'a [FlowKey]) -> impl FnMut() -> &'a [FlowKey] {
 }
 
 fn hash(criterion: &mut Criterion<ThreadTime>) {
-    let mut group = criterion.benchmark_group("flow/hash_all");
+    let mut group = criterion.benchmark_group("flow/place");
     group.throughput(Throughput::Elements(BURST as u64));
     let table = table(16);
     for (name, v6) in [("IPv4", false), ("IPv6", true)] {
         let keys: Vec<FlowKey> = (0..BURST as u32).map(|number| key(number, v6)).collect();
-        let mut hashes = [0; BURST];
         group.bench_with_input(BenchmarkId::from_parameter(name), &keys, |bencher, keys| {
             bencher.iter(|| {
-                table.hash_all(black_box(keys), &mut hashes);
-                hashes
+                black_box(keys)
+                    .iter()
+                    .map(|key| table.place(Way::Source, key))
+                    .fold((), |(), place| table.prefetch(black_box(place)))
             });
         });
     }
     group.finish();
 }
 
-/// Hashing included, because it asks for the memory that looking up reads.
+/// Places included, because these ask for the memory that looking up reads.
 fn find(criterion: &mut Criterion<ThreadTime>) {
-    let mut group = criterion.benchmark_group("flow/find_all");
+    let mut group = criterion.benchmark_group("flow/look_up");
     group.throughput(Throughput::Elements(BURST as u64));
     for flows in FLOWS {
         let mut table = table(flows);
         for (name, first) in [("hit", 0), ("miss", flows)] {
             let keys = shuffled(first, flows);
             let mut next = bursts(&keys);
-            let mut hashes = [0; BURST];
+            let mut places = [Place::NOWHERE; BURST];
             let mut candidates = [Candidate::NONE; BURST];
             group.bench_function(BenchmarkId::new(name, flows), |bencher| {
                 bencher.iter(|| {
                     let keys = next();
-                    table.hash_all(keys, &mut hashes);
-                    table.find_all(&hashes, &mut candidates);
+                    for (key, place) in keys.iter().zip(&mut places) {
+                        *place = table.place(Way::Source, key);
+                        table.prefetch(*place);
+                    }
+                    candidates = places.map(|place| table.look_up(place));
                     keys.iter()
                         .zip(candidates)
                         .filter(|(key, candidate)| table.confirm(*candidate, key).is_some())

@@ -57,6 +57,10 @@ fn every_scenario_is_measured_in_all_its_modes_and_families() {
         ("connections", &["nat"]),
         ("drops", &["nat"]),
         ("memory", &["nat"]),
+        ("flood", &["nat"]),
+        ("ageing", &["nat"]),
+        ("idle", &["nat"]),
+        ("latency", &["nat"]),
     ] {
         for mode in modes {
             for family in ["v4", "v6"] {
@@ -76,11 +80,18 @@ fn check_figure(figure: &Value) {
         assert!(figure["bytes_per_flow"].is_number() && figure["cycles"].is_null(), "{figure}");
         return;
     }
-    for key in ["cycles", "io_cycles", "all_cycles"] {
-        for part in ["median", "min", "max"] {
-            assert!(figure[key][part].is_number(), "{key}.{part} is not in {figure}");
-        }
+    if let Some(comparisons) = figure["comparisons"].as_array() {
+        return comparisons.iter().for_each(check_comparison);
     }
+    if figure["scenario"] == "ageing" {
+        check_spreads(&figure["ageing"], &["cycles_a_call", "cycles_a_packet"]);
+        assert_eq!(figure["ageing"]["packets_a_call"], 32_768, "{figure}");
+        return;
+    }
+    if figure["scenario"] == "latency" {
+        return check_latency(&figure["latency"]);
+    }
+    check_spreads(figure, &["cycles", "io_cycles", "all_cycles"]);
     for key in ["nanoseconds", "millions_per_second"] {
         assert!(figure[key].is_number(), "{key} is not in {figure}");
     }
@@ -88,6 +99,50 @@ fn check_figure(figure: &Value) {
     assert_eq!(figure["unit"], if is_connections { "connection" } else { "packet" });
     assert_eq!(figure["verified"], if is_connections { 2560 } else { 256 });
     assert_eq!(figure["drop"].is_string(), figure["ratio_to_forwarding"].is_number(), "{figure}");
+}
+
+/// That all of these are there, from the least to the greatest.
+fn check_spreads(figure: &Value, keys: &[&str]) {
+    for key in keys {
+        for part in ["median", "min", "max"] {
+            assert!(figure[key][part].is_number(), "{key}.{part} is not in {figure}");
+        }
+    }
+}
+
+/// That each load has its times, and that they are told from the machine's own.
+fn check_latency(latency: &Value) {
+    let loads = latency["loads"].as_array().unwrap();
+    assert_eq!(loads.iter().map(|load| load["percent"].as_u64().unwrap()).collect::<Vec<_>>(), [10, 50, 90]);
+    let times = loads.iter().flat_map(|load| [&load["residence_us"], &load["sojourn_us"]]);
+    for times in times.chain([&latency["processor_us"]]) {
+        for part in ["p50", "p99", "p999", "max"] {
+            assert!(times[part].is_number(), "{part} is not in {latency}");
+        }
+    }
+    assert!(latency["processor_stolen"].is_number(), "{latency}");
+}
+
+fn check_comparison(comparison: &Value) {
+    check_spreads(comparison, &["cycles", "cycles_without", "ratio"]);
+    assert!(comparison["condition"].is_string(), "{comparison}");
+    assert!(comparison["verified"].as_u64().unwrap() >= 512, "{comparison}");
+    assert!(comparison["ratio_bound"].is_null(), "one round has no bound: {comparison}");
+}
+
+#[test]
+fn two_workers_are_compared_where_there_are_two_processors() {
+    let outcome = bench(&["workers", "--family", "v4", "-o", "json"]);
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        assert_eq!(outcome.code, 1, "{}", outcome.err);
+        assert!(outcome.err.contains("two processors"), "{}", outcome.err);
+        return;
+    }
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let report: Value = serde_json::from_str(&outcome.out).unwrap();
+    let comparisons = report["figures"][0]["comparisons"].as_array().unwrap();
+    assert_eq!(comparisons.len(), 2);
+    comparisons.iter().for_each(check_comparison);
 }
 
 #[test]
@@ -117,14 +172,38 @@ fn what_control_does_is_measured() {
 
 #[test]
 fn the_table_fits_and_progress_is_told_elsewhere() {
-    let outcome = bench(&["established", "drops", "memory", "--family", "v4"]);
+    let scenarios = ["established", "drops", "memory", "flood", "ageing", "idle", "latency"];
+    let outcome = bench(&[&scenarios[..], &["--family", "v4"]].concat());
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(outcome.out.lines().all(|line| line.chars().count() <= 100), "{}", outcome.out);
-    for part in ["established", "full_nat", "CYCLES", "BYTES A FLOW"] {
+    for part in [
+        "established",
+        "full_nat",
+        "CYCLES",
+        "BYTES A FLOW",
+        "A CALL",
+        "BOUND",
+        "mixed in, table full",
+        "P99.9",
+        "sojourn",
+    ] {
         assert!(outcome.out.contains(part), "{part} is not in\n{}", outcome.out);
     }
     assert!(!outcome.out.contains("IPv6"), "{}", outcome.out);
     assert!(outcome.err.contains("established nat IPv4, 256 flows"), "{}", outcome.err);
+}
+
+#[test]
+fn a_gateway_can_know_many_backends_and_virtual_servers() {
+    let arguments = ["established", "--mode", "nat", "--backends", "20", "--services", "5", "-o", "json"];
+    for figure in figures(&arguments) {
+        assert_eq!(
+            (figure["backends"].as_u64(), figure["services"].as_u64()),
+            (Some(20), Some(5)),
+            "{figure}"
+        );
+        check_figure(&figure);
+    }
 }
 
 #[test]
@@ -139,7 +218,7 @@ fn yaml_says_the_same_as_json() {
 #[test]
 fn what_cannot_be_measured_is_a_usage_error() {
     for arguments in [
-        &["latency"][..],
+        &["jitter"][..],
         &["established", "--mode", "gue"],
         &["replies", "--mode", "dsr"],
         &["established", "--family", "v5"],
@@ -148,7 +227,14 @@ fn what_cannot_be_measured_is_a_usage_error() {
         let outcome = bench(arguments);
         assert_eq!(outcome.code, 2, "{arguments:?}: {}", outcome.err);
     }
-    for arguments in [["--flows", "12"], ["--flows", "100M"], ["--rounds", "0"], ["--seconds", "0"]] {
+    for arguments in [
+        ["--flows", "12"],
+        ["--flows", "100M"],
+        ["--rounds", "0"],
+        ["--seconds", "0"],
+        ["--backends", "0"],
+        ["--services", "20000"],
+    ] {
         let output = Command::cargo_bin("tidegate").unwrap().arg("bench").args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }

@@ -9,7 +9,7 @@ use clap::{
 use model::Mode;
 
 use crate::{
-    bench::{Family, Scenario, parse_flows},
+    bench::{Family, MOST_BACKENDS, MOST_SERVICES, Scenario, Size, parse_flows},
     replay::Notation,
 };
 
@@ -148,6 +148,14 @@ pub(crate) struct Bench {
     /// Numbers of flows, separated by commas, such as 4k,64k,1M,10M; without it what suits the scenario
     #[arg(long, value_delimiter = ',', value_name = "FLOWS", value_parser = parse_flows)]
     pub(crate) flows: Vec<u32>,
+    /// Backends that the virtual servers share
+    #[arg(long, value_name = "N", default_value_t = Size::default().backends,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_BACKENDS)))]
+    pub(crate) backends: u16,
+    /// Virtual servers that flows are spread over
+    #[arg(long, value_name = "N", default_value_t = Size::default().services,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_SERVICES)))]
+    pub(crate) services: u16,
     /// IP versions, separated by commas; without it both
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAMILY")]
     pub(crate) family: Vec<Family>,

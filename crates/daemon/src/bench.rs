@@ -13,12 +13,18 @@
 //! What it leaves to others: what happens to a packet (`datapath`), how figures are shown (`command`). DPDK's drivers are
 //! not in these figures; `scripts/bench` has them.
 
+mod ageing;
 mod case;
 mod clients;
 mod course;
+mod fault;
 mod figure;
+mod flood;
 mod frame;
 mod gateway;
+mod hiccup;
+mod idle;
+mod latency;
 mod link;
 mod machine;
 mod measure;
@@ -28,13 +34,16 @@ mod rig;
 mod scale;
 mod script;
 mod start;
+mod tap;
 mod template;
 mod verify;
 mod watch;
+mod workers;
 
 pub(crate) use self::{
-    case::{Case, Effort, Family, Scenario, cases, parse_flows},
-    figure::{Figure, Report, Spread},
+    case::{Case, Effort, Family, Scenario, Size, cases, parse_flows},
+    figure::{Ageing, Comparison, Figure, Latency, Quantiles, Report, Spread},
+    gateway::{MOST_BACKENDS, MOST_SERVICES},
     publication::{Change, Delays, Publication},
     start::Start,
 };
@@ -50,6 +59,7 @@ pub(crate) fn bench(
     mut progress: impl FnMut(&str),
 ) -> Result<Report, Failure> {
     let processor = machine::pin();
+    let allowed = processor.allowed.clone();
     let hertz = machine::hertz()?;
     let mut report = Report::new(processor, hertz, effort);
     for (case, number) in cases.iter().zip(1..) {
@@ -66,6 +76,11 @@ pub(crate) fn bench(
             }
             Scenario::Memory if cases.len() > 1 => memory::measure_apart(case)?,
             Scenario::Memory => memory::measure(case, hertz)?,
+            Scenario::Flood => flood::measure(case, effort, hertz)?,
+            Scenario::Idle => idle::measure(case, effort, hertz)?,
+            Scenario::Latency => latency::measure(case, effort, hertz)?,
+            Scenario::Ageing => ageing::measure(case, effort, hertz)?,
+            Scenario::Workers => workers::measure(case, effort, hertz, &allowed)?,
             _ => measure::measure(case, effort, hertz)?,
         };
         report.add(figure);

@@ -36,7 +36,9 @@ pub(crate) enum Course {
 pub(crate) fn course(flow: &Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
     match snapshot.backend(flow.hot.backend) {
         Some(backend) if backend.incarnation as u8 != flow.hot.incarnation => Course::BackendRemoved,
-        Some(_) if begins_anew(flow.hot, side, packet, snapshot.up.is_up(flow.hot.backend)) => Course::BeginsAnew,
+        Some(_) if begins_anew(flow.hot, side, packet, snapshot.up.is_up(flow.hot.backend)) => {
+            Course::BeginsAnew
+        }
         Some(_) => Course::GoesOn,
         None => Course::BackendRemoved,
     }

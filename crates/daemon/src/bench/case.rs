@@ -6,7 +6,8 @@ use clap::ValueEnum;
 use datapath::DropReason;
 use model::Mode;
 use serde::Serialize;
-use wire::Refusal;
+
+use super::fault;
 
 /// The fewest flows: as many as a burst can have frames, so that no packet finds its flow opened by the same burst.
 const FEWEST_FLOWS: u32 = 64;
@@ -33,6 +34,16 @@ pub(crate) enum Scenario {
     Publication,
     /// From a configuration's text to the first packet that is forwarded
     Start,
+    /// Packets of established flows while a flood of new ones comes, against without
+    Flood,
+    /// What looking for flows to end costs
+    Ageing,
+    /// Packets of established flows on two workers, against one
+    Workers,
+    /// Packets of established flows in a worker's whole loop, busy and adaptive
+    Idle,
+    /// How long packets of established flows stay, at parts of the full rate
+    Latency,
 }
 
 /// An IP version.
@@ -45,6 +56,21 @@ pub(crate) enum Family {
     V6,
 }
 
+/// How much the gateway has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Size {
+    /// Backends, of all virtual servers.
+    pub(crate) backends: u16,
+    /// Virtual servers.
+    pub(crate) services: u16,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { backends: 3, services: 1 }
+    }
+}
+
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
@@ -54,6 +80,7 @@ pub(crate) struct Case {
     pub(crate) mode: Mode,
     pub(crate) family: Family,
     pub(crate) flows: u32,
+    pub(crate) size: Size,
 }
 
 /// How long is measured.
@@ -99,6 +126,11 @@ impl Scenario {
             Self::Memory => "memory",
             Self::Publication => "publication",
             Self::Start => "start",
+            Self::Flood => "flood",
+            Self::Ageing => "ageing",
+            Self::Workers => "workers",
+            Self::Idle => "idle",
+            Self::Latency => "latency",
         }
     }
 
@@ -119,6 +151,9 @@ impl Scenario {
             (Self::Replies, true) => &[4 << 10, 1 << 20],
             (Self::New, true) => &[256 << 10],
             (Self::Connections, true) => &[64 << 10],
+            (Self::Flood | Self::Workers | Self::Idle | Self::Latency, true) => &[4 << 10],
+            (Self::Flood | Self::Workers | Self::Idle | Self::Latency, false) => &[4 << 10, 64 << 10],
+            (Self::Ageing, _) => &[4 << 10, 1 << 20],
             (Self::Drops, _) => &[4 << 10],
             (Self::New | Self::Connections, false) | (Self::Memory, _) => &[1 << 20],
             (Self::Publication | Self::Start, _) => &[],
@@ -153,18 +188,15 @@ pub(crate) const fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// Why packets are dropped. An IPv6 header has no checksum.
-const fn drops(family: Family) -> &'static [DropReason] {
-    use DropReason::{DestinationMacNotOurs, Malformed, NoVirtualServer};
-    match family {
-        Family::V4 => &[DestinationMacNotOurs, Malformed(Refusal::Ipv4HeaderChecksum), NoVirtualServer],
-        Family::V6 => &[DestinationMacNotOurs, NoVirtualServer],
-    }
-}
-
 /// The cases of some scenarios; of all of them, but with fewer flows, when none is named. An empty list of modes, families
 /// or flows is one without a choice.
-pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family], flows: &[u32]) -> Vec<Case> {
+pub(crate) fn cases(
+    scenarios: &[Scenario],
+    modes: &[Mode],
+    families: &[Family],
+    flows: &[u32],
+    size: Size,
+) -> Vec<Case> {
     let is_short = scenarios.is_empty();
     let mut cases = Vec::new();
     for &scenario in non_empty(scenarios, Scenario::value_variants()) {
@@ -175,6 +207,7 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
                 mode: Mode::Nat,
                 family: Family::V4,
                 flows: FEWEST_FLOWS,
+                size: Size::default(),
             });
             continue;
         }
@@ -184,7 +217,7 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
             }
             for &family in non_empty(families, Family::value_variants()) {
                 for &flows in non_empty(flows, scenario.flows(is_short)) {
-                    add(&mut cases, Case { scenario, drop: None, mode, family, flows });
+                    add(&mut cases, Case { scenario, drop: None, mode, family, flows, size }, is_short);
                 }
             }
         }
@@ -193,7 +226,7 @@ pub(crate) fn cases(scenarios: &[Scenario], modes: &[Mode], families: &[Family],
 }
 
 /// Adds a case. Drops are a case for each reason, behind the packets that they are compared with.
-fn add(cases: &mut Vec<Case>, case: Case) {
+fn add(cases: &mut Vec<Case>, case: Case, is_short: bool) {
     if case.scenario != Scenario::Drops {
         return cases.push(case);
     }
@@ -201,7 +234,7 @@ fn add(cases: &mut Vec<Case>, case: Case) {
     if !cases.contains(&forwarded) {
         cases.push(forwarded);
     }
-    cases.extend(drops(case.family).iter().map(|&reason| Case { drop: Some(reason), ..case }));
+    cases.extend(fault::reasons(case.family, is_short).map(|reason| Case { drop: Some(reason), ..case }));
 }
 
 fn non_empty<'a, T>(asked: &'a [T], otherwise: &'a [T]) -> &'a [T] {
@@ -240,7 +273,7 @@ mod tests {
 
     #[test]
     fn everything_is_measured_when_nothing_is_named() {
-        let cases = cases(&[], &[], &[], &[]);
+        let cases = cases(&[], &[], &[], &[], Size::default());
         for scenario in Scenario::value_variants() {
             assert!(cases.iter().any(|case| case.scenario == *scenario), "{}", scenario.name());
         }
@@ -249,14 +282,14 @@ mod tests {
 
     #[test]
     fn drops_come_behind_what_they_are_compared_with() {
-        let cases = cases(&[Scenario::Drops], &[], &[Family::V4], &[256]);
+        let cases = cases(&[Scenario::Drops], &[], &[Family::V4], &[256], Size::default());
         assert_eq!(cases[0].scenario, Scenario::Established);
-        assert_eq!(cases.len(), 4);
+        assert!(cases.len() > 15 && cases[1..].iter().all(|case| case.drop.is_some()));
     }
 
     #[test]
     fn a_mode_that_a_scenario_does_not_have_is_left_out() {
-        assert!(cases(&[Scenario::Replies], &[Mode::Dsr], &[], &[]).is_empty());
-        assert_eq!(cases(&[Scenario::New], &[Mode::Dsr], &[Family::V6], &[]).len(), 1);
+        assert!(cases(&[Scenario::Replies], &[Mode::Dsr], &[], &[], Size::default()).is_empty());
+        assert_eq!(cases(&[Scenario::New], &[Mode::Dsr], &[Family::V6], &[], Size::default()).len(), 1);
     }
 }

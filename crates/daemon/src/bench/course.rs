@@ -23,6 +23,8 @@ pub(super) struct Course {
     step: usize,
     /// Flows of the group that have made the step.
     done: u64,
+    /// The number of the first flow.
+    lowest: u32,
 }
 
 /// Packets of consecutive positions and the same step.
@@ -37,6 +39,7 @@ pub(super) struct Run {
     flow: u64,
     flows: u64,
     stride: u64,
+    lowest: u32,
 }
 
 impl Course {
@@ -49,12 +52,34 @@ impl Course {
     pub(super) fn once(flows: u32, steps: usize, group: u32) -> Self {
         let (flows, group) = (u64::from(flows), u64::from(group.max(1)));
         let stride = stride(flows);
-        Self { flows, stride, end: flows, group, steps, endless: false, start: 0, step: 0, done: 0 }
+        Self {
+            flows,
+            stride,
+            end: flows,
+            group,
+            steps,
+            endless: false,
+            start: 0,
+            step: 0,
+            done: 0,
+            lowest: 0,
+        }
     }
 
     /// One step once, in the order of the flows' numbers.
     pub(super) fn in_order(flows: u32) -> Self {
         Self { stride: 1, ..Self::once(flows, 1, flows) }
+    }
+
+    /// The same by flows whose numbers begin with `lowest`.
+    pub(super) const fn beyond(self, lowest: u32) -> Self {
+        Self { lowest, ..self }
+    }
+
+    /// Packets of the step that the group has yet to make.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        (self.group.min(self.end - self.start) - self.done) as usize
     }
 
     /// Packets that are not endless.
@@ -84,6 +109,7 @@ impl Course {
             flow: position * self.stride % self.flows,
             flows: self.flows,
             stride: self.stride,
+            lowest: self.lowest,
         };
         self.done += count;
         if self.done == size {
@@ -109,9 +135,9 @@ impl Run {
     /// The numbers of the flows.
     #[inline(always)]
     pub(super) fn flows(&self) -> impl Iterator<Item = u32> + use<> {
-        let (mut next, stride, flows) = (self.flow, self.stride, self.flows);
+        let (mut next, stride, flows, lowest) = (self.flow, self.stride, self.flows, self.lowest);
         (0..self.count).map(move |_| {
-            let flow = next as u32;
+            let flow = lowest + next as u32;
             next += stride;
             if next >= flows {
                 next -= flows;
@@ -169,6 +195,18 @@ mod tests {
         assert_eq!(
             packets[..64].iter().map(|packet| packet.1).collect::<Vec<_>>(),
             packets[64..128].iter().map(|packet| packet.1).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn flows_can_begin_with_any_number() {
+        let mut course = Course::in_order(64).beyond(1000);
+        assert_eq!(course.left(), 64);
+        course.take(40);
+        assert_eq!(course.left(), 24);
+        assert_eq!(
+            all(course, 32).iter().map(|&(_, flow)| flow).collect::<Vec<_>>(),
+            (1040..1064).collect::<Vec<_>>()
         );
     }
 

@@ -10,6 +10,7 @@ use nic::{Burst, Clock, Cycles, Frame, MAX_BURST, RxQueue, TxQueue};
 use super::{
     frame::{Pool, PoolFrame},
     script::Script,
+    tap::Tap,
     watch::Watch,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Link {
 struct Ends {
     script: Option<Script>,
     watch: Option<Watch>,
+    tap: Option<Tap>,
 }
 
 /// The end that frames come out of.
@@ -37,7 +39,8 @@ pub(super) struct Transmitter(Link);
 impl Link {
     /// A link on which nothing is sent.
     pub(super) fn new() -> Self {
-        Self { pool: Pool::new(FRAMES), ends: Rc::new(RefCell::new(Ends { script: None, watch: None })) }
+        let ends = Ends { script: None, watch: None, tap: None };
+        Self { pool: Pool::new(FRAMES), ends: Rc::new(RefCell::new(ends)) }
     }
 
     /// Both of its queues.
@@ -47,7 +50,27 @@ impl Link {
 
     /// Lets a script be sent from its beginning, and what comes out be watched.
     pub(super) fn play(&self, script: Option<Script>, watch: Option<Watch>) {
-        *self.ends.borrow_mut() = Ends { script, watch };
+        *self.ends.borrow_mut() = Ends { script, watch, tap: None };
+    }
+
+    /// Lets packets pass as a tap says, until something else is played.
+    pub(super) fn tap(&self, tap: Option<Tap>) {
+        self.ends.borrow_mut().tap = tap;
+    }
+
+    /// The tap, with what it has seen.
+    pub(super) fn take_tap(&self) -> Option<Tap> {
+        self.ends.borrow_mut().tap.take()
+    }
+
+    /// Lets nothing be sent for some time; what was sent is to be sent on afterwards.
+    pub(super) fn pause(&self) -> Option<Script> {
+        self.ends.borrow_mut().script.take()
+    }
+
+    /// Lets a script be sent on.
+    pub(super) fn resume(&self, script: Option<Script>) {
+        self.ends.borrow_mut().script = script;
     }
 
     /// What was seen of what came out.
@@ -61,8 +84,13 @@ impl RxQueue for Receiver {
 
     #[inline]
     fn receive(&mut self, burst: &mut Burst<PoolFrame>, limit: usize) {
-        if let Some(script) = &mut self.0.ends.borrow_mut().script {
+        let Ends { script, tap, .. } = &mut *self.0.ends.borrow_mut();
+        let limit = tap.as_ref().map_or(limit, |tap| tap.due(limit));
+        if let Some(script) = script {
             script.receive(&self.0.pool, burst, limit);
+        }
+        if let Some(tap) = tap {
+            tap.received(burst.len());
         }
     }
 }
@@ -72,10 +100,14 @@ impl TxQueue for Transmitter {
 
     #[inline]
     fn transmit(&mut self, burst: &mut Burst<PoolFrame>) {
-        if let Some(watch) = &mut self.0.ends.borrow_mut().watch {
+        let Ends { watch, tap, .. } = &mut *self.0.ends.borrow_mut();
+        if let Some(watch) = watch {
             burst.iter().for_each(|frame| watch.see(frame.head()));
         }
         self.0.pool.take_back(burst);
+        if let Some(tap) = tap {
+            tap.sent();
+        }
     }
 }
 

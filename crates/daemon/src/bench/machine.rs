@@ -16,6 +16,8 @@ use crate::failure::Failure;
 
 /// How long the counter is compared with the system's clock.
 const CALIBRATION: Duration = Duration::from_millis(100);
+/// As the system's calls name it.
+const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// Where was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -24,19 +26,28 @@ pub(crate) struct Processor {
     pub(crate) number: Option<usize>,
     /// What it calls itself.
     pub(crate) model: String,
+    /// All that could have been chosen, in their order.
+    #[serde(skip)]
+    pub(super) allowed: Vec<usize>,
 }
 
 /// Binds this thread to the last processor that it may use; the first ones have most of the system's work.
 pub(super) fn pin() -> Processor {
-    let own = Pid::from_raw(0);
-    let last = sched_getaffinity(own).ok().and_then(|allowed| {
-        (0..CpuSet::count()).rev().find(|number| allowed.is_set(*number).unwrap_or(false))
-    });
-    let number = last.filter(|number| {
-        let mut only = CpuSet::new();
-        only.set(*number).and_then(|()| sched_setaffinity(own, &only)).is_ok()
-    });
-    Processor { number, model: model() }
+    let allowed = allowed();
+    let number = allowed.last().copied().filter(|number| pin_to(*number));
+    Processor { number, model: model(), allowed }
+}
+
+/// Binds this thread to a processor; whether that could be done.
+pub(super) fn pin_to(number: usize) -> bool {
+    let mut only = CpuSet::new();
+    only.set(number).and_then(|()| sched_setaffinity(THIS_THREAD, &only)).is_ok()
+}
+
+/// The processors that this thread may use.
+fn allowed() -> Vec<usize> {
+    let set = sched_getaffinity(THIS_THREAD).unwrap_or_else(|_| CpuSet::new());
+    (0..CpuSet::count()).filter(|number| set.is_set(*number).unwrap_or(false)).collect()
 }
 
 fn model() -> String {
@@ -86,5 +97,6 @@ mod tests {
         let before = thread_time().unwrap();
         assert!(resident_bytes().unwrap() > 1 << 20);
         assert!(thread_time().unwrap() > before && !model().is_empty());
+        assert!(allowed().iter().any(|number| pin_to(*number)));
     }
 }

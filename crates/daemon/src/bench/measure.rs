@@ -13,7 +13,7 @@ use super::{
 use crate::failure::Failure;
 
 /// Flows whose frames are looked at again when all is measured.
-const LOOKED_AT: u32 = 65_536;
+pub(super) const LOOKED_AT: u32 = 65_536;
 /// Packets before time is measured: as many as flows may be found in caches of, at most.
 const WARM_UP: u64 = 65_536;
 /// Turns between two looks at the clock.
@@ -28,16 +28,16 @@ pub(super) fn measure(case: &Case, effort: Effort, hertz: u64) -> Result<Figure,
     let script = prepare(&mut rig, case)?;
     let mut bare = Bare::new();
     let opens = opens_flows(case);
-    let ticks = (!opens).then_some((effort.seconds * hertz as f64) as u64);
+    let span = if opens { Span::Packets(script.packets()) } else { Span::of(effort, hertz) };
     let units = if case.scenario == Scenario::Connections { script.steps.len() as f64 } else { 1.0 };
     let (mut io, mut all) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        io.push(cycles(&mut bare, &script, ticks, hertz)? * units);
+        io.push(cycles(&mut bare, &script, span, hertz)? * units);
         if opens {
             rig.forget()?;
         }
         let before = rig.count();
-        all.push(cycles(&mut rig, &script, ticks, hertz)? * units);
+        all.push(cycles(&mut rig, &script, span, hertz)? * units);
         check_count(case, before, rig.count())?;
     }
     if opens {
@@ -79,10 +79,15 @@ pub(super) fn fill(rig: &mut Rig, case: &Case) -> Result<(), Failure> {
 }
 
 /// Lets a script pass that is forwarded, and looks at all that leaves.
-fn pass(rig: &mut Rig, case: &Case, script: &Script) -> Result<Watch, Failure> {
-    let (before, packets) = (rig.count(), script.course.packets());
+pub(super) fn pass(rig: &mut Rig, case: &Case, script: &Script) -> Result<Watch, Failure> {
+    let before = rig.count();
     let watch = rig.pass(case, script);
     check_count(&Case { drop: None, ..*case }, before, rig.count())?;
+    check_watch(case, watch, script.packets())
+}
+
+/// Sees to it that so many packets left, and all were right.
+pub(super) fn check_watch(case: &Case, watch: Watch, packets: u64) -> Result<Watch, Failure> {
     if let Some(mistake) = &watch.mistake {
         return Err(wrong(case, mistake));
     }
@@ -93,12 +98,12 @@ fn pass(rig: &mut Rig, case: &Case, script: &Script) -> Result<Watch, Failure> {
 }
 
 /// Looks once more at what became of a script's packets; how many were looked at.
-fn look(rig: &mut Rig, case: &Case, script: &Script) -> Result<u64, Failure> {
+pub(super) fn look(rig: &mut Rig, case: &Case, script: &Script) -> Result<u64, Failure> {
     let Some(reason) = case.drop else { return Ok(pass(rig, case, script)?.frames) };
     let counted = |rig: &Rig| rig.meters().drops.get(reason.index()).map_or(0, meter::Counter::read);
     let before = counted(rig);
     let watch = rig.pass(case, script);
-    let (dropped, packets) = (counted(rig) - before, script.course.packets());
+    let (dropped, packets) = (counted(rig) - before, script.packets());
     if dropped != packets || watch.frames != 0 {
         let what = format_args!("of {packets} packets {dropped} were dropped for this reason");
         return Err(wrong(case, what));
@@ -107,31 +112,57 @@ fn look(rig: &mut Rig, case: &Case, script: &Script) -> Result<u64, Failure> {
 }
 
 /// Sees to it that all packets since `before` left, or were dropped if they were to be.
-fn check_count(case: &Case, before: Count, after: Count) -> Result<(), Failure> {
+pub(super) fn check_count(case: &Case, before: Count, after: Count) -> Result<(), Failure> {
+    let received = after.received - before.received;
+    check_sent(case, before, after, if case.drop.is_some() { 0 } else { received })
+}
+
+/// Sees to it that of all packets since `before` so many left, and the others were dropped.
+pub(super) fn check_sent(case: &Case, before: Count, after: Count, expected: u64) -> Result<(), Failure> {
     let received = after.received - before.received;
     let (sent, dropped) = (after.sent - before.sent, after.dropped - before.dropped);
-    let expected = if case.drop.is_some() { (0, received) } else { (received, 0) };
-    if (sent, dropped) == expected {
+    if (sent, dropped) == (expected, received - expected) {
         return Ok(());
     }
     Err(wrong(case, format_args!("of {received} packets {sent} left and {dropped} were dropped")))
 }
 
-fn wrong(case: &Case, what: impl std::fmt::Display) -> Failure {
+pub(super) fn wrong(case: &Case, what: impl std::fmt::Display) -> Failure {
     Failure::not_so(format_args!("{case}: {what}"))
         .remedy("this is a defect, and its figures are worthless: report it with the command")
 }
 
-/// Cycles that a loop takes for a packet of a script: for so many ticks, or to the script's end.
-fn cycles(looped: &mut impl Loop, script: &Script, ticks: Option<u64>, hertz: u64) -> Result<f64, Failure> {
+/// How long a loop runs.
+#[derive(Clone, Copy)]
+pub(super) enum Span {
+    /// After some packets, of an endless script.
+    Ticks(u64),
+    /// At once.
+    Packets(u64),
+}
+
+impl Span {
+    /// The seconds of a loop and round.
+    pub(super) const fn of(effort: Effort, hertz: u64) -> Self {
+        Self::Ticks((effort.seconds * hertz as f64) as u64)
+    }
+}
+
+/// Cycles that a loop takes for a packet of a script.
+pub(super) fn cycles(
+    looped: &mut impl Loop,
+    script: &Script,
+    span: Span,
+    hertz: u64,
+) -> Result<f64, Failure> {
     looped.link().play(Some(script.clone()), None);
-    if ticks.is_some() {
-        to_end(looped, script.course.packets().min(WARM_UP));
+    if matches!(span, Span::Ticks(_)) {
+        to_end(looped, script.packets().min(WARM_UP));
     }
     let before = machine::thread_time()?;
-    let packets = match ticks {
-        Some(ticks) => for_ticks(looped, ticks),
-        None => to_end(looped, script.course.packets()),
+    let packets = match span {
+        Span::Ticks(ticks) => for_ticks(looped, ticks),
+        Span::Packets(packets) => to_end(looped, packets),
     };
     let spent = machine::thread_time()?.saturating_sub(before);
     looped.link().play(None, None);
@@ -149,7 +180,7 @@ fn for_ticks(looped: &mut impl Loop, ticks: u64) -> u64 {
     packets
 }
 
-fn to_end(looped: &mut impl Loop, packets: u64) -> u64 {
+pub(super) fn to_end(looped: &mut impl Loop, packets: u64) -> u64 {
     let mut done = 0;
     while done < packets {
         match looped.turn() {
@@ -165,12 +196,12 @@ mod tests {
     use model::Mode;
 
     use super::*;
-    use crate::bench::Family;
+    use crate::bench::{Family, Size};
 
     const HERTZ: u64 = 2_000_000_000;
 
     fn case(scenario: Scenario, mode: Mode) -> Case {
-        Case { scenario, drop: None, mode, family: Family::V4, flows: 256 }
+        Case { scenario, drop: None, mode, family: Family::V4, flows: 256, size: Size::default() }
     }
 
     fn rig(case: &Case) -> Rig {
@@ -206,6 +237,28 @@ mod tests {
             rig.forget().unwrap();
             assert_eq!(pass(&mut rig, &case, &script).unwrap().frames, 2560);
             assert!(rig.forget().is_ok() && rig.meters().flows.read() == 0);
+        }
+    }
+
+    #[test]
+    fn flows_are_spread_over_virtual_servers_and_backends_and_found_right() {
+        for (scenario, mode, family) in [
+            (Scenario::Established, Mode::FullNat, Family::V4),
+            (Scenario::Connections, Mode::Nat, Family::V6),
+            (Scenario::Replies, Mode::Nat, Family::V4),
+            (Scenario::New, Mode::Dsr, Family::V6),
+        ] {
+            let size = Size { backends: 40, services: 7 };
+            let case = Case { scenario, drop: None, mode, family, flows: 1024, size };
+            let figure = measure(&case, Effort { rounds: 1, seconds: 0.001 }, HERTZ);
+            assert!(figure.as_ref().is_ok_and(|figure| figure.cost.is_some()), "{}", figure.unwrap_err());
+            let mut rig = rig(&case);
+            fill(&mut rig, &case).unwrap();
+            let meters = rig.meters();
+            let used = |meters: &[datapath::meters::TrafficMeters]| {
+                meters.iter().filter(|meters| meters.packets_in.read() > 0).count()
+            };
+            assert_eq!((used(&meters.virtual_servers), used(&meters.backends)), (7, 40));
         }
     }
 }

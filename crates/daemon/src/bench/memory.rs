@@ -9,7 +9,7 @@ use std::{
 use datapath::WorkerMeters;
 use serde_json::Value;
 
-use super::{Case, Figure, machine, measure, rig::Rig};
+use super::{Case, Figure, Size, machine, measure, rig::Rig};
 use crate::failure::Failure;
 
 /// Measures the memory that the system gives to a worker until its flow table is full, by flow. Of counters, which do not
@@ -38,6 +38,8 @@ pub(super) fn measure_apart(case: &Case) -> Result<Figure, Failure> {
     let mut command = Command::new(program);
     command.args(["bench", "memory", "-o", "json", "--rounds", "1", "--mode", case.mode_name()]);
     command.args(["--family", case.family.option(), "--flows", &case.flows.to_string()]);
+    let Size { backends, services } = case.size;
+    command.args(["--backends", &backends.to_string(), "--services", &services.to_string()]);
     let output = command.stderr(Stdio::inherit()).output().map_err(|error| unfit(&error))?;
     if !output.status.success() {
         return Err(unfit(&output.status));

@@ -1,13 +1,17 @@
 //! The two loops that take turns: a worker, and what is around it without the worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use datapath::{HashKey, Snapshot, WorkerMeters};
 use meter::Counter;
 use model::{PortId, WorkerId};
 use nic::{Burst, RxQueue, TxQueue};
 use publish::{Publisher, Reader};
-use worker::{Idle, Parts, PortQueues, Worker, desk::desk, mesh::seats};
+use worker::{
+    Idle, Parts, PortQueues, Worker,
+    desk::{WorkerDesk, desk},
+    mesh::seats,
+};
 
 use super::{
     Case,
@@ -30,6 +34,19 @@ const TURNS: u32 = 64;
 /// Flows that an idle turn looks at, at least.
 const FLOWS_PER_TURN: u32 = 64;
 const SEED: [u8; 16] = *b"flow table bench";
+
+impl Berth {
+    /// The only worker's of a case, with who publishes for it.
+    fn alone(case: &Case, meters: Arc<WorkerMeters>) -> Result<(Publisher<Snapshot>, Self), Failure> {
+        let (publisher, readers) = publish::channel(gateway::snapshot(case)?, 1);
+        let reader = readers.into_iter().next().ok_or_else(no_worker)?;
+        Ok((publisher, Self { id: WorkerId(0), workers: 1, reader, meters, desk: desk().1 }))
+    }
+}
+
+fn no_worker() -> Failure {
+    Failure::not_so("a worker could not be made")
+}
 
 /// What runs: frames come in, and go out.
 pub(super) trait Loop {
@@ -77,12 +94,17 @@ pub(super) struct Rig {
     meters: Arc<WorkerMeters>,
     clock: BenchClock,
     flows: u32,
-    /// The snapshot's, when nobody else publishes.
     _publisher: Option<Publisher<Snapshot>>,
 }
 
-fn no_worker() -> Failure {
-    Failure::not_so("a worker could not be made")
+/// What a worker has in common with others.
+pub(super) struct Berth {
+    pub(super) id: WorkerId,
+    /// How many workers there are.
+    pub(super) workers: u8,
+    pub(super) reader: Reader<Snapshot>,
+    pub(super) meters: Arc<WorkerMeters>,
+    pub(super) desk: WorkerDesk,
 }
 
 /// What a worker has counted.
@@ -108,37 +130,60 @@ impl Loop for Rig {
 impl Rig {
     /// A worker with room for exactly the flows of a case. `meters` count for it alone.
     pub(super) fn try_new(case: &Case, hertz: u64, meters: Arc<WorkerMeters>) -> Result<Self, Failure> {
-        let (publisher, readers) = publish::channel(gateway::snapshot(case)?, 1);
-        let reader = readers.into_iter().next().ok_or_else(no_worker)?;
-        Ok(Self { _publisher: Some(publisher), ..Self::reading(case, hertz, meters, reader)? })
+        Self::with_room(case, hertz, meters, case.flows)
     }
 
-    /// The same with snapshots that somebody else publishes.
+    /// A worker that reads snapshots which somebody else publishes.
     pub(super) fn reading(
         case: &Case,
         hertz: u64,
         meters: Arc<WorkerMeters>,
         reader: Reader<Snapshot>,
     ) -> Result<Self, Failure> {
-        let seat = seats(1).into_iter().next().ok_or_else(no_worker)?;
+        let berth = Berth { id: WorkerId(0), workers: 1, reader, meters, desk: desk().1 };
+        Self::at(berth, hertz, case.flows, Idle::Busy)
+    }
+
+    /// A worker with room for so many flows.
+    pub(super) fn with_room(
+        case: &Case,
+        hertz: u64,
+        meters: Arc<WorkerMeters>,
+        flows: u32,
+    ) -> Result<Self, Failure> {
+        let (publisher, berth) = Berth::alone(case, meters)?;
+        Ok(Self { _publisher: Some(publisher), ..Self::at(berth, hertz, flows, Idle::Busy)? })
+    }
+
+    /// A worker with room for exactly the flows of a case that does so when there is nothing to do.
+    pub(super) fn idling(case: &Case, hertz: u64, idle: Idle) -> Result<Self, Failure> {
+        let (publisher, berth) = Berth::alone(case, Arc::default())?;
+        Ok(Self { _publisher: Some(publisher), ..Self::at(berth, hertz, case.flows, idle)? })
+    }
+
+    /// A worker with room for so many flows in the place that it is given.
+    pub(super) fn at(berth: Berth, hertz: u64, flows: u32, idle: Idle) -> Result<Self, Failure> {
+        let Berth { id, workers, reader, meters, desk } = berth;
+        // Nothing is handed over, so that nobody misses the other ends of the rings.
+        let seat = seats(workers).into_iter().nth(id.index()).ok_or_else(no_worker)?;
         let link = Link::new();
         let (rx, tx) = link.queues();
         let clock = BenchClock::new(hertz);
         let worker = Worker::new(Parts {
-            id: WorkerId(0),
+            id,
             ports: vec![PortQueues { rx, tx, host: None }],
             reader,
             meters: Arc::clone(&meters),
             source: NoFrames,
             clock: clock.clone(),
-            flows: case.flows as usize,
-            flow_key: HashKey::from_seed(SEED, 0),
+            flows: flows as usize,
+            flow_key: HashKey::from_seed(SEED, u64::from(id.0)),
             burst: BURST,
-            idle: Idle::Busy,
+            idle,
             seat,
-            desk: desk().1,
+            desk,
         });
-        Ok(Self { worker, link, meters, clock, flows: case.flows, _publisher: None })
+        Ok(Self { worker, link, meters, clock, flows, _publisher: None })
     }
 
     /// What the worker counts.
@@ -156,13 +201,33 @@ impl Rig {
         }
     }
 
+    /// Lets the worker's own loop run until `stop` is set.
+    pub(super) fn run(&mut self, stop: &AtomicBool) {
+        self.worker.run(stop);
+    }
+
+    /// Lets seconds have passed.
+    pub(super) fn advance(&self, seconds: u64) {
+        self.clock.advance(seconds);
+    }
+
+    /// Flows that the worker has opened since it was made.
+    pub(super) fn opened(&self) -> u64 {
+        self.meters.virtual_servers.iter().map(|server| server.flows_opened.read()).sum()
+    }
+
     /// Lets all packets of a script that ends pass, and looks at each that leaves.
     pub(super) fn pass(&mut self, case: &Case, script: &Script) -> Watch {
-        self.link.play(Some(script.clone()), Some(Watch::new(case, script)));
+        self.pass_some(case, script, script)
+    }
+
+    /// The same when only packets of another script are to leave.
+    pub(super) fn pass_some(&mut self, case: &Case, script: &Script, leaving: &Script) -> Watch {
+        self.link.play(Some(script.clone()), Some(Watch::new(case, leaving)));
         while self.turn() > 0 {}
         let watch = self.link.take_watch();
         self.link.play(None, None);
-        watch.unwrap_or_else(|| Watch::new(case, script))
+        watch.unwrap_or_else(|| Watch::new(case, leaving))
     }
 
     /// Lets time pass until the worker has forgotten all flows.
@@ -170,6 +235,14 @@ impl Rig {
     /// # Errors
     /// When it never does.
     pub(super) fn forget(&mut self) -> Result<(), Failure> {
+        self.forget_down_to(0)
+    }
+
+    /// Lets time pass until the worker has forgotten all flows but some, which outlive the others.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub(super) fn forget_down_to(&mut self, kept: u32) -> Result<(), Failure> {
         self.link.play(None, None);
         for _ in 0..LEAPS {
             self.clock.advance(LEAP);
@@ -177,7 +250,7 @@ impl Rig {
                 for _ in 0..TURNS {
                     self.turn();
                 }
-                if self.meters.flows.read() == 0 {
+                if self.meters.flows.read() <= u64::from(kept) {
                     return Ok(());
                 }
             }

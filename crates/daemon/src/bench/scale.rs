@@ -72,7 +72,7 @@ impl Scale {
 }
 
 fn server(number: usize) -> SocketAddr {
-    let first = service(Family::V4);
+    let first = service(Family::V4, 0);
     match number {
         0 => first,
         _ => SocketAddr::new(

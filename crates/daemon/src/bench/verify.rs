@@ -15,7 +15,7 @@ use wire::{
 
 use super::{
     Family,
-    gateway::{BACKENDS, CLIENT_MAC, PORT_MAC, backend, backend_mac, is_snat, service},
+    gateway::{CLIENT_MAC, PORT_MAC, backend, backend_of, is_snat},
 };
 
 /// The hops that a frame is sent to the gateway with.
@@ -27,8 +27,12 @@ const RIGHT: u16 = 0xffff;
 pub(super) struct Expected {
     pub(super) mode: Mode,
     pub(super) family: Family,
-    /// Flows in all.
-    pub(super) flows: u32,
+    /// SNAT addresses that there are.
+    pub(super) snat_addresses: u32,
+    /// Backends that there are.
+    pub(super) backends: u16,
+    /// What the client sends to.
+    pub(super) service: SocketAddr,
     /// Who sent it to the gateway.
     pub(super) side: Side,
     pub(super) client: SocketAddr,
@@ -95,9 +99,11 @@ impl Sent {
     }
 }
 
-/// The backend that a frame is for.
-pub(super) fn backend_of(sent: &Sent) -> Option<u8> {
-    (0..BACKENDS).find(|number| backend_mac(*number) == sent.to_mac)
+impl Sent {
+    /// The backend that it is for.
+    pub(super) const fn backend(&self) -> Option<u16> {
+        backend_of(self.to_mac)
+    }
 }
 
 /// Compares what a frame became with what it is to become.
@@ -126,8 +132,10 @@ pub(super) fn verify(sent: &Sent, expected: &Expected) -> Result<(), String> {
 
 fn is_source_right(sent: &Sent, expected: &Expected) -> bool {
     match (expected.side, expected.mode) {
-        (Side::Backend, _) => sent.from == service(expected.family),
-        (Side::Client, Mode::FullNat) => is_snat(expected.flows, sent.from.ip()) && sent.from.port() != 0,
+        (Side::Backend, _) => sent.from == expected.service,
+        (Side::Client, Mode::FullNat) => {
+            is_snat(expected.snat_addresses, sent.from.ip()) && sent.from.port() != 0
+        }
         (Side::Client, Mode::Nat | Mode::Dsr) => sent.from == expected.client,
     }
 }
@@ -136,8 +144,8 @@ fn is_destination_right(sent: &Sent, expected: &Expected) -> bool {
     if expected.side == Side::Backend {
         return sent.to == expected.client && sent.to_mac == CLIENT_MAC;
     }
-    backend_of(sent).is_some_and(|number| match expected.mode {
-        Mode::Dsr => sent.to == service(expected.family),
+    sent.backend().filter(|number| *number < expected.backends).is_some_and(|number| match expected.mode {
+        Mode::Dsr => sent.to == expected.service,
         Mode::Nat | Mode::FullNat => sent.to == backend(expected.family, number),
     })
 }
@@ -149,12 +157,23 @@ mod tests {
 
     use super::*;
     use crate::{
-        bench::clients::client,
+        bench::{
+            clients::client,
+            gateway::{backend_mac, service},
+        },
         replay::{Notation, compose},
     };
 
     fn expected(mode: Mode, family: Family, side: Side) -> Expected {
-        Expected { mode, family, flows: 4096, side, client: client(family, 77) }
+        Expected {
+            mode,
+            family,
+            snat_addresses: 1,
+            backends: 3,
+            service: service(family, 0),
+            side,
+            client: client(family, 77),
+        }
     }
 
     /// The frame that a client's or a backend's is to become in `nat`.
@@ -162,7 +181,7 @@ mod tests {
         let client = client(family, 77);
         let (from, to, mac) = match side {
             Side::Client => (client, backend(family, 1), backend_mac(1)),
-            Side::Backend => (service(family), client, CLIENT_MAC),
+            Side::Backend => (service(family, 0), client, CLIENT_MAC),
         };
         let segment = Notation::Balanced { protocol: Protocol::Tcp, from, to, flags: ACK };
         let mut frame = compose(&segment, PORT_MAC, mac).unwrap();
@@ -189,7 +208,7 @@ mod tests {
                 assert_eq!(verdict(&frame, &expected(Mode::Nat, family, side)), Ok(()));
             }
             let sent = Sent::read(&frame(family, Side::Client), family).unwrap();
-            assert_eq!(backend_of(&sent), Some(1));
+            assert_eq!(sent.backend(), Some(1));
         }
     }
 

@@ -2,12 +2,15 @@
 
 mod control;
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    thread,
+};
 
 use super::print;
 use crate::{
     arguments::{Bench, Format},
-    bench::{self, Effort, Figure, Report, cases},
+    bench::{self, Ageing, Comparison, Effort, Figure, Latency, Quantiles, Report, Scenario, Size, cases},
     failure::Failure,
     table::{Align, Table},
 };
@@ -21,8 +24,12 @@ const SHORT_SECONDS: f64 = 0.03;
 
 /// Measures what a worker costs.
 pub(crate) fn bench(arguments: &Bench) -> Result<(), Failure> {
-    let Bench { scenarios, mode, flows, family, rounds, seconds, output } = arguments;
-    let cases = cases(scenarios, mode, family, flows);
+    let Bench { scenarios, mode, flows, backends, services, family, rounds, seconds, output } = arguments;
+    let size = Size { backends: *backends, services: *services };
+    let mut cases = cases(scenarios, mode, family, flows, size);
+    // Of everything what cannot be measured here is left out.
+    let is_alone = thread::available_parallelism().is_ok_and(|processors| processors.get() < 2);
+    cases.retain(|case| !(is_alone && scenarios.is_empty() && case.scenario == Scenario::Workers));
     if cases.is_empty() {
         return Err(Failure::usage("none of these scenarios has such a mode")
             .remedy("`established` and `new` have all modes, the others `nat` only"));
@@ -62,10 +69,19 @@ fn table(report: &Report) -> String {
     };
     let gigahertz = report.tsc_hertz as f64 / 1e9;
     let mut text = format!("{}, {place}, TSC {gigahertz:.3} GHz\n", report.processor.model);
-    let costs: Vec<_> = report.figures.iter().filter_map(cost_row).collect();
+    if let Some(size) =
+        report.figures.first().map(|figure| figure.size).filter(|size| *size != Size::default())
+    {
+        text += &format!("{} backends, {} virtual servers\n", size.backends, size.services);
+    }
+    let costs: Vec<_> =
+        report.figures.iter().filter_map(|figure| cost_row(figure, report.dearest_drop())).collect();
     if !costs.is_empty() {
         text += "Above input and output: CYCLES (median, min, max), NS. With them: M/S.\n\n";
         text += &rendered(&COSTS, costs);
+        if report.dearest_drop().is_some() {
+            text += "\n* the dearest drop, as a part of what forwarding costs\n";
+        }
     }
     let memory: Vec<_> = report.figures.iter().filter_map(memory_row).collect();
     if !memory.is_empty() {
@@ -73,8 +89,65 @@ fn table(report: &Report) -> String {
         text += &rendered(&MEMORY, memory);
     }
     text += &control::tables(report);
+    let ageing: Vec<_> = report.figures.iter().filter_map(ageing_row).collect();
+    if !ageing.is_empty() {
+        text +=
+            "\nHousekeeping, cycles: a packet at full load (median, min, max), A CALL, an EXPIRED flow.\n\n";
+        text += &rendered(&AGEING, ageing);
+    }
+    let latency: Vec<_> = report.figures.iter().flat_map(latency_rows).collect();
+    if !latency.is_empty() {
+        text += "\nMicroseconds: of bursts from receipt to transmission (residence), of packets from when they were due\n\
+                 (sojourn); what somebody who comes at any time waits for the processor alone.\n\n";
+        text += &rendered(&LATENCY, latency);
+    }
+    let comparisons: Vec<_> = report.figures.iter().flat_map(comparison_rows).collect();
+    if !comparisons.is_empty() {
+        text += "\nCYCLES on a condition and WITHOUT (medians), their RATIO; BOUND: of the median ratio, to 95 %.\n\n";
+        text += &rendered(&COMPARISONS, comparisons);
+    }
     text
 }
+
+const LATENCY: [(&str, Align); 11] = [
+    ("SCENARIO", Align::Left),
+    ("MODE", Align::Left),
+    ("IP", Align::Left),
+    ("FLOWS", Align::Right),
+    ("LOAD", Align::Right),
+    ("M/S", Align::Right),
+    ("WHAT", Align::Name),
+    ("P50", Align::Right),
+    ("P99", Align::Right),
+    ("P99.9", Align::Right),
+    ("MAX", Align::Right),
+];
+
+const AGEING: [(&str, Align); 9] = [
+    ("SCENARIO", Align::Name),
+    ("MODE", Align::Left),
+    ("IP", Align::Left),
+    ("FLOWS", Align::Right),
+    ("CYCLES", Align::Right),
+    ("MIN", Align::Right),
+    ("MAX", Align::Right),
+    ("A CALL", Align::Right),
+    ("EXPIRED", Align::Right),
+];
+
+const COMPARISONS: [(&str, Align); 11] = [
+    ("SCENARIO", Align::Left),
+    ("MODE", Align::Left),
+    ("IP", Align::Left),
+    ("FLOWS", Align::Right),
+    ("CONDITION", Align::Name),
+    ("CYCLES", Align::Right),
+    ("WITHOUT", Align::Right),
+    ("RATIO", Align::Right),
+    ("MIN", Align::Right),
+    ("MAX", Align::Right),
+    ("BOUND", Align::Right),
+];
 
 const COSTS: [(&str, Align); 11] = [
     ("SCENARIO", Align::Name),
@@ -110,14 +183,15 @@ fn head(figure: &Figure) -> Vec<String> {
     vec![case.what(), case.mode_name().to_owned(), case.family.name().to_owned(), flows(case.flows)]
 }
 
-fn cost_row(figure: &Figure) -> Option<Vec<String>> {
+fn cost_row(figure: &Figure, dearest: Option<f64>) -> Option<Vec<String>> {
     let cost = figure.cost.as_ref()?;
     let cycles = [cost.cycles.median, cost.cycles.min, cost.cycles.max, cost.nanoseconds];
     let mut row = head(figure);
     row.extend(cycles.map(|value| format!("{value:.1}")));
     row.push(format!("{:.2}", cost.millions_per_second));
     row.push(format!("{:.1}", cost.io_cycles.median));
-    row.push(figure.ratio_to_forwarding.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
+    let mark = if figure.ratio_to_forwarding == dearest { "*" } else { "" };
+    row.push(figure.ratio_to_forwarding.map_or_else(String::new, |ratio| format!("{ratio:.2}{mark}")));
     Some(row)
 }
 
@@ -126,6 +200,46 @@ fn memory_row(figure: &Figure) -> Option<Vec<String>> {
     let mut row = head(figure);
     row.push(format!("{bytes:.1}"));
     Some(row)
+}
+
+fn ageing_row(figure: &Figure) -> Option<Vec<String>> {
+    let Ageing { cycles_a_packet: packet, cycles_a_call, cycles_an_expired_flow, .. } =
+        figure.ageing.as_ref()?;
+    let mut row = head(figure);
+    row.extend([packet.median, packet.min, packet.max].map(|value| format!("{value:.3}")));
+    row.extend([cycles_a_call.median, *cycles_an_expired_flow].map(|value| format!("{value:.0}")));
+    Some(row)
+}
+
+fn latency_rows(figure: &Figure) -> Vec<Vec<String>> {
+    let Some(Latency { loads, processor_us, .. }) = &figure.latency else { return Vec::new() };
+    let row = |load: [String; 2], what: &str, times: &Quantiles| {
+        let mut row = head(figure);
+        row.extend(load);
+        row.push(what.to_owned());
+        row.extend([times.p50, times.p99, times.p999, times.max].map(|value| format!("{value:.2}")));
+        row
+    };
+    let mut rows = Vec::new();
+    for load in loads {
+        let offered = [format!("{} %", load.percent), format!("{:.2}", load.millions_per_second)];
+        rows.push(row(offered.clone(), "residence", &load.residence_us));
+        rows.push(row(offered, "sojourn", &load.sojourn_us));
+    }
+    rows.push(row([String::new(), String::new()], "processor", processor_us));
+    rows
+}
+
+fn comparison_rows(figure: &Figure) -> impl Iterator<Item = Vec<String>> {
+    figure.comparisons.iter().map(|comparison| {
+        let Comparison { condition, cycles, cycles_without, ratio, ratio_bound, .. } = comparison;
+        let mut row = head(figure);
+        row.push((*condition).to_owned());
+        row.extend([cycles, cycles_without].map(|spread| format!("{:.1}", spread.median)));
+        row.extend([ratio.median, ratio.min, ratio.max].map(|value| format!("{value:.3}")));
+        row.push(ratio_bound.map_or_else(String::new, |bound| format!("{bound:.3}")));
+        row
+    })
 }
 
 /// A number of flows as it is typed.
