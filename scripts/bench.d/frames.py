@@ -14,6 +14,7 @@ CLIENTS = int(IPv4Address("10.0.16.0"))
 FIRST_PORT = 1024
 
 FILE_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)  # Ethernet, microseconds
+FILE_SIZE = len(FILE_HEADER) + COUNT * (16 + 54)  # what comes out at least: padding may be cut
 
 
 def checksum(data: bytes) -> int:

@@ -41,29 +41,39 @@ class Telemetry:
         self.socket.settimeout(10)
         self.socket.recv(16384)  # its greeting
 
-    def received(self) -> int:
-        """Packets that port 0 received."""
+    def packets(self) -> tuple[int, int]:
+        """Packets that port 0 received and sent."""
         self.socket.send(b"/ethdev/stats,0")
         answer = json.loads(self.socket.recv(16384))["/ethdev/stats"]
-        return 0 if answer is None else answer["ipackets"]
+        return (0, 0) if answer is None else (answer["ipackets"], answer["opackets"])
+
+    def received(self) -> int:
+        """Packets that port 0 received."""
+        return self.packets()[0]
+
+    def wait(self, limit: float = 30) -> None:
+        """Returns when there are some."""
+        deadline = time.monotonic() + limit
+        while self.received() == 0:
+            if time.monotonic() > deadline:
+                raise Failed(f"no packet was received within {limit} s")
+            time.sleep(0.05)
 
     def close(self) -> None:
         self.socket.close()
 
 
-def nanoseconds_a_packet(process: int, telemetry: Telemetry, warm_up: float, window: float) -> float:
-    deadline = time.monotonic() + 30
-    while telemetry.received() == 0:
-        if time.monotonic() > deadline:
-            raise Failed("no packet was received within 30 s")
-        time.sleep(0.05)
+def cost(process: int, telemetry: Telemetry, warm_up: float, window: float) -> float:
+    """Nanoseconds a packet; all that came in must have gone out."""
     time.sleep(warm_up)
-    times_before, packets_before = threads(process), telemetry.received()
+    times_before, (in_before, out_before) = threads(process), telemetry.packets()
     time.sleep(window)
-    packets_after, times_after = telemetry.received(), threads(process)
+    (in_after, out_after), times_after = telemetry.packets(), threads(process)
     # The thread that polls is the one that used the most.
     used = max(after - times_before.get(thread, 0) for thread, after in times_after.items())
-    packets = packets_after - packets_before
+    packets, sent = in_after - in_before, out_after - out_before
     if packets == 0:
         raise Failed("no packet was received during the measurement")
+    if abs(packets - sent) > packets / 1000:
+        raise Failed(f"{packets} packets were received and {sent} sent: that is not the same work")
     return used / packets
