@@ -11,15 +11,21 @@
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod flow;
 mod hash;
 mod key;
+mod place;
 mod record;
+mod repair;
 mod sets;
 mod table;
 mod wide;
 
+pub use flow::{Flow, FlowState};
 pub use hash::HashKey;
 pub use key::FlowKey;
-pub use record::{Flow, FlowState, Hit, Hot, Identity, Repair, TTL_STEP, Tracked};
-pub use table::{Absent, Candidate, Fate, FlowIndex, FlowTable, Found, Place, Refused, Side, Way};
+pub use place::{Candidate, FlowIndex, Found, Place, Side, Way};
+pub use record::{Hit, Hot, Identity, Tracked};
+pub use repair::{Repair, TTL_STEP};
+pub use table::{Absent, Fate, FlowTable, Refused};
 pub use wide::Wide;

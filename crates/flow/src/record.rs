@@ -1,56 +1,12 @@
-//! What is remembered of a flow, and how it lies in memory.
+//! How what is remembered of a flow lies in memory.
 //!
-//! [`Flow`] is all of it, as it comes in and is shown. In the table it is in two pieces at the same position of two arrays:
-//! [`Hot`], the one cache line that a packet of an established flow needs; [`Cold`], what only the beginning and the end of
-//! a flow need; and [`Wide`], the addresses of an IPv6 flow, which touches no memory for an IPv4 one.
+//! In the table a [`Flow`] is in two pieces at the same position of two arrays: [`Hot`], the one cache line that is all there is of
+//! an IPv4 flow; and [`Wide`], the addresses of an IPv6 flow, which touches no memory for an IPv4 one.
 
 use model::{Address, BackendId, MAX_VIRTUAL_SERVERS, MacAddress, Mode, PortId, VirtualServerId};
-use wire::{U16, checksum::Delta, ipv4::Ends};
+use wire::{U16, ipv4::Ends};
 
-use crate::{FlowKey, Side, wide::Wide};
-
-/// All that is remembered of a flow.
-#[derive(Clone, Copy, Debug)]
-pub struct Flow {
-    /// The key of packets to the virtual server, as the client sends them.
-    pub client: FlowKey,
-    /// The key of packets from the backend, as it sends them: backend to client (`nat`) or to the SNAT address
-    /// (`full_nat`). Not used in `dsr`.
-    pub reply: FlowKey,
-    /// When the last packet passed, in milliseconds; wraps after 49 days.
-    pub last_seen: u32,
-    /// The generation, its low 32 bits, under which it was last found to be established, and its backend as it should be.
-    pub checked: u32,
-    /// Where its packets go.
-    pub backend: BackendId,
-    /// What the client sends to.
-    pub virtual_server: VirtualServerId,
-    /// The next hop towards the backend, in the numbering of whoever resolves it.
-    pub neighbour: u32,
-    /// How far it has come.
-    pub state: FlowState,
-    /// How its packets reach the backend.
-    pub mode: Mode,
-    /// Which sides have sent a FIN; the bits are the datapath's.
-    pub fins: u8,
-    /// The port that the client's packets come from.
-    pub client_port: PortId,
-    /// The Ethernet address that the client's packets come from.
-    pub client_mac: MacAddress,
-    /// What the rewriting of packets to the backend does to checksums.
-    pub to_backend: Repair,
-    /// When it was opened, in milliseconds as `last_seen`.
-    pub created: u32,
-    /// Which use of `backend` it was opened with, the last eight bits of its number: another one at the same id is another backend.
-    pub incarnation: u8,
-}
-
-impl Flow {
-    /// The keys that the table finds it by: the client's, and the reply's where replies pass through the gateway.
-    pub(crate) fn keys(&self) -> (FlowKey, Option<FlowKey>) {
-        (self.client, (self.mode != Mode::Dsr).then_some(self.reply))
-    }
-}
+use crate::{Flow, FlowKey, FlowState, Repair, Side, wide::Wide};
 
 /// What every packet of a flow needs: one cache line.
 ///
@@ -423,79 +379,10 @@ impl Hit<'_> {
     }
 }
 
-/// What is to be added to checksums for rewritten addresses and ports: one's complement differences (RFC 1624, eqn. 3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Repair {
-    /// For the IPv4 header's checksum.
-    pub network: u16,
-    /// For the TCP or UDP checksum.
-    pub transport: u16,
-}
-
-impl Repair {
-    /// What the rewriting of packets in the other direction does: addresses and ports change back, and the TTL as it did.
-    #[inline(always)]
-    const fn back(self) -> Self {
-        // `network` has one step of the TTL in it, which has to be taken out and put in again.
-        let network = Delta(self.network).inverse().plus(Delta(TTL_STEP)).plus(Delta(TTL_STEP));
-        Self { network: network.0, transport: !self.transport }
-    }
-}
-
-/// What a step of the TTL, the high byte of its word, does to a checksum.
-pub const TTL_STEP: u16 = !0x0100;
-
-/// How far a flow has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum FlowState {
-    /// Opened by a client, not yet answered.
-    Handshake,
-    /// Both sides talk.
-    Established,
-    /// Ended by one side or both.
-    Closing,
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// An IPv4 flow of client `number`, or an IPv6 one.
-    pub(crate) fn flow(number: u32, mode: Mode) -> Flow {
-        let v6 = number % 5 == 4;
-        let wide = |low: u32| {
-            let [a, b, c, d] = low.to_be_bytes();
-            Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
-        };
-        let address = |low: u32| if v6 { wide(low) } else { Address::from_v4(low.to_be_bytes()) };
-        let client = FlowKey {
-            source: address(number),
-            destination: address(0xc633_6401),
-            source_port: 40_000,
-            destination_port: 80,
-            protocol: 6,
-            ..FlowKey::default()
-        };
-        let reply = FlowKey { source: address(0x0a01_000b), source_port: 9000, ..client.reversed() };
-        Flow {
-            client,
-            reply,
-            last_seen: 0,
-            checked: 7,
-            backend: BackendId(number),
-            neighbour: 11,
-            to_backend: Repair { network: 1, transport: 2 },
-            state: FlowState::Handshake,
-            mode,
-            fins: 2,
-            client_port: PortId(1),
-            virtual_server: VirtualServerId(12),
-            created: 13,
-            client_mac: MacAddress([2, 0, 0, 0, 0, 14]),
-            incarnation: 15,
-        }
-    }
+    use crate::flow::tests::flow;
 
     #[test]
     fn a_flow_in_pieces_is_the_same_flow() {
@@ -556,19 +443,5 @@ pub(crate) mod tests {
         }
         hot.add_fins(1);
         assert_eq!((hot.state(), hot.fins()), (FlowState::Closing, 3));
-    }
-
-    #[test]
-    fn a_checksum_that_was_repaired_there_and_back_has_lost_two_steps_of_the_ttl() {
-        for network in [1, 0x00ff, 0x0100, 0xfeff, 0xffff, 0xabcd] {
-            let there = Repair { network, transport: network };
-            let back = there.back();
-            for checksum in [0x0001, 0x1234, 0xff00, 0xfffe] {
-                let both = |there, back| Delta(back).apply(Delta(there).apply(checksum));
-                assert_eq!(both(there.transport, back.transport), checksum);
-                let two_steps = Delta(TTL_STEP).apply(Delta(TTL_STEP).apply(checksum));
-                assert_eq!(both(there.network, back.network), two_steps);
-            }
-        }
     }
 }

@@ -5,128 +5,27 @@
 //! guests, and replies to a source address that is the gateway's own (`full_nat`). All memory is touched at the start, but for
 //! IPv6 addresses.
 
+mod intake;
+
 use std::fmt;
 
 use arrayvec::ArrayVec;
-use model::{Address, Mode};
+use model::Address;
 use wire::ipv4::Ends;
 
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
+    place::{BY_KEY, Candidate, FlowIndex, Found, NONE, POSITION, Place, REPLY, Side, WIDE, Way},
     record::{Hit, Hot, Identity, Tracked},
     sets::{Sets, Vacancy, WAYS},
     wide::{Wide, Wides},
 };
 
-/// The bit of an [`Entry`] that says that it is the reply's.
-const REPLY: Entry = 1 << 31;
-/// The bit of an [`Entry`] that says that the flow is IPv6, so that its addresses are asked for in time.
-const WIDE: Entry = 1 << 30;
-/// The bits of an [`Entry`] that are the flow's position.
-const POSITION: Entry = WIDE - 1;
-/// No entry: a position that no table reaches.
-const NONE: Entry = POSITION;
-
 /// Flows that a scan removes together, at most, so that their cache misses overlap.
 const DOOMED: usize = 2 * WAYS;
 /// Flows with one tag in one set, at most: those of one client's end to several services, which a look-up tries one by one.
 const CROWD: usize = 4;
-
-/// A flow's position in its table. Valid until the flow is removed; afterwards it may be another one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlowIndex(pub u32);
-
-/// Which of a flow's two keys a packet has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// [`Flow::client`]: it comes from the client.
-    Client,
-    /// [`Flow::reply`]: it comes from the backend.
-    Backend,
-}
-
-/// What a look-up found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The flow.
-    pub index: FlowIndex,
-    /// Which of its keys it was.
-    pub side: Side,
-}
-
-impl Found {
-    #[inline(always)]
-    fn of(entry: Entry) -> Self {
-        let side = if entry & REPLY == 0 { Side::Client } else { Side::Backend };
-        Self { index: FlowIndex(entry & POSITION), side }
-    }
-}
-
-impl Side {
-    /// The side that a packet from this one is for.
-    #[inline(always)]
-    #[must_use]
-    pub const fn opposite(self) -> Self {
-        match self {
-            Self::Client => Self::Backend,
-            Self::Backend => Self::Client,
-        }
-    }
-}
-
-/// Where a packet is likely to be found, so that its flow is asked for in time. A wrong guess costs time only:
-/// [`FlowTable::settle`] looks everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// By its source: a client's packet.
-    Source,
-    /// By its destination: a backend's packet to a client.
-    Destination,
-    /// By all of its key: a backend's packet to an address of the gateway.
-    Key,
-}
-
-/// Where to look for a packet's flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Of the source, the destination, or all of the key.
-    hash: u64,
-    /// What is in the entries that are found so: [`REPLY`], [`WIDE`]. [`BY_KEY`]: to be looked for in the index.
-    bits: Entry,
-}
-
-/// In [`Place::bits`]: the hash is of all of the key.
-const BY_KEY: Entry = POSITION;
-
-impl Place {
-    /// Where nothing is found.
-    pub const NOWHERE: Self = Self { hash: 0, bits: BY_KEY };
-}
-
-/// Where a key's flow is, if it has one: what [`FlowTable::look_up`] concludes from the key's hash alone, for
-/// [`FlowTable::confirm`] to decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate(Entry);
-
-impl Candidate {
-    /// No flow comes into question.
-    pub const NONE: Self = Self(NONE);
-
-    /// Whether one comes into question.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_some(self) -> bool {
-        self.0 != NONE
-    }
-
-    /// The side that a packet is from if the flow is its.
-    #[inline(always)]
-    #[must_use]
-    pub fn side(self) -> Side {
-        Found::of(self.0).side
-    }
-}
 
 /// That no flow of the table has a key as its client's, and the hash of the client's end: as long as the table has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,138 +273,6 @@ impl FlowTable {
         self.prefetch_flow(position as Entry | place.bits & WIDE);
     }
 
-    /// Takes a flow in, to be found by its client key, and by its reply key too unless its mode is `dsr`.
-    ///
-    /// # Errors
-    ///
-    /// When the table is full or knows one of the keys. The table is unchanged then.
-    pub fn insert(&mut self, flow: &Flow) -> Result<FlowIndex, Refused> {
-        let (client, reply) = flow.keys();
-        if self.find(&client).is_some() || reply.is_some_and(|reply| self.find(&reply).is_some()) {
-            return Err(Refused::Duplicate);
-        }
-        self.insert_absent(flow, Absent(self.end(Side::Client, &client)))
-    }
-
-    /// The same, when it is known that no flow has its client key: `absent` must be of that key. Clients must have addresses
-    /// that no client sends to: then a client's key is never a reply's.
-    ///
-    /// # Errors
-    ///
-    /// When the table is full or knows the reply key. The table is unchanged then.
-    pub fn insert_absent(&mut self, flow: &Flow, absent: Absent) -> Result<FlowIndex, Refused> {
-        debug_assert!(self.find_client(&flow.client) == Err(absent), "absence of another key");
-        if self.len() == self.capacity {
-            return Err(Refused::Full);
-        }
-        if self.knows_reply(flow, absent) {
-            return Err(Refused::Duplicate);
-        }
-        let vacancy = self.sets.vacancy(absent.0).filter(|vacancy| vacancy.alike < CROWD);
-        let vacant = vacancy.or_else(|| self.sets.vacancy(self.hash_key.hash(&flow.client)));
-        let position = match vacant {
-            Some(Vacancy { position, .. }) if self.enter(flow, position, vacancy.is_none()) => position,
-            _ => return Err(Refused::Full),
-        };
-        match vacancy {
-            Some(_) => self.sets.settle(position, absent.0),
-            None => self.sets.settle_guest(position),
-        }
-        self.place_at(position, flow);
-        Ok(FlowIndex(position as u32))
-    }
-
-    /// Takes an IPv4 flow in whose client's packet was looked for at a place, by its source; not `full_nat`. Of what
-    /// [`FlowTable::insert_absent`] demands, the client's address must be as said there; that its keys are not known is seen here.
-    ///
-    /// `None`, with nothing changed, when there is anything that keeps it from being taken in at once.
-    #[inline(always)]
-    pub fn open_v4(&mut self, place: Place, hot: Hot) -> Option<&mut Hot> {
-        let [client, reply] = [Side::Client, Side::Backend].map(|side| *hot.ends(side));
-        let identity = hot.identity();
-        let table = &self.hot;
-        let vacancy = self.sets.vacancy_unless(place.hash, |position| {
-            table.get(position).is_some_and(|other| {
-                other.has_ends(Side::Client, &client, identity)
-                    || other.has_ends(Side::Backend, &reply, identity)
-            })
-        });
-        let position = vacancy.filter(|vacancy| vacancy.alike < CROWD)?.position;
-        if self.flows == self.capacity || place.bits != 0 || client.is(&reply) {
-            return None;
-        }
-        self.sets.settle(position, place.hash);
-        self.flows += 1;
-        let place = self.hot.get_mut(position)?;
-        *place = hot;
-        Some(place)
-    }
-
-    /// Whether a flow has the same reply key, or this one's keys are the same.
-    fn knows_reply(&self, flow: &Flow, absent: Absent) -> bool {
-        match flow.mode {
-            Mode::Dsr => false,
-            // The client's end is in both keys.
-            Mode::Nat => {
-                let mut alike = 0;
-                let found = self.sets.find(absent.0, |position| {
-                    alike += 1;
-                    self.has_key(position, Side::Backend, &flow.reply)
-                });
-                found.is_some()
-                    || flow.reply == flow.client
-                    || alike >= CROWD && self.find_in_index(&flow.reply).is_some()
-            }
-            Mode::FullNat => flow.reply == flow.client || self.find(&flow.reply).is_some(),
-        }
-    }
-
-    /// Enters in the index those keys of a flow that are looked for there; none, when it has no room.
-    fn enter(&mut self, flow: &Flow, position: usize, is_guest: bool) -> bool {
-        let entry = entry(position, &flow.client);
-        let [client, reply] = self.indexed_keys(flow, is_guest);
-        if client.is_some_and(|hash| !self.index.enter(hash, entry)) {
-            return false;
-        }
-        if reply.is_some_and(|hash| !self.index.enter(hash, entry | REPLY)) {
-            client.iter().for_each(|&hash| self.index.leave(hash, entry));
-            return false;
-        }
-        self.indexed += client.iter().chain(&reply).count();
-        true
-    }
-
-    /// The hashes of the client's and the reply's key, if they are looked for in the index.
-    fn indexed_keys(&self, flow: &Flow, is_guest: bool) -> [Option<u64>; 2] {
-        let (client, reply) = flow.keys();
-        let reply = reply.filter(|_| is_guest || flow.mode == Mode::FullNat);
-        [Some(client).filter(|_| is_guest), reply].map(|key| key.map(|key| self.hash_key.hash(&key)))
-    }
-
-    fn place_at(&mut self, position: usize, flow: &Flow) {
-        if let Some(hot) = self.hot.get_mut(position) {
-            *hot = Hot::of(flow);
-        }
-        if !flow.client.is_v4() {
-            self.wide.set(position, Wide::of(flow));
-        }
-        self.flows += 1;
-    }
-
-    /// Removes a flow and returns it; `None` when there is none at that position.
-    pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
-        let (position, flow) = (index.0 as usize, self.flow(index)?);
-        let entry = entry(position, &flow.client);
-        let [client, reply] = self.indexed_keys(&flow, self.sets.is_guest(position));
-        client.iter().for_each(|&hash| self.index.leave(hash, entry));
-        reply.iter().for_each(|&hash| self.index.leave(hash, entry | REPLY));
-        self.indexed -= client.iter().chain(&reply).count();
-        self.sets.leave(position, self.end(Side::Client, &flow.client));
-        *self.hot.get_mut(position)? = Hot::VACANT;
-        self.flows -= 1;
-        Some(flow)
-    }
-
     /// The flow at a position.
     #[must_use]
     pub fn flow(&self, index: FlowIndex) -> Option<Flow> {
@@ -652,7 +419,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::record::tests::flow;
+    use crate::flow::tests::flow;
 
     fn table(capacity: usize) -> FlowTable {
         FlowTable::with_capacity(capacity, HashKey::from_seed([7; 16], 0))

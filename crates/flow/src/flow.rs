@@ -1,0 +1,103 @@
+//! All that is remembered of a flow, in one piece: as it comes into the table and as it is shown.
+
+use model::{BackendId, MacAddress, Mode, PortId, VirtualServerId};
+
+use crate::{FlowKey, Repair};
+
+/// All that is remembered of a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// The key of packets to the virtual server, as the client sends them.
+    pub client: FlowKey,
+    /// The key of packets from the backend, as it sends them: backend to client (`nat`) or to the SNAT address
+    /// (`full_nat`). Not used in `dsr`.
+    pub reply: FlowKey,
+    /// When the last packet passed, in milliseconds; wraps after 49 days.
+    pub last_seen: u32,
+    /// The generation, its low 32 bits, under which it was last found to be established, and its backend as it should be.
+    pub checked: u32,
+    /// Where its packets go.
+    pub backend: BackendId,
+    /// What the client sends to.
+    pub virtual_server: VirtualServerId,
+    /// The next hop towards the backend, in the numbering of whoever resolves it.
+    pub neighbour: u32,
+    /// How far it has come.
+    pub state: FlowState,
+    /// How its packets reach the backend.
+    pub mode: Mode,
+    /// Which sides have sent a FIN; the bits are the datapath's.
+    pub fins: u8,
+    /// The port that the client's packets come from.
+    pub client_port: PortId,
+    /// The Ethernet address that the client's packets come from.
+    pub client_mac: MacAddress,
+    /// What the rewriting of packets to the backend does to checksums.
+    pub to_backend: Repair,
+    /// When it was opened, in milliseconds as `last_seen`.
+    pub created: u32,
+    /// Which use of `backend` it was opened with, the last eight bits of its number: another one at the same id is another backend.
+    pub incarnation: u8,
+}
+
+impl Flow {
+    /// The keys that the table finds it by: the client's, and the reply's where replies pass through the gateway.
+    pub(crate) fn keys(&self) -> (FlowKey, Option<FlowKey>) {
+        (self.client, (self.mode != Mode::Dsr).then_some(self.reply))
+    }
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FlowState {
+    /// Opened by a client, not yet answered.
+    Handshake,
+    /// Both sides talk.
+    Established,
+    /// Ended by one side or both.
+    Closing,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use model::Address;
+
+    use super::*;
+
+    /// An IPv4 flow of client `number`, or an IPv6 one.
+    pub(crate) fn flow(number: u32, mode: Mode) -> Flow {
+        let v6 = number % 5 == 4;
+        let wide = |low: u32| {
+            let [a, b, c, d] = low.to_be_bytes();
+            Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
+        };
+        let address = |low: u32| if v6 { wide(low) } else { Address::from_v4(low.to_be_bytes()) };
+        let client = FlowKey {
+            source: address(number),
+            destination: address(0xc633_6401),
+            source_port: 40_000,
+            destination_port: 80,
+            protocol: 6,
+            ..FlowKey::default()
+        };
+        let reply = FlowKey { source: address(0x0a01_000b), source_port: 9000, ..client.reversed() };
+        Flow {
+            client,
+            reply,
+            last_seen: 0,
+            checked: 7,
+            backend: BackendId(number),
+            neighbour: 11,
+            to_backend: Repair { network: 1, transport: 2 },
+            state: FlowState::Handshake,
+            mode,
+            fins: 2,
+            client_port: PortId(1),
+            virtual_server: VirtualServerId(12),
+            created: 13,
+            client_mac: MacAddress([2, 0, 0, 0, 0, 14]),
+            incarnation: 15,
+        }
+    }
+}
