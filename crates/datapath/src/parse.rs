@@ -62,7 +62,28 @@ pub(crate) fn parse_one<F: Frame>(
         lens.flows.prefetch(place);
         return Ok(place);
     }
-    parse(lens, frame, packet)
+    match refusal_v4(lens, memo.to_us, frame) {
+        Some(reason) => Err(reason),
+        None => parse(lens, frame, packet),
+    }
+}
+
+/// Why an IPv4 packet without options that claims to be TCP and is for us is refused, as [`parse`] would say, only sooner: floods of
+/// these are to cost little. `None` when it is another packet, or right.
+#[inline(never)]
+fn refusal_v4<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F) -> Option<DropReason> {
+    let (head, length) = (frame.head(), frame.length());
+    let headers: &EthernetIpv4Tcp = wire::header(head, 0)?;
+    if !to_us.is(&headers.link) || !ipv4::claims_plain_tcp(headers) {
+        return None;
+    }
+    let layout = match ipv4::check(head.get(ethernet::HEADER..)?, length - ethernet::HEADER) {
+        Ok(layout) if layout.is_fragment => return Some(DropReason::Fragment),
+        Ok(layout) => layout,
+        Err(refusal) => return Some(cut_or(lens.port.device, refusal)),
+    };
+    let segment = head.get(ethernet::HEADER + ipv4::HEADER..)?;
+    tcp::check(segment, layout.total - layout.length).err().map(DropReason::from)
 }
 
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What
