@@ -190,7 +190,8 @@ impl Rig {
     /// Lists flows as control does.
     pub fn list(&self) {
         let mut answers = 0;
-        self.state.answer(Request::ListFlows { from: 0 }, self.now, 2048, |_| answers += 1);
+        let when = (&self.snapshot, self.now);
+        self.state.answer(Request::ListFlows { from: 0 }, when, 2048, |_| answers += 1);
         assert_eq!(answers, open_flows(&self.meters) - self.flows_before + 1);
     }
 

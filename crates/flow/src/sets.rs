@@ -6,7 +6,8 @@
 //! the caches for the flow itself only.
 //!
 //! Each full set that a flow passed counts it, until it leaves. A look-up therefore ends at the first set that nothing has passed:
-//! nearly always the first one. *Guests* lie at any vacant position and are found by other means.
+//! nearly always the first one. *Guests* lie at any vacant position and are found by other means; the first set on their walk
+//! counts them as well, so that who finds nothing there knows whether to look for them.
 
 /// Positions in a set.
 pub(crate) const WAYS: usize = 15;
@@ -198,17 +199,28 @@ impl Sets {
         self.set_tag(position, Walk::new(hash).tag);
     }
 
-    /// Takes a vacant position for a guest.
-    pub(crate) fn settle_guest(&mut self, position: usize) {
+    /// Takes a vacant position for a guest with this hash.
+    pub(crate) fn settle_guest(&mut self, position: usize, hash: u64) {
+        self.recount(self.set_of(Walk::new(hash)), |passed| passed.saturating_add(1));
         self.set_tag(position, GUEST);
     }
 
-    /// Gives a position up, which was taken with this hash or by a guest.
+    /// Gives a position up, which was taken with this hash.
     pub(crate) fn leave(&mut self, position: usize, hash: u64) {
-        if !self.is_guest(position) {
-            self.count_passing(position, hash, |passed| passed.saturating_sub(1));
+        // A count that has reached its end is not known any more, and stays.
+        let one_less = |passed: u16| if passed == u16::MAX { passed } else { passed.saturating_sub(1) };
+        if self.is_guest(position) {
+            self.recount(self.set_of(Walk::new(hash)), one_less);
+        } else {
+            self.count_passing(position, hash, one_less);
         }
         self.set_tag(position, VACANT);
+    }
+
+    /// Whether a guest, or another flow that found it full, may have passed the first set on a hash's walk.
+    #[inline(always)]
+    pub(crate) fn is_passed(&self, hash: u64) -> bool {
+        self.sets.get(self.set_of(Walk::new(hash))).is_some_and(|set| set.passed() > 0)
     }
 
     /// Changes the counts of all sets that a hash's walk passes on its way to a position.
@@ -219,10 +231,15 @@ impl Sets {
             if number == position / WAYS {
                 return;
             }
-            if let Some(passed) = self.sets.get_mut(number).and_then(|set| set.tags.last_mut()) {
-                *passed = change(*passed);
-            }
+            self.recount(number, &change);
             walk.step();
+        }
+    }
+
+    /// Changes the count of a set.
+    fn recount(&mut self, number: usize, change: impl Fn(u16) -> u16) {
+        if let Some(passed) = self.sets.get_mut(number).and_then(|set| set.tags.last_mut()) {
+            *passed = change(*passed);
         }
     }
 
@@ -344,13 +361,27 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_found_by_no_hash_and_counted_nowhere() {
+    fn a_guest_is_found_by_no_hash_and_counted_where_its_walk_begins() {
         let mut sets = Sets::with_capacity(1000);
-        sets.settle_guest(3);
-        assert!(sets.is_guest(3) && sets.is_taken(3));
-        assert!((0..4).all(|tag| all(&sets, hash(tag)).is_empty()));
-        sets.leave(3, hash(40));
+        let elsewhere = 20 * WAYS;
+        sets.settle_guest(elsewhere, hash(40));
+        assert!(sets.is_guest(elsewhere) && sets.is_taken(elsewhere));
+        assert!((0..41).all(|tag| all(&sets, hash(tag)).is_empty()));
+        assert!(sets.is_passed(hash(40)) && !sets.is_passed(u64::from(u32::MAX)));
+        sets.leave(elsewhere, hash(40));
+        assert!(!sets.is_passed(hash(40)));
         assert!(sets.sets.iter().all(|set| set.tags == [VACANT; WAYS + 1]));
+    }
+
+    #[test]
+    fn a_count_that_has_reached_its_end_stays() {
+        let mut sets = Sets::with_capacity(1000);
+        (0..=u32::from(u16::MAX)).for_each(|_| sets.settle_guest(3, hash(40)));
+        (0..=u32::from(u16::MAX)).for_each(|_| {
+            sets.set_tag(3, GUEST);
+            sets.leave(3, hash(40));
+        });
+        assert!(sets.is_passed(hash(40)));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct FlowTable {
     flows: usize,
     /// Keys in the index.
     indexed: usize,
+    /// Flows that only the index leads to.
+    guests: usize,
     capacity: usize,
     /// The set that the next [`FlowTable::scan`] begins with.
     hand: usize,
@@ -92,6 +94,7 @@ impl FlowTable {
             wide: Wides::new(positions),
             flows: 0,
             indexed: 0,
+            guests: 0,
             capacity,
             hand: 0,
         }
@@ -223,17 +226,19 @@ impl FlowTable {
     ///
     /// When no client's packets have this key: then a flow can be [inserted](Self::insert_absent).
     pub fn find_client(&self, key: &FlowKey) -> Result<Found, Absent> {
-        let (hash, mut alike) = (self.end(Side::Client, key), 0);
-        let position = self.sets.find(hash, |position| {
-            alike += 1;
-            self.has_key(position, Side::Client, key)
-        });
-        if let Some(position) = position {
+        let hash = self.end(Side::Client, key);
+        if let Some(position) = self.sets.find(hash, |position| self.has_key(position, Side::Client, key)) {
             return Ok(Found { index: FlowIndex(position as u32), side: Side::Client });
         }
-        // Guests are those for which there were too many alike.
-        let guest = if alike < CROWD { None } else { self.find_in_index(key) };
+        let guest = if self.may_have_guests(hash) { self.find_in_index(key) } else { None };
         guest.filter(|found| found.side == Side::Client).ok_or(Absent(hash))
+    }
+
+    /// Whether flows of a client's end, by its hash, may be guests: of those that came when there were too many alike, some may
+    /// be left when the others are gone.
+    #[inline(always)]
+    fn may_have_guests(&self, hash: u64) -> bool {
+        self.guests > 0 && self.sets.is_passed(hash)
     }
 
     /// Looks up one key.
@@ -665,7 +670,35 @@ mod tests {
             let index = find(&table, &flow.client).unwrap().index;
             assert_eq!(table.remove(index).unwrap().client, flow.client);
         }
-        assert_eq!((table.len(), table.indexed), (0, 0));
+        assert_eq!((table.len(), table.indexed, table.guests), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_came_when_there_were_too_many_alike_is_known_when_those_are_gone() {
+        let to = |service: u16| {
+            let one = flow(1, Mode::Nat);
+            let client = FlowKey { destination_port: service, ..one.client };
+            Flow { client, reply: FlowKey { source_port: service, ..one.reply }, ..one }
+        };
+        for (mode, removed) in [(Mode::Nat, 1..5), (Mode::Nat, 4..5), (Mode::Dsr, 1..5), (Mode::Nat, 1..7)] {
+            let mut table = table(100);
+            let flows: Vec<Flow> = (1..8).map(|service| Flow { mode, ..to(service) }).collect();
+            flows.iter().for_each(|flow| assert!(table.insert(flow).is_ok()));
+            for service in removed {
+                let index = find(&table, &to(service).client).unwrap().index;
+                table.remove(index);
+            }
+            let last = flows[6];
+            let found = find(&table, &last.client);
+            assert!(found.is_some());
+            assert_eq!(table.find_client(&last.client).ok(), found);
+            let place = table.place(Way::Source, &last.client);
+            assert!(matches!(table.open_v4(place, Hot::of(&last)), Err(None)));
+            let other = Flow { client: to(9).client, ..last };
+            let absent = table.find_client(&other.client).unwrap_err();
+            let expected = if mode == Mode::Dsr { Ok(()) } else { Err(Refused::Duplicate) };
+            assert_eq!(table.insert_absent(&other, absent).map(|_| ()), expected, "its reply is known");
+        }
     }
 
     /// The table and what it should contain.

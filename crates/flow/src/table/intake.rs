@@ -46,7 +46,10 @@ impl FlowTable {
         };
         match vacancy {
             Some(_) => self.sets.settle(position, absent.0),
-            None => self.sets.settle_guest(position),
+            None => {
+                self.sets.settle_guest(position, absent.0);
+                self.guests += 1;
+            }
         }
         self.place_at(position, flow);
         Ok(FlowIndex(position as u32))
@@ -70,13 +73,10 @@ impl FlowTable {
                     || other.has_ends(Side::Backend, &reply, identity)
             })
         });
+        // Guests may be the same, and a survey does not see them.
+        let is_obvious = place.bits == 0 && !client.is(&reply) && !self.may_have_guests(place.hash);
         let position = match survey {
-            // Of more that are alike some may be guests, whom a survey does not see.
-            Survey::Vacant(Vacancy { position, alike: 0..CROWD })
-                if place.bits == 0 && !client.is(&reply) =>
-            {
-                position
-            }
+            Survey::Vacant(Vacancy { position, alike: 0..CROWD }) if is_obvious => position,
             _ => return Err(None),
         };
         if self.flows == self.capacity {
@@ -95,14 +95,10 @@ impl FlowTable {
             Mode::Dsr => false,
             // The client's end is in both keys.
             Mode::Nat => {
-                let mut alike = 0;
-                let found = self.sets.find(absent.0, |position| {
-                    alike += 1;
-                    self.has_key(position, Side::Backend, &flow.reply)
-                });
-                found.is_some()
-                    || flow.reply == flow.client
-                    || alike >= CROWD && self.find_in_index(&flow.reply).is_some()
+                let has_reply = |position| self.has_key(position, Side::Backend, &flow.reply);
+                flow.reply == flow.client
+                    || self.sets.find(absent.0, has_reply).is_some()
+                    || self.may_have_guests(absent.0) && self.find_in_index(&flow.reply).is_some()
             }
             Mode::FullNat => flow.reply == flow.client || self.find(&flow.reply).is_some(),
         }
@@ -143,11 +139,12 @@ impl FlowTable {
     /// Removes a flow and returns it; `None` when there is none at that position.
     pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
         let (position, flow) = (index.0 as usize, self.flow(index)?);
-        let entry = entry(position, &flow.client);
-        let [client, reply] = self.indexed_keys(&flow, self.sets.is_guest(position));
+        let (entry, is_guest) = (entry(position, &flow.client), self.sets.is_guest(position));
+        let [client, reply] = self.indexed_keys(&flow, is_guest);
         client.iter().for_each(|&hash| self.index.leave(hash, entry));
         reply.iter().for_each(|&hash| self.index.leave(hash, entry | REPLY));
         self.indexed -= client.iter().chain(&reply).count();
+        self.guests -= usize::from(is_guest);
         self.sets.leave(position, self.end(Side::Client, &flow.client));
         *self.hot.get_mut(position)? = Hot::VACANT;
         self.flows -= 1;
