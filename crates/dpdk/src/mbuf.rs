@@ -108,8 +108,15 @@ impl Frame for Mbuf {
         length <= usize::from(self.raw().data_len) || segments::pull(self.raw_mut(), length)
     }
 
+    #[inline]
     fn resize(&mut self, length: usize) -> bool {
-        segments::resize(self.raw_mut(), length)
+        let first = self.raw_mut();
+        // Nearly always: a short frame's padding is cut.
+        if first.nb_segs == 1 && length <= usize::from(first.data_len) {
+            (first.data_len, first.pkt_len) = (length as u16, length as u32); // not more than `data_len`, which fits
+            return true;
+        }
+        segments::resize(first, length)
     }
 
     #[inline]
