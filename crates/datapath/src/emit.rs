@@ -23,7 +23,7 @@ pub(crate) fn emit_all<F: Frame>(
     outputs: &mut Outputs<F>,
 ) {
     release_held(memory, outputs);
-    if leaves_together(together, burst, outputs) || falls_together(&memory.meters, packets, burst) {
+    if leaves_together(together, burst, outputs) {
         return;
     }
     let count = burst.len();
@@ -70,19 +70,6 @@ fn leaves_together<F: Frame>(
 ) -> bool {
     let lane = together.and_then(|port| outputs.port(port));
     lane.is_some_and(|lane| lane.take_all(burst))
-}
-
-/// Frees a burst at once when all of it is dropped for one reason, as floods often are; false when it is not.
-#[inline]
-fn falls_together<F: Frame>(meters: &WorkerMeters, packets: &Packets, burst: &mut Burst<F>) -> bool {
-    let steps = packets.steps.get(..burst.len()).unwrap_or_default();
-    let Some(first @ &Step::Done(Verdict::Drop(reason))) = steps.first() else { return false };
-    let is_one_reason = steps.iter().all(|step| step == first);
-    if is_one_reason {
-        meters.drop_packets(reason, burst.len() as u64);
-        F::free(burst);
-    }
-    is_one_reason
 }
 
 /// Puts a frame among those that leave by a port.

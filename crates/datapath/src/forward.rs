@@ -43,6 +43,10 @@ pub fn forward<F, S>(
     let WorkerState { memory, packets } = state;
     let lens = Lens { port, addresses: &snapshot.addresses, flows: &memory.flows };
     let seen = look::look_all(lens, burst, packets);
+    if let Some(reason) = seen.refused {
+        memory.meters.drop_packets(reason, burst.len() as u64);
+        F::free(burst);
+    }
     if port.device.partial_checksums && !arrival.is_handed_over {
         complete::complete_all(burst, packets, &memory.meters);
     }

@@ -8,7 +8,7 @@ use flow::FlowTable;
 use nic::{Burst, Frame};
 
 use crate::{
-    Verdict,
+    DropReason, Verdict,
     packet::{Packets, Step},
     parse::{self, Lens, Memo},
 };
@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) goes_on: bool,
     /// Whether all that do have a candidate.
     pub(crate) is_complete: bool,
+    /// Why all packets are dropped, if it is one reason for all, as in floods it often is.
+    pub(crate) refused: Option<DropReason>,
 }
 
 /// Looks at all frames of a burst.
@@ -34,7 +36,8 @@ pub(crate) fn look_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: 
     }
     packets.count = burst.len();
     let mut memo = Memo::new(lens);
-    let mut seen = Seen { goes_on: false, is_complete: true };
+    let mut seen = Seen { goes_on: false, is_complete: true, refused: None };
+    let mut reasons = 0;
     for (position, frame) in burst.iter_mut().enumerate() {
         let (Some(packet), Some(place), Some(step)) = (
             packets.packets.get_mut(position),
@@ -48,7 +51,10 @@ pub(crate) fn look_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: 
                 (*place, *step) = (parsed, Step::Parsed);
                 seen.goes_on = true;
             }
-            Err(reason) => *step = Step::Done(Verdict::Drop(reason)),
+            Err(reason) => {
+                *step = Step::Done(Verdict::Drop(reason));
+                reasons += u32::from(seen.refused.replace(reason) != Some(reason));
+            }
         }
         if let Some(before) = position.checked_sub(LAG) {
             seen.is_complete &= find(lens.flows, packets, before);
@@ -59,6 +65,7 @@ pub(crate) fn look_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: 
             seen.is_complete &= find(lens.flows, packets, position);
         }
     }
+    seen.refused = seen.refused.filter(|_| !seen.goes_on && reasons == 1);
     seen
 }
 

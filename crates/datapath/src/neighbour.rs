@@ -130,7 +130,9 @@ impl Link<'_> {
     /// Writes both Ethernet addresses.
     #[inline(always)]
     pub(crate) const fn address(&self, header: &mut Ethernet) {
-        (header.destination, header.source) = (self.to.0, self.from.0);
+        // One after the other: both at once would be copied on the way.
+        header.destination = self.to.0;
+        header.source = self.from.0;
     }
 }
 

@@ -62,7 +62,39 @@ pub(crate) fn parse_one<F: Frame>(
         lens.flows.prefetch(place);
         return Ok(place);
     }
-    parse(lens, frame, packet)
+    parse_other(lens, memo.to_us, frame, packet)
+}
+
+/// Parses a frame that is not plain, or not right.
+#[inline(never)]
+fn parse_other<F: Frame>(
+    lens: Lens<'_>,
+    to_us: Unicast,
+    frame: &mut F,
+    packet: &mut Packet,
+) -> Result<Place, DropReason> {
+    match refusal_v4(lens, to_us, frame) {
+        Some(reason) => Err(reason),
+        None => parse(lens, frame, packet),
+    }
+}
+
+/// Why an IPv4 packet without options that claims to be TCP and is for us is refused, as [`parse`] would say, only sooner: floods of
+/// these are to cost little. `None` when it is another packet, or right.
+#[inline(always)]
+fn refusal_v4<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F) -> Option<DropReason> {
+    let (head, length) = (frame.head(), frame.length());
+    let headers: &EthernetIpv4Tcp = wire::header(head, 0)?;
+    if !to_us.is(&headers.link) || !ipv4::claims_plain_tcp(headers) {
+        return None;
+    }
+    let layout = match ipv4::check(head.get(ethernet::HEADER..)?, length - ethernet::HEADER) {
+        Ok(layout) if layout.is_fragment => return Some(DropReason::Fragment),
+        Ok(layout) => layout,
+        Err(refusal) => return Some(cut_or(lens.port.device, refusal)),
+    };
+    let segment = head.get(ethernet::HEADER + ipv4::HEADER..)?;
+    tcp::check(segment, layout.total - layout.length).err().map(DropReason::from)
 }
 
 /// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What
@@ -75,11 +107,16 @@ fn parse_plain<F: Frame>(
     packet: &mut Packet,
 ) -> Option<Place> {
     let length = frame.length();
-    let place = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
-        Some(headers) if memo.to_us.is(&headers.link) && ipv4::is_plain(headers, length) => {
-            lay_out_v4(lens, memo, headers, packet)
-        }
-        _ => parse_plain_v6(lens, memo.to_us, frame, packet)?,
+    let headers = wire::header::<EthernetIpv4Tcp>(frame.head(), 0)?;
+    if !memo.to_us.is(&headers.link) {
+        return None;
+    }
+    let place = if ipv4::is_plain(headers, length) {
+        lay_out_v4(lens, memo, headers, packet)
+    } else if headers.link.ether_type.get() == ether_type::IPV6 {
+        parse_plain_v6(lens, frame, packet)?
+    } else {
+        return None;
     };
     if frame.checksum() == ReceivedChecksum::Bad {
         return None;
@@ -106,9 +143,9 @@ fn lay_out_v4(lens: Lens<'_>, memo: &mut Memo, headers: &EthernetIpv4Tcp, packet
 }
 
 #[inline(never)]
-fn parse_plain_v6<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F, packet: &mut Packet) -> Option<Place> {
+fn parse_plain_v6<F: Frame>(lens: Lens<'_>, frame: &F, packet: &mut Packet) -> Option<Place> {
     let headers = wire::header::<EthernetIpv6Tcp>(frame.head(), 0)?;
-    if !to_us.is(&headers.link) || !ipv6::is_plain(headers, frame.length()) {
+    if !ipv6::is_plain(headers, frame.length()) {
         return None;
     }
     let EthernetIpv6Tcp { network, transport, .. } = headers;
@@ -134,7 +171,7 @@ fn parse_plain_v6<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F, packet: &
     Some(lens.flows.place(lens.addresses.way(key.destination), &key))
 }
 
-#[inline(never)]
+#[inline]
 fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result<Place, DropReason> {
     let (port, key) = (lens.port, &mut FlowKey::default());
     let length = frame.length();

@@ -13,8 +13,8 @@ use wire::{
 };
 
 use crate::{
-    neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, tally::Tallies,
-    track,
+    Verdict, neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory,
+    tally::Tallies, track,
 };
 
 /// The flows of plain IPv4 packets.
@@ -22,7 +22,7 @@ const V4: Identity = Identity::new(true, protocol::TCP, 0);
 /// The flows of plain IPv6 packets.
 const V6: Identity = Identity::new(false, protocol::TCP, 0);
 
-/// Passes a packet on that [`Kind::PlainV4`](crate::packet::Kind::PlainV4) describes; the port that it leaves by. `None`, with
+/// Passes a packet on that [`Kind::PlainV4`](crate::packet::Kind::PlainV4) describes: what became of it. `None`, with
 /// the packet unchanged, when there is more to it.
 #[inline(always)]
 pub(crate) fn pass_v4<F>(
@@ -31,12 +31,13 @@ pub(crate) fn pass_v4<F>(
     head: &mut [u8],
     packet: &Packet,
     candidate: Candidate,
-) -> Option<PortId> {
+) -> Option<Verdict> {
     // Told apart here, so that each side has code of its own.
-    match candidate.side() {
-        Side::Client => pass_v4_from(Side::Client, memory, occasion, head, packet, candidate),
-        Side::Backend => pass_v4_from(Side::Backend, memory, occasion, head, packet, candidate),
-    }
+    let port = match candidate.side() {
+        Side::Client => pass_v4_from(Side::Client, memory, occasion, head, packet, candidate)?,
+        Side::Backend => pass_v4_from(Side::Backend, memory, occasion, head, packet, candidate)?,
+    };
+    Some(Verdict::Transmit(port))
 }
 
 #[inline(always)]
@@ -97,11 +98,12 @@ pub(crate) fn pass_v6<F>(
     head: &mut [u8],
     packet: &Packet,
     candidate: Candidate,
-) -> Option<PortId> {
-    match candidate.side() {
-        Side::Client => pass_v6_from(Side::Client, memory, occasion, head, packet, candidate),
-        Side::Backend => pass_v6_from(Side::Backend, memory, occasion, head, packet, candidate),
-    }
+) -> Option<Verdict> {
+    let port = match candidate.side() {
+        Side::Client => pass_v6_from(Side::Client, memory, occasion, head, packet, candidate)?,
+        Side::Backend => pass_v6_from(Side::Backend, memory, occasion, head, packet, candidate)?,
+    };
+    Some(Verdict::Transmit(port))
 }
 
 #[inline(always)]
@@ -149,7 +151,7 @@ pub(crate) fn pass_other<F>(
     head: &mut [u8],
     packet: &Packet,
     candidate: Candidate,
-) -> Option<PortId> {
+) -> Option<Verdict> {
     let Memory { flows, neighbours, tallies, .. } = memory;
     let flow = flows.confirm(candidate, &packet.key(head))?;
     if !is_ready(flow.hot, packet, occasion) {
@@ -159,7 +161,7 @@ pub(crate) fn pass_other<F>(
     let link = resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side)?;
     rewrite::rewrite(head, packet, &flow, &link).ok()?;
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
-    Some(link.port)
+    Some(Verdict::Transmit(link.port))
 }
 
 /// Whether a packet does no more to its flow than to pass.

@@ -69,8 +69,8 @@ pub(crate) fn serve_all<F: Frame>(
             are_all = false;
             continue;
         }
-        let port = match packet.kind {
-            Kind::PlainV4 if *candidate == Candidate::NONE => plan
+        let verdict = match packet.kind {
+            Kind::PlainV4 if !candidate.is_some() => plan
                 .as_ref()
                 .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)),
             Kind::PlainV4 => pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate),
@@ -78,12 +78,13 @@ pub(crate) fn serve_all<F: Frame>(
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
             _ => None,
         };
-        if let Some(port) = port {
-            *step = Step::Done(Verdict::Transmit(port));
-            ports |= 1_u32.unbounded_shl(u32::from(port.0));
-        } else {
-            *step = serve_other(memory, occasion, (frame, packet), *candidate, plan);
-            are_all = false;
+        *step = match verdict {
+            Some(verdict) => Step::Done(verdict),
+            None => serve_other(memory, occasion, (frame, packet), *candidate, plan),
+        };
+        match *step {
+            Step::Done(Verdict::Transmit(port)) => ports |= 1_u32.wrapping_shl(u32::from(port.0)), // fewer than bits
+            _ => are_all = false,
         }
     }
     memory.tallies.settle();

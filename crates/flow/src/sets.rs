@@ -23,6 +23,8 @@ const MULTIPLIER: u32 = 1_664_525;
 const VACANT: u16 = 0;
 /// The tag of a guest; no hash has it.
 const GUEST: u16 = 1;
+/// A bit that all hashes' tags have.
+const TAGGED: u16 = 2;
 /// Bits of a mask of slots, two each, as [`cpu::equal_words`] gives them.
 const SLOTS: u32 = (1 << (2 * WAYS)) - 1;
 
@@ -55,7 +57,7 @@ impl Walk {
     #[inline(always)]
     fn new(hash: u64) -> Self {
         let high = (hash >> 32) as u32;
-        Self { place: hash as u32, step: high | 1, tag: ((hash >> 48) as u16).max(GUEST + 1) }
+        Self { place: hash as u32, step: high | 1, tag: (hash >> 48) as u16 | TAGGED }
     }
 
     #[inline(always)]
@@ -71,6 +73,17 @@ pub(crate) struct Vacancy {
     pub(crate) position: usize,
     /// How many flows with the same tag its walk passes.
     pub(crate) alike: usize,
+}
+
+/// What there is on a hash's walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Survey {
+    /// A flow that is known.
+    Known,
+    /// Room, and no such flow. All flows with the same tag are counted.
+    Vacant(Vacancy),
+    /// Neither.
+    Full,
 }
 
 impl Sets {
@@ -126,29 +139,42 @@ impl Sets {
 
     /// The first vacant position on a hash's walk.
     pub(crate) fn vacancy(&self, hash: u64) -> Option<Vacancy> {
-        self.vacancy_unless(hash, |_| false)
-    }
-
-    /// The same; `None` also when one of the flows with the same tag is `known`.
-    #[inline(always)]
-    pub(crate) fn vacancy_unless(&self, hash: u64, mut known: impl FnMut(usize) -> bool) -> Option<Vacancy> {
         let mut walk = Walk::new(hash);
         let mut alike = 0;
         for _ in 0..TRIES {
             let number = self.set_of(walk);
             let set = self.sets.get(number)?;
-            for position in set.matches(number, walk.tag) {
-                alike += 1;
-                if known(position) {
-                    return None;
-                }
-            }
+            alike += set.matches(number, walk.tag).count();
             if let Some(position) = set.matches(number, VACANT).next() {
                 return Some(Vacancy { position, alike });
             }
             walk.step();
         }
         None
+    }
+
+    /// The same, when none of the flows with the same tag is `known`: those too that lie behind the vacant position, because it
+    /// was not vacant when they came.
+    #[inline(always)]
+    pub(crate) fn survey(&self, hash: u64, mut known: impl FnMut(usize) -> bool) -> Survey {
+        let mut walk = Walk::new(hash);
+        let (mut alike, mut vacant) = (0, None);
+        for _ in 0..TRIES {
+            let number = self.set_of(walk);
+            let Some(set) = self.sets.get(number) else { break };
+            for position in set.matches(number, walk.tag) {
+                if known(position) {
+                    return Survey::Known;
+                }
+                alike += 1;
+            }
+            vacant = vacant.or_else(|| set.matches(number, VACANT).next());
+            if set.passed() == 0 && vacant.is_some() {
+                break;
+            }
+            walk.step();
+        }
+        vacant.map_or(Survey::Full, |position| Survey::Vacant(Vacancy { position, alike }))
     }
 
     /// The positions of a set at which flows lie.
@@ -270,9 +296,9 @@ impl Iterator for Matches {
 mod tests {
     use super::*;
 
-    /// A hash at home in set 0, with a tag.
-    fn hash(tag: u64) -> u64 {
-        tag << 48
+    /// A hash whose walk begins in set 0, with a tag of its own for each number.
+    fn hash(number: u64) -> u64 {
+        (number * 4) << 48
     }
 
     fn settle(sets: &mut Sets, hash: u64) -> Vacancy {
@@ -323,6 +349,18 @@ mod tests {
     }
 
     #[test]
+    fn a_survey_sees_what_lies_behind_a_position_that_was_given_up() {
+        let mut sets = Sets::with_capacity(1000);
+        let positions: Vec<usize> =
+            (10..10 + WAYS as u64 + 1).map(|number| settle(&mut sets, hash(number)).position).collect();
+        let last = hash(10 + WAYS as u64);
+        sets.leave(positions[3], hash(13));
+        assert_eq!(sets.survey(last, |position| position == positions[WAYS]), Survey::Known);
+        let vacancy = Vacancy { position: positions[3], alike: 1 };
+        assert_eq!(sets.survey(last, |_| false), Survey::Vacant(vacancy));
+    }
+
+    #[test]
     fn a_guest_is_found_by_no_hash_and_counted_where_its_walk_begins() {
         let mut sets = Sets::with_capacity(1000);
         let elsewhere = 20 * WAYS;
@@ -350,9 +388,9 @@ mod tests {
     fn a_count_is_never_taken_for_a_tag() {
         let mut sets = Sets::with_capacity(1000);
         (10..10 + WAYS as u64 + 2).for_each(|tag| assert!(settle(&mut sets, hash(tag)).alike == 0));
-        let tag = u64::from(sets.sets[0].passed());
-        assert!(tag >= 2);
-        assert_eq!(all(&sets, hash(tag)), []);
+        let passed = u64::from(sets.sets[0].passed());
+        assert!(passed >= 2);
+        assert_eq!(all(&sets, passed << 48), []);
     }
 
     #[test]

@@ -153,6 +153,14 @@ const KIND: Pattern = Pattern::new(12, [0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45,
 const WHOLE_TCP: Pattern =
     Pattern::new(20, [!(DO_NOT_FRAGMENT >> 8) as u8, 0xff, 0, 0xff], [0, 0, 0, protocol::TCP]);
 
+/// Whether headers say that they are of that plain kind, be they right or not.
+#[inline(always)]
+#[must_use]
+pub fn claims_plain_tcp(headers: &EthernetIpv4Tcp) -> bool {
+    let bytes: &[u8; EthernetIpv4Tcp::LENGTH] = zerocopy::transmute_ref!(headers);
+    KIND.matches(bytes) && headers.network.protocol == protocol::TCP
+}
+
 /// Whether headers are of that plain kind, and nothing is wrong with them in a frame of `length` bytes. What is not plain
 /// may still be right: [`check`] and [`tcp::check`] say.
 #[inline(always)]

@@ -6,7 +6,7 @@ use super::{Absent, CROWD, FlowTable, Refused, entry};
 use crate::{
     Flow, Hot, Place, Side,
     place::{FlowIndex, REPLY},
-    sets::Vacancy,
+    sets::{Survey, Vacancy},
     wide::Wide,
 };
 
@@ -58,28 +58,35 @@ impl FlowTable {
     /// Takes an IPv4 flow in whose client's packet was looked for at a place, by its source; not `full_nat`. Of what
     /// [`FlowTable::insert_absent`] demands, the client's address must be as said there; that its keys are not known is seen here.
     ///
-    /// `None`, with nothing changed, when there is anything that keeps it from being taken in at once.
+    /// # Errors
+    ///
+    /// [`Refused::Full`] when the table has as many flows as it may have; `None` when there is anything else that keeps it from
+    /// being taken in at once. The table is unchanged then.
     #[inline(always)]
-    pub fn open_v4(&mut self, place: Place, hot: Hot) -> Option<&mut Hot> {
+    pub fn open_v4(&mut self, place: Place, hot: Hot) -> Result<&mut Hot, Option<Refused>> {
         let [client, reply] = [Side::Client, Side::Backend].map(|side| *hot.ends(side));
         let identity = hot.identity();
         let table = &self.hot;
-        let vacancy = self.sets.vacancy_unless(place.hash, |position| {
+        let survey = self.sets.survey(place.hash, |position| {
             table.get(position).is_some_and(|other| {
                 other.has_ends(Side::Client, &client, identity)
                     || other.has_ends(Side::Backend, &reply, identity)
             })
         });
-        let position = vacancy.filter(|vacancy| vacancy.alike < CROWD)?.position;
+        // Guests may be the same, and a survey does not see them.
         let is_obvious = place.bits == 0 && !client.is(&reply) && !self.may_have_guests(place.hash);
-        if self.flows == self.capacity || !is_obvious {
-            return None;
+        let position = match survey {
+            Survey::Vacant(Vacancy { position, alike: 0..CROWD }) if is_obvious => position,
+            _ => return Err(None),
+        };
+        if self.flows == self.capacity {
+            return Err(Some(Refused::Full));
         }
         self.sets.settle(position, place.hash);
         self.flows += 1;
-        let place = self.hot.get_mut(position)?;
+        let place = self.hot.get_mut(position).ok_or(None)?;
         *place = hot;
-        Some(place)
+        Ok(place)
     }
 
     /// Whether a flow has the same reply key, or this one's keys are the same.
