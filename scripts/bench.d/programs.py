@@ -157,7 +157,7 @@ def configuration(mode: str, source: Path, output: str, work: Path, processor: i
     backends = ", ".join(f'{{ address: "{address}:{port}" }}' for address in frames.BACKENDS)
     return f"""version: 1
 eal: {{ telemetry: true }}
-workers: {{ lcores: [{processor}], idle: busy, mbufs: {MBUFS} }}
+workers: {{ lcores: [{processor}], idle: busy, mbufs: {MBUFS}, flows: {frames.COUNT} }}
 control: {{ socket: {work}/tidegate.sock, seed: 000102030405060708090a0b0c0d0e0f }}
 ports:
   - name: wire

@@ -1,7 +1,7 @@
 //! What happens to a packet: parse, look up, admit, rewrite, resolve. No I/O, no clock, no randomness.
 //!
-//! [`forward()`] takes a burst through passes, each a function with one loop: `look`, `plan`, `serve`, `emit`. To serve
-//! a packet is to `track` its flow, to `rewrite` it and to `resolve` its next hop, or else to `admit` it. Bytes, a time and a [`Snapshot`] come in; frames come out into [`Outputs`], and every
+//! [`forward()`] takes a burst through passes, each a function with one loop: `look` (parse and find), `plan`, `serve`, `emit`. To
+//! serve a packet is to `pass` it on by its flow, to `open` one, or else to `admit` it. Bytes, a time and a [`Snapshot`] come in; frames come out into [`Outputs`], and every
 //! packet is counted in [`WorkerMeters`] under one [`Verdict`]. The same code runs behind network cards, over captures, and
 //! in tests.
 //!
