@@ -10,7 +10,7 @@
 //! 4. `meaning`: the raw values become a [`Configuration`].
 //!
 //! What must stay true: a file yields a configuration only when nothing at all is wrong with it; the types in `raw` are
-//! the single source of what is accepted, of [`schema`] and of [`reference`]; time and memory are bounded by the limits
+//! the single source of what is accepted, of [`schema`] and of [`reference()`]; time and memory are bounded by the limits
 //! in `tree` whatever the file says.
 //!
 //! What it leaves to others: whether devices, cores and interfaces exist (`daemon`, `dpdk`).

@@ -60,7 +60,7 @@ fn equal_lanes_avx2(lanes: &[u32; 8], value: u32) -> u32 {
     _mm256_movemask_ps(_mm256_castsi256_ps(equal)).cast_unsigned()
 }
 
-/// The same for a processor that [`baseline`] would refuse: there are builds for those, though none runs.
+/// The same for a processor that `baseline` would refuse: there are builds for those, though none runs.
 #[cfg(not(target_feature = "avx2"))]
 #[inline(always)]
 #[must_use]
@@ -88,7 +88,7 @@ fn equal_words_avx2(words: &[u16; 16], value: u16) -> u32 {
     _mm256_movemask_epi8(equal).cast_unsigned()
 }
 
-/// The same for a processor that [`baseline`] would refuse: there are builds for those, though none runs.
+/// The same for a processor that `baseline` would refuse: there are builds for those, though none runs.
 #[cfg(not(target_feature = "avx2"))]
 #[inline(always)]
 #[must_use]

@@ -126,6 +126,7 @@ pub(crate) struct Explain {
     pub(crate) config: PathBuf,
     /// The packet, as in 'tcp 10.0.0.7:40001 > 198.51.100.10:443 syn', 'udp [2001:db8::7]:5000 > [2001:db8::10]:53',
     /// 'icmp 10.0.0.7 > 198.51.100.10'
+    #[allow(rustdoc::broken_intra_doc_links, reason = "these brackets are an address's")]
     #[arg(long, value_name = "PACKET")]
     pub(crate) packet: Notation,
     /// The port that the packet arrives at; without it the first

@@ -2,7 +2,7 @@
 //!
 //! [`main`] is one `match` over all that the program can do; each subcommand is a file of [`command`]. `run` is the only
 //! one that touches a device: [`gateway`] plans, starts and stops it, [`kernel`] changes the kernel's interfaces, and
-//! takes back what it changed. [`replay`] stands in for it where there is no device; [`bench`] measures a worker.
+//! takes back what it changed. [`replay`] stands in for it where there is no device; [`mod@bench`] measures a worker.
 //!
 //! What it leaves to others: what a packet undergoes (`datapath`), what the configuration means (`config`), health and
 //! the API (`control`), DPDK (`dpdk`).

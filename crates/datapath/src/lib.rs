@@ -1,6 +1,6 @@
 //! What happens to a packet: parse, look up, admit, rewrite, resolve. No I/O, no clock, no randomness.
 //!
-//! [`forward`] takes a burst through passes, each a function with one loop: `look` (parse and find), `plan`, `serve`, `emit`. To
+//! [`forward()`] takes a burst through passes, each a function with one loop: `look` (parse and find), `plan`, `serve`, `emit`. To
 //! serve a packet is to `pass` it on by its flow, to `open` one, or else to `admit` it. Bytes, a time and a [`Snapshot`] come in; frames come out into [`Outputs`], and every
 //! packet is counted in [`WorkerMeters`] under one [`Verdict`]. The same code runs behind network cards, over captures, and
 //! in tests.

@@ -1,4 +1,4 @@
-//! First pass: what is this frame, and may it be here at all?
+//! What is this frame, and may it be here at all?
 //!
 //! After it no accessor can fail: offsets lie inside the frame's first segment, lengths inside the frame, and every
 //! refusal has its reason. The checks follow RFC 1812, 5.2.2, and RFC 8200. What an address may be is checked when a packet
