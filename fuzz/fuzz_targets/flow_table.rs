@@ -125,19 +125,12 @@ impl Pair {
             return;
         }
         let place = self.table.place(Way::Source, &flow.client);
-        let opened = self.table.open_v4(place, Hot::of(&flow)).map(|_| ());
-        match opened {
-            Ok(()) => {
+        match self.table.open_v4(place, Hot::of(&flow)).is_some() {
+            true => {
                 let found = self.table.find(&flow.client).expect("it was opened");
                 self.learn(flow, Ok(found.index));
             }
-            Err(None) => self.insert_absent(flow),
-            Err(Some(refused)) => {
-                assert_eq!(refused, Refused::Full);
-                self.learn(flow, Err(refused));
-                let absent = self.table.find_client(&flow.client).expect_err("a known flow has room");
-                assert_eq!(self.table.insert_absent(&flow, absent), Err(refused));
-            }
+            false => self.insert_absent(flow),
         }
     }
 

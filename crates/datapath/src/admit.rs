@@ -229,6 +229,10 @@ fn open<F: Frame>(
     }
     let backend_id = backend.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
+    // A flood that finds the table full is to cost little.
+    if memory.flows.is_full() && server.mode != Mode::Dsr {
+        return Err(DropReason::FlowTableFull);
+    }
     let to = (backend_id, backend);
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;

@@ -4,8 +4,8 @@
 //! first packets (another worker's flow, `full_nat`, an address that is nobody's, a hop that is not known, a full table) is left
 //! to `admit`, with nothing changed.
 
-use flow::{FlowState, Hot, Identity, Place, Refused, Repair, Side};
-use model::{MacAddress, Mode};
+use flow::{FlowState, Hot, Identity, Place, Repair, Side};
+use model::{MacAddress, Mode, PortId};
 use wire::{
     checksum::{Delta, Sum},
     ipv4::{Ends, EthernetIpv4Tcp},
@@ -13,7 +13,6 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Verdict,
     admit::{self, count_opened, is_first_segment, may_open, repair},
     neighbour::Hop,
     packet::Packet,
@@ -25,8 +24,8 @@ use crate::{
     track,
 };
 
-/// Opens the flow of a packet that was looked for at a place, and sends the packet: what became of it. `None`, with nothing
-/// changed but that the flow may be open, when there is more to it.
+/// Opens the flow of a packet that was looked for at a place, and sends the packet; the port that it leaves by. `None`, with
+/// nothing changed but that the flow may be open, when there is more to it.
 #[inline(never)]
 pub(crate) fn open_v4<F>(
     memory: &mut Memory<F>,
@@ -34,12 +33,12 @@ pub(crate) fn open_v4<F>(
     (head, packet): (&mut [u8], &Packet),
     place: Place,
     plan: &Plan,
-) -> Option<Verdict> {
+) -> Option<PortId> {
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let server = snapshot.virtual_server(plan.server)?;
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
-    if !is_ours || server.mode == Mode::FullNat || !may_open(server, packet) {
+    if !is_ours || server.mode == Mode::FullNat || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
     let id = plan.backend?;
@@ -57,17 +56,9 @@ pub(crate) fn open_v4<F>(
     hot.backend = id;
     hot.neighbour = neighbour.0;
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
-    let hot = match flows.open_v4(place, hot) {
-        Ok(hot) => hot,
-        // In `dsr` it could go without.
-        Err(Some(Refused::Full)) if server.mode == Mode::Nat => {
-            return Some(Verdict::Drop(DropReason::FlowTableFull));
-        }
-        Err(_) => return None,
-    };
+    let hot = flows.open_v4(place, hot)?;
     count_opened(meters, (id, plan.server));
-    let port = pass::send_v4(Side::Client, hot, (neighbours, tallies), occasion, head, packet)?;
-    Some(Verdict::Transmit(port))
+    pass::send_v4(Side::Client, hot, (neighbours, tallies), occasion, head, packet)
 }
 
 /// The only hop that leads to a backend, if there are not several.

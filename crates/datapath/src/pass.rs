@@ -13,8 +13,8 @@ use wire::{
 };
 
 use crate::{
-    Verdict, neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory,
-    tally::Tallies, track,
+    neighbour::Neighbours, packet::Packet, resolve, rewrite, serve::Occasion, state::Memory, tally::Tallies,
+    track,
 };
 
 /// The flows of plain IPv4 packets.
@@ -22,7 +22,7 @@ const V4: Identity = Identity::new(true, protocol::TCP, 0);
 /// The flows of plain IPv6 packets.
 const V6: Identity = Identity::new(false, protocol::TCP, 0);
 
-/// Passes a packet on that [`Kind::PlainV4`](crate::packet::Kind::PlainV4) describes: what became of it. `None`, with
+/// Passes a packet on that [`Kind::PlainV4`](crate::packet::Kind::PlainV4) describes; the port that it leaves by. `None`, with
 /// the packet unchanged, when there is more to it.
 #[inline(always)]
 pub(crate) fn pass_v4<F>(
@@ -31,13 +31,12 @@ pub(crate) fn pass_v4<F>(
     head: &mut [u8],
     packet: &Packet,
     candidate: Candidate,
-) -> Option<Verdict> {
+) -> Option<PortId> {
     // Told apart here, so that each side has code of its own.
-    let port = match candidate.side() {
-        Side::Client => pass_v4_from(Side::Client, memory, occasion, head, packet, candidate)?,
-        Side::Backend => pass_v4_from(Side::Backend, memory, occasion, head, packet, candidate)?,
-    };
-    Some(Verdict::Transmit(port))
+    match candidate.side() {
+        Side::Client => pass_v4_from(Side::Client, memory, occasion, head, packet, candidate),
+        Side::Backend => pass_v4_from(Side::Backend, memory, occasion, head, packet, candidate),
+    }
 }
 
 #[inline(always)]
@@ -98,12 +97,11 @@ pub(crate) fn pass_v6<F>(
     head: &mut [u8],
     packet: &Packet,
     candidate: Candidate,
-) -> Option<Verdict> {
-    let port = match candidate.side() {
-        Side::Client => pass_v6_from(Side::Client, memory, occasion, head, packet, candidate)?,
-        Side::Backend => pass_v6_from(Side::Backend, memory, occasion, head, packet, candidate)?,
-    };
-    Some(Verdict::Transmit(port))
+) -> Option<PortId> {
+    match candidate.side() {
+        Side::Client => pass_v6_from(Side::Client, memory, occasion, head, packet, candidate),
+        Side::Backend => pass_v6_from(Side::Backend, memory, occasion, head, packet, candidate),
+    }
 }
 
 #[inline(always)]
@@ -151,7 +149,7 @@ pub(crate) fn pass_other<F>(
     head: &mut [u8],
     packet: &Packet,
     candidate: Candidate,
-) -> Option<Verdict> {
+) -> Option<PortId> {
     let Memory { flows, neighbours, tallies, .. } = memory;
     let flow = flows.confirm(candidate, &packet.key(head))?;
     if !is_ready(flow.hot, packet, occasion) {
@@ -161,7 +159,7 @@ pub(crate) fn pass_other<F>(
     let link = resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side)?;
     rewrite::rewrite(head, packet, &flow, &link).ok()?;
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
-    Some(Verdict::Transmit(link.port))
+    Some(link.port)
 }
 
 /// Whether a packet does no more to its flow than to pass.

@@ -69,21 +69,25 @@ pub(crate) fn serve_all<F: Frame>(
             are_all = false;
             continue;
         }
-        let verdict = match packet.kind {
-            Kind::PlainV4 if !candidate.is_some() => plan
+        let port = match packet.kind {
+            Kind::PlainV4 if candidate.is_some() => {
+                pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate)
+            }
+            Kind::PlainV4 => plan
                 .as_ref()
                 .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)),
-            Kind::PlainV4 => pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
             _ => None,
         };
-        *step = match verdict {
-            Some(verdict) => Step::Done(verdict),
-            None => serve_other(memory, occasion, (frame, packet), *candidate, plan),
-        };
+        if let Some(port) = port {
+            *step = Step::Done(Verdict::Transmit(port));
+            ports |= 1_u32.wrapping_shl(u32::from(port.0)); // there are fewer ports than bits
+            continue;
+        }
+        *step = serve_other(memory, occasion, (frame, packet), *candidate, plan);
         match *step {
-            Step::Done(Verdict::Transmit(port)) => ports |= 1_u32.wrapping_shl(u32::from(port.0)), // fewer than bits
+            Step::Done(Verdict::Transmit(port)) => ports |= 1_u32.wrapping_shl(u32::from(port.0)),
             _ => are_all = false,
         }
     }

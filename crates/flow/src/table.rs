@@ -372,6 +372,13 @@ impl FlowTable {
         self.len() == 0
     }
 
+    /// Whether no more flow is taken in.
+    #[inline]
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.flows == self.capacity
+    }
+
     /// How many flows there may be.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -622,11 +629,11 @@ mod tests {
         let flows = (0..200).filter(|number| number % 5 < 4);
         for flow in flows.map(|number| flow(number, if number % 2 == 0 { Mode::Nat } else { Mode::Dsr })) {
             let place = opened.place(Way::Source, &flow.client);
-            let is_open = opened.open_v4(place, Hot::of(&flow)).is_ok();
+            let is_open = opened.open_v4(place, Hot::of(&flow)).is_some();
             assert_eq!(is_open, inserted.insert(&flow).is_ok());
             assert_eq!(find(&opened, &flow.client), find(&inserted, &flow.client));
             assert_eq!(find(&opened, &flow.reply), find(&inserted, &flow.reply));
-            assert!(opened.open_v4(place, Hot::of(&flow)).is_err(), "it is known");
+            assert!(opened.open_v4(place, Hot::of(&flow)).is_none(), "it is known");
         }
         assert_eq!(format!("{:?}", list(&opened)), format!("{:?}", list(&inserted)));
         for flow in list(&opened) {
@@ -643,7 +650,7 @@ mod tests {
         table.insert(&first).unwrap();
         let other = Flow { client: FlowKey { destination_port: 81, ..first.client }, ..first };
         let place = table.place(Way::Source, &other.client);
-        assert!(matches!(table.open_v4(place, Hot::of(&other)), Err(None)));
+        assert!(table.open_v4(place, Hot::of(&other)).is_none());
         assert_eq!(table.len(), 1);
     }
 
@@ -693,7 +700,7 @@ mod tests {
             assert!(found.is_some());
             assert_eq!(table.find_client(&last.client).ok(), found);
             let place = table.place(Way::Source, &last.client);
-            assert!(matches!(table.open_v4(place, Hot::of(&last)), Err(None)));
+            assert!(table.open_v4(place, Hot::of(&last)).is_none());
             let other = Flow { client: to(9).client, ..last };
             let absent = table.find_client(&other.client).unwrap_err();
             let expected = if mode == Mode::Dsr { Ok(()) } else { Err(Refused::Duplicate) };

@@ -32,7 +32,7 @@ impl FlowTable {
     /// When the table is full or knows the reply key. The table is unchanged then.
     pub fn insert_absent(&mut self, flow: &Flow, absent: Absent) -> Result<FlowIndex, Refused> {
         debug_assert!(self.find_client(&flow.client) == Err(absent), "absence of another key");
-        if self.len() == self.capacity {
+        if self.is_full() {
             return Err(Refused::Full);
         }
         if self.knows_reply(flow, absent) {
@@ -58,12 +58,9 @@ impl FlowTable {
     /// Takes an IPv4 flow in whose client's packet was looked for at a place, by its source; not `full_nat`. Of what
     /// [`FlowTable::insert_absent`] demands, the client's address must be as said there; that its keys are not known is seen here.
     ///
-    /// # Errors
-    ///
-    /// [`Refused::Full`] when the table has as many flows as it may have; `None` when there is anything else that keeps it from
-    /// being taken in at once. The table is unchanged then.
+    /// `None`, with nothing changed, when there is anything that keeps it from being taken in at once.
     #[inline(always)]
-    pub fn open_v4(&mut self, place: Place, hot: Hot) -> Result<&mut Hot, Option<Refused>> {
+    pub fn open_v4(&mut self, place: Place, hot: Hot) -> Option<&mut Hot> {
         let [client, reply] = [Side::Client, Side::Backend].map(|side| *hot.ends(side));
         let identity = hot.identity();
         let table = &self.hot;
@@ -77,16 +74,16 @@ impl FlowTable {
         let is_obvious = place.bits == 0 && !client.is(&reply) && !self.may_have_guests(place.hash);
         let position = match survey {
             Survey::Vacant(Vacancy { position, alike: 0..CROWD }) if is_obvious => position,
-            _ => return Err(None),
+            _ => return None,
         };
-        if self.flows == self.capacity {
-            return Err(Some(Refused::Full));
+        if self.is_full() {
+            return None;
         }
         self.sets.settle(position, place.hash);
         self.flows += 1;
-        let place = self.hot.get_mut(position).ok_or(None)?;
+        let place = self.hot.get_mut(position)?;
         *place = hot;
-        Ok(place)
+        Some(place)
     }
 
     /// Whether a flow has the same reply key, or this one's keys are the same.
