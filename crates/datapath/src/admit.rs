@@ -159,8 +159,14 @@ fn pass_on<F: Frame>(
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
-        && let Some(port) =
-            pass::send_v4(side, hot, (neighbours, tallies), occasion, frame.head_mut(), packet)
+        && let Some(port) = pass::send_v4(
+            (side, packet.protocol()),
+            hot,
+            (neighbours, tallies),
+            occasion,
+            frame.head_mut(),
+            packet,
+        )
     {
         return Ok(Step::Done(Verdict::Transmit(port)));
     }

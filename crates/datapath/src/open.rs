@@ -9,7 +9,6 @@ use model::{MacAddress, Mode, PortId};
 use wire::{
     checksum::{Delta, Sum},
     ipv4::{Ends, EthernetIpv4Tcp},
-    protocol,
 };
 
 use crate::{
@@ -46,7 +45,7 @@ pub(crate) fn open_v4<F>(
     let neighbour = memory.neighbours.remembered(id, hop(occasion, backend)?)?;
     let (reply, to_backend) = translation(server.mode, &ends, backend);
     let link = (occasion.arrival.port, MacAddress(headers.link.source));
-    let identity = Identity::new(true, protocol::TCP, 0);
+    let identity = Identity::new(true, packet.protocol(), 0);
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let mut hot = Hot::new_v4(([ends, reply], to_backend), identity, server.mode, plan.server, link);
     hot.set_state(state);
@@ -58,7 +57,7 @@ pub(crate) fn open_v4<F>(
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
     let hot = flows.open_v4(place, hot)?;
     count_opened(meters, (id, plan.server));
-    pass::send_v4(Side::Client, hot, (neighbours, tallies), occasion, head, packet)
+    pass::send_v4((Side::Client, packet.protocol()), hot, (neighbours, tallies), occasion, head, packet)
 }
 
 /// The only hop that leads to a backend, if there are not several.

@@ -10,11 +10,11 @@ use crate::{Verdict, neighbour::NeighbourIndex, plan::Plan};
 /// What a packet turned out to be when it was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// TCP with all headers where nearly all packets have them: `wire::ipv4::EthernetIpv4Tcp`. It may belong to a flow.
+    /// TCP or UDP with all headers where nearly all packets have them: `wire::ipv4::EthernetIpv4Tcp`. It may belong to a flow.
     PlainV4,
-    /// The same with IPv6: `wire::ipv6::EthernetIpv6Tcp`.
+    /// TCP over IPv6 of that kind: `wire::ipv6::EthernetIpv6Tcp`.
     PlainV6,
-    /// Any other TCP, and UDP: it may belong to a flow.
+    /// Any other TCP and UDP: it may belong to a flow.
     Balanced,
     /// ARP.
     Arp,
@@ -68,11 +68,21 @@ impl Packet {
     const fn protocol_v6(&self) -> u8 {
         match self.kind {
             Kind::Icmp => protocol::ICMPV6,
-            // Every TCP packet that was accepted has a flag set.
-            Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced if self.flags != 0 => protocol::TCP,
-            Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => protocol::UDP,
+            Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => self.protocol(),
             Kind::Arp | Kind::Other => 0,
         }
+    }
+
+    /// Whether it is TCP, if it has ports: every TCP packet that was accepted has a flag set.
+    #[inline(always)]
+    pub(crate) const fn is_tcp(&self) -> bool {
+        self.flags != 0
+    }
+
+    /// Its L4 protocol, if it has ports.
+    #[inline(always)]
+    pub(crate) const fn protocol(&self) -> u8 {
+        if self.is_tcp() { protocol::TCP } else { protocol::UDP }
     }
 
     /// Whether it has ports, so that it may belong to a flow.

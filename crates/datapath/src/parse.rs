@@ -97,7 +97,7 @@ fn refusal_v4<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F) -> Option<Dro
     tcp::check(segment, layout.total - layout.length).err().map(DropReason::from)
 }
 
-/// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP, to our MAC address. What
+/// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP or over IPv4 UDP, to our MAC address. What
 /// [`parse`] would say of it is the same but for the kind; `None` when it is of another kind, or something is wrong with it.
 #[inline(always)]
 fn parse_plain<F: Frame>(
@@ -112,7 +112,9 @@ fn parse_plain<F: Frame>(
         return None;
     }
     let place = if ipv4::is_plain(headers, length) {
-        lay_out_v4(lens, memo, headers, packet)
+        lay_out_v4(lens, memo, headers, headers.transport.flags, packet)
+    } else if ipv4::is_plain_udp(headers, length) {
+        lay_out_v4(lens, memo, headers, 0, packet)
     } else if headers.link.ether_type.get() == ether_type::IPV6 {
         parse_plain_v6(lens, frame, packet)?
     } else {
@@ -126,12 +128,18 @@ fn parse_plain<F: Frame>(
 }
 
 #[inline(always)]
-fn lay_out_v4(lens: Lens<'_>, memo: &mut Memo, headers: &EthernetIpv4Tcp, packet: &mut Packet) -> Place {
+fn lay_out_v4(
+    lens: Lens<'_>,
+    memo: &mut Memo,
+    headers: &EthernetIpv4Tcp,
+    flags: u8,
+    packet: &mut Packet,
+) -> Place {
     *packet = Packet {
         kind: Kind::PlainV4,
         v6: false,
         network: ethernet::HEADER as u8,
-        flags: headers.transport.flags,
+        flags,
         transport: (ethernet::HEADER + ipv4::HEADER) as u16,
         length: headers.network.total_length.get(),
     };
@@ -139,7 +147,7 @@ fn lay_out_v4(lens: Lens<'_>, memo: &mut Memo, headers: &EthernetIpv4Tcp, packet
     if memo.destination.0 != destination {
         memo.destination = (destination, lens.addresses.way_v4(destination));
     }
-    lens.flows.place_v4(memo.destination.1, &headers.ends(), protocol::TCP, 0)
+    lens.flows.place_v4(memo.destination.1, &headers.ends(), packet.protocol(), 0)
 }
 
 #[inline(never)]
@@ -382,7 +390,7 @@ mod tests {
     use testkit::{
         MemoryFrame,
         gateway::{CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS_MAC},
-        packets::{ACK, tcp},
+        packets::{ACK, tcp, udp},
     };
 
     use super::*;
@@ -433,14 +441,23 @@ mod tests {
             bytes[offset] = value;
             repair(&mut bytes);
             let (plain, long) = both(lens, &bytes);
-            let is_tcp = long.is_some_and(|(packet, ..)| packet.flags != 0 && packet.transport == transport);
-            assert_eq!(plain.is_some(), is_tcp, "byte {offset} = {value}");
-            if is_tcp {
+            let is_plain = long.is_some_and(|(packet, ..)| {
+                packet.is_balanced() && packet.transport == transport && (packet.is_tcp() || !packet.v6)
+            });
+            assert_eq!(plain.is_some(), is_plain, "byte {offset} = {value}");
+            if is_plain {
                 assert_eq!(plain.map(but_for_the_kind), long, "byte {offset} = {value}");
                 plain_ones += 1;
             }
         }
         plain_ones
+    }
+
+    /// Makes the IPv4 header's checksum right.
+    fn repair_header(bytes: &mut [u8]) {
+        bytes[24..26].copy_from_slice(&[0, 0]);
+        let checksum = !wire::checksum::Sum::of(&bytes[14..34]).fold();
+        bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
     }
 
     fn segment(from: &str) -> Vec<u8> {
@@ -452,11 +469,16 @@ mod tests {
     fn the_short_way_says_what_the_long_way_says() {
         let good = segment(CLIENT);
         let unrepaired = compare(&good, 34, |_| {});
-        let repaired = compare(&good, 34, |bytes| {
-            bytes[24..26].copy_from_slice(&[0, 0]);
-            let checksum = !wire::checksum::Sum::of(&bytes[14..34]).fold();
-            bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
-        });
+        let repaired = compare(&good, 34, repair_header);
+        assert!(unrepaired > 5_000 && repaired > unrepaired + 2_000, "{unrepaired}, {repaired}");
+    }
+
+    #[test]
+    fn the_short_way_says_what_the_long_way_says_of_udp() {
+        let end = |port| std::net::SocketAddr::new(CLIENT.parse().unwrap(), port);
+        let good = udp((CLIENT_MAC, CLIENTS_MAC), end(40_001), end(80), b"hello, collector");
+        let unrepaired = compare(&good, 34, |_| {});
+        let repaired = compare(&good, 34, repair_header);
         assert!(unrepaired > 5_000 && repaired > unrepaired + 2_000, "{unrepaired}, {repaired}");
     }
 

@@ -17,8 +17,6 @@ use crate::{
     track,
 };
 
-/// The flows of plain IPv4 packets.
-const V4: Identity = Identity::new(true, protocol::TCP, 0);
 /// The flows of plain IPv6 packets.
 const V6: Identity = Identity::new(false, protocol::TCP, 0);
 
@@ -32,16 +30,33 @@ pub(crate) fn pass_v4<F>(
     packet: &Packet,
     candidate: Candidate,
 ) -> Option<PortId> {
-    // Told apart here, so that each side has code of its own.
+    // Told apart here, so that each side and each protocol has code of its own.
     match candidate.side() {
-        Side::Client => pass_v4_from(Side::Client, memory, occasion, head, packet, candidate),
-        Side::Backend => pass_v4_from(Side::Backend, memory, occasion, head, packet, candidate),
+        Side::Client => {
+            pass_v4_from((Side::Client, protocol::TCP), memory, occasion, head, packet, candidate)
+        }
+        Side::Backend => {
+            pass_v4_from((Side::Backend, protocol::TCP), memory, occasion, head, packet, candidate)
+        }
     }
+}
+
+/// The same for UDP.
+#[inline(never)]
+pub(crate) fn pass_udp_v4<F>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    head: &mut [u8],
+    packet: &Packet,
+    candidate: Candidate,
+) -> Option<PortId> {
+    let from = (candidate.side(), protocol::UDP);
+    pass_v4_from(from, memory, occasion, head, packet, candidate)
 }
 
 #[inline(always)]
 fn pass_v4_from<F>(
-    side: Side,
+    (side, protocol): (Side, u8),
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     head: &mut [u8],
@@ -50,17 +65,17 @@ fn pass_v4_from<F>(
 ) -> Option<PortId> {
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let hot = flows.confirm_v4((candidate, side), &headers.ends(), V4)?;
+    let hot = flows.confirm_v4((candidate, side), &headers.ends(), Identity::new(true, protocol, 0))?;
     if !is_ready(hot, packet, occasion) {
         return None;
     }
-    send_v4(side, hot, (neighbours, tallies), occasion, head, packet)
+    send_v4((side, protocol), hot, (neighbours, tallies), occasion, head, packet)
 }
 
 /// Sends a packet from one side of a flow to the other.
 #[inline(always)]
 pub(crate) fn send_v4<F>(
-    side: Side,
+    (side, protocol): (Side, u8),
     hot: &mut Hot,
     (neighbours, tallies): (&mut Neighbours<F>, &mut Tallies),
     occasion: &Occasion<'_>,
@@ -73,7 +88,8 @@ pub(crate) fn send_v4<F>(
     if packet.length > link.mtu {
         return None;
     }
-    if hot.mode() != Mode::Dsr {
+    let is_rewritten = hot.mode() != Mode::Dsr;
+    if is_rewritten {
         let network = &mut headers.network;
         if network.ttl <= 1 {
             return None;
@@ -81,12 +97,18 @@ pub(crate) fn send_v4<F>(
         let repair = hot.repair(side);
         network.ttl = network.ttl.wrapping_sub(1);
         network.checksum = repaired(network.checksum, repair.network);
-        headers.transport.checksum = repaired(headers.transport.checksum, repair.transport);
+        if protocol == protocol::TCP {
+            headers.transport.checksum = repaired(headers.transport.checksum, repair.transport);
+        }
         headers.set_ends(hot.ends(side.opposite()).reversed());
     }
     link.address(&mut headers.link);
+    let port = link.port;
     tallies.count((hot.backend, hot.virtual_server()), side, packet.length);
-    Some(link.port)
+    if protocol == protocol::UDP && is_rewritten {
+        rewrite::repair_udp(head, packet, hot.repair(side));
+    }
+    Some(port)
 }
 
 /// The same for IPv6. Not within its caller, where nearly all packets are IPv4's: it would take registers from them.

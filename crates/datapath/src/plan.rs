@@ -10,7 +10,6 @@ use nic::{Burst, Frame};
 use wire::{
     U16,
     ipv4::{Ends, EthernetIpv4Tcp},
-    protocol,
 };
 
 use crate::{
@@ -54,7 +53,9 @@ pub(crate) fn plan_all<F: Frame>(
     for (frame, ((((packet, step), candidate), place), plan)) in burst.iter().zip(known) {
         if *candidate == Candidate::NONE && *step == Step::Parsed && packet.is_balanced() {
             *plan = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
-                Some(headers) if packet.kind == Kind::PlainV4 => plan_v4(snapshot, headers, &mut last),
+                Some(headers) if packet.kind == Kind::PlainV4 => {
+                    plan_v4(snapshot, (headers, packet.protocol()), &mut last)
+                }
                 _ => Plan::find(snapshot, &packet.key(frame.head())),
             };
             if plan.is_some() {
@@ -65,24 +66,28 @@ pub(crate) fn plan_all<F: Frame>(
 }
 
 /// What the last plan was made for, and where it led.
-type Last<'a> = Option<(([u8; 4], U16), VirtualServerId, &'a Pool)>;
+type Last<'a> = Option<(([u8; 4], U16, u8), VirtualServerId, &'a Pool)>;
 
 /// For a plain IPv4 packet.
 #[inline(always)]
-fn plan_v4<'a>(snapshot: &'a Snapshot, headers: &EthernetIpv4Tcp, last: &mut Last<'a>) -> Option<Plan> {
+fn plan_v4<'a>(
+    snapshot: &'a Snapshot,
+    (headers, protocol): (&EthernetIpv4Tcp, u8),
+    last: &mut Last<'a>,
+) -> Option<Plan> {
     let ends = headers.ends();
-    let to = (ends.destination, ends.destination_port);
+    let to = (ends.destination, ends.destination_port, protocol);
     if last.is_none_or(|(last, ..)| last != to) {
-        *last = service_v4(snapshot, &ends).map(|(server, pool)| (to, server, pool));
+        *last = service_v4(snapshot, &ends, protocol).map(|(server, pool)| (to, server, pool));
     }
     let (_, server, pool) = (*last)?;
-    let hash = snapshot.hash_key.hash_v4(&ends, protocol::TCP, 0);
+    let hash = snapshot.hash_key.hash_v4(&ends, protocol, 0);
     Some(Plan { server, backend: pool.choose(hash), hash })
 }
 
-fn service_v4<'a>(snapshot: &'a Snapshot, ends: &Ends) -> Option<(VirtualServerId, &'a Pool)> {
+fn service_v4<'a>(snapshot: &'a Snapshot, ends: &Ends, protocol: u8) -> Option<(VirtualServerId, &'a Pool)> {
     let address = Address::from_v4(ends.destination);
-    let service = Service { address, port: ends.destination_port.get(), protocol: protocol::TCP };
+    let service = Service { address, port: ends.destination_port.get(), protocol };
     let id = *snapshot.services.get(&service)?;
     Some((id, snapshot.pool(snapshot.virtual_server(id)?.pool)?))
 }

@@ -85,6 +85,13 @@ fn translate_transport(head: &mut [u8], packet: &Packet, ends: &Ends, repair: Re
         }
     } else if let Some(header) = wire::header_mut::<Udp>(head, transport) {
         (header.source_port, header.destination_port) = (ends.destination_port, ends.source_port);
+        repair_udp(head, packet, repair);
+    }
+}
+
+/// Repairs the checksum of a UDP datagram.
+pub(crate) fn repair_udp(head: &mut [u8], packet: &Packet, repair: Repair) {
+    if let Some(header) = wire::header_mut::<Udp>(head, usize::from(packet.transport)) {
         header.checksum = U16::new(Delta(repair.transport).apply_udp(header.checksum.get()));
     }
 }

@@ -70,8 +70,11 @@ pub(crate) fn serve_all<F: Frame>(
             continue;
         }
         let port = match packet.kind {
-            Kind::PlainV4 if candidate.is_some() => {
+            Kind::PlainV4 if candidate.is_some() && packet.is_tcp() => {
                 pass::pass_v4(memory, occasion, frame.head_mut(), packet, *candidate)
+            }
+            Kind::PlainV4 if candidate.is_some() => {
+                pass::pass_udp_v4(memory, occasion, frame.head_mut(), packet, *candidate)
             }
             Kind::PlainV4 => plan
                 .as_ref()

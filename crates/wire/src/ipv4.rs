@@ -8,6 +8,7 @@ use crate::{
     ethernet::{self, Ethernet},
     protocol,
     tcp::{self, Tcp},
+    udp,
 };
 
 /// Bytes of a header without options.
@@ -150,8 +151,11 @@ impl Pattern {
 /// EtherType, version and header length. The fourth byte is the type of service.
 const KIND: Pattern = Pattern::new(12, [0xff, 0xff, 0xff, 0], [0x08, 0x00, 0x45, 0]);
 /// Flags and fragment offset, of which only "do not fragment" may be set, and the protocol. The third byte is the TTL.
-const WHOLE_TCP: Pattern =
-    Pattern::new(20, [!(DO_NOT_FRAGMENT >> 8) as u8, 0xff, 0, 0xff], [0, 0, 0, protocol::TCP]);
+const fn whole(protocol: u8) -> Pattern {
+    Pattern::new(20, [!(DO_NOT_FRAGMENT >> 8) as u8, 0xff, 0, 0xff], [0, 0, 0, protocol])
+}
+const WHOLE_TCP: Pattern = whole(protocol::TCP);
+const WHOLE_UDP: Pattern = whole(protocol::UDP);
 
 /// Whether headers say that they are of that plain kind, be they right or not.
 #[inline(always)]
@@ -175,6 +179,23 @@ pub fn is_plain(headers: &EthernetIpv4Tcp, length: usize) -> bool {
         && total + ethernet::HEADER <= length
         && tcp::is_plain(transport, total.wrapping_sub(HEADER))
         && total >= HEADER
+        && is_checksum_right(network)
+}
+
+/// The same for UDP, whose header lies where that of TCP would. As a frame has more than 54 bytes, some of these are data.
+#[inline]
+#[must_use]
+pub fn is_plain_udp(headers: &EthernetIpv4Tcp, length: usize) -> bool {
+    let bytes: &[u8; EthernetIpv4Tcp::LENGTH] = zerocopy::transmute_ref!(headers);
+    let Some(datagram) = bytes.get(ethernet::HEADER + HEADER..) else { return false };
+    let network = &headers.network;
+    let total = usize::from(network.total_length.get());
+    KIND.matches(bytes)
+        && WHOLE_UDP.matches(bytes)
+        && network.ttl != 0
+        && total >= HEADER
+        && total + ethernet::HEADER <= length
+        && udp::check(datagram, total - HEADER, false).is_ok()
         && is_checksum_right(network)
 }
 
