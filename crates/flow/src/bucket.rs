@@ -1,4 +1,4 @@
-//! The index of the flow table: buckets of one cache line each.
+//! The index of the flow table, for keys that its sets do not lead to: buckets of one cache line each.
 //!
 //! A key's hash names a walk through the buckets. An entry goes to the first one on the walk that has room; each full bucket
 //! that it passed counts it in `overflow`, until it is removed. A look-up therefore ends at the first bucket that nothing has
