@@ -13,10 +13,10 @@ use wire::{
 
 use crate::{
     admit::{self, count_opened, is_first_segment, may_open, repair},
-    neighbour::Hop,
     packet::Packet,
     pass,
     plan::Plan,
+    resolve,
     serve::Occasion,
     snapshot::Backend,
     state::Memory,
@@ -42,7 +42,7 @@ pub(crate) fn open_v4<F>(
     }
     let id = plan.backend?;
     let backend = snapshot.backend(id).filter(|_| snapshot.addresses.is_client_v4(ends.source))?;
-    let neighbour = memory.neighbours.remembered(id, hop(occasion, backend)?)?;
+    let neighbour = memory.neighbours.remembered(id, resolve::only_hop(snapshot, backend)?)?;
     let (reply, to_backend) = translation(server.mode, &ends, backend);
     let link = (occasion.arrival.port, MacAddress(headers.link.source));
     let identity = Identity::new(true, packet.protocol(), 0);
@@ -58,17 +58,6 @@ pub(crate) fn open_v4<F>(
     let hot = flows.open_v4(place, hot)?;
     count_opened(meters, (id, plan.server));
     pass::send_v4((Side::Client, packet.protocol()), hot, (neighbours, tallies), occasion, head, packet)
-}
-
-/// The only hop that leads to a backend, if there are not several.
-fn hop(occasion: &Occasion<'_>, backend: &Backend) -> Option<Hop> {
-    let route = occasion.snapshot.routes.route(backend.route?)?;
-    let address = match *route.via.as_slice() {
-        [] => backend.address,
-        [router] => router,
-        _ => return None,
-    };
-    Some(Hop { port: route.port, address })
 }
 
 /// What the backend's replies carry, and how rewriting for the backend changes checksums.

@@ -1,8 +1,8 @@
-//! Between find and serve: where the packets go that no flow was found for.
+//! Second pass, between look and serve: where the packets go that no flow was found for.
 //!
 //! What is chosen depends on the snapshot and the packet's key only, not on what packets before it do. It is therefore chosen for
-//! all of a burst at once, and the memory that their flows will need is asked for, so that its cache misses overlap. `admit`
-//! opens the flows, in the packets' turn.
+//! all of a burst at once, and the memory that their flows will need is asked for, so that its cache misses overlap. `open`
+//! and `admit` open the flows, in the packets' turn.
 
 use flow::{Candidate, FlowKey, FlowTable};
 use model::{Address, BackendId, VirtualServerId};

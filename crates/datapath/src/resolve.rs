@@ -112,14 +112,7 @@ pub(crate) fn backend_hop<F>(
     now: Millis,
 ) -> Result<NeighbourIndex, DropReason> {
     let index = backend.route.ok_or(DropReason::NoRoute)?;
-    let route = snapshot.routes.route(index).ok_or(DropReason::NoRoute)?;
-    // With several routers the flow's hash decides.
-    let only = match *route.via.as_slice() {
-        [] => Some(backend.address),
-        [router] => Some(router),
-        _ => None,
-    };
-    let only = only.map(|address| Hop { port: route.port, address });
+    let only = only_hop(snapshot, backend);
     if let Some(known) = only.and_then(|only| neighbours.remembered(id, only)) {
         return Ok(known);
     }
@@ -128,6 +121,18 @@ pub(crate) fn backend_hop<F>(
         neighbours.remember(id, found);
     }
     Ok(found)
+}
+
+/// The only hop that leads to a backend; `None` when there is none, or several, of which the flow's hash chooses.
+#[inline]
+pub(crate) fn only_hop(snapshot: &Snapshot, backend: &Backend) -> Option<Hop> {
+    let route = snapshot.routes.route(backend.route?)?;
+    let address = match *route.via.as_slice() {
+        [] => backend.address,
+        [router] => router,
+        _ => return None,
+    };
+    Some(Hop { port: route.port, address })
 }
 
 /// The next hop towards any address.

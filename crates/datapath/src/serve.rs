@@ -1,7 +1,7 @@
 //! Third pass: each packet in its turn, from its flow to its next hop.
 //!
 //! A packet of a steady flow is passed on at once (`pass`), with the flow's record in hand: its clock, its new addresses, its next
-//! hop. All others, among them those that begin or end a flow, go to `admit`; the packets behind them in the burst find what they
+//! hop. A plain first packet opens its flow (`open`). All others, among them those that end a flow, go to `admit`; the packets behind them in the burst find what they
 //! did.
 //!
 //! One pass rather than one for each of these: packets are served strictly in the order in which they arrived, so a record
