@@ -4,7 +4,7 @@
 //! first packets (another worker's flow, `full_nat`, an address that is nobody's, a hop that is not known, a full table) is left
 //! to `admit`, with nothing changed.
 
-use flow::{FlowState, Hot, Identity, Place, Repair, Side};
+use flow::{FlowState, Hot, Identity, Repair, Side};
 use model::{MacAddress, Mode, PortId};
 use wire::{
     checksum::{Delta, Sum},
@@ -23,14 +23,13 @@ use crate::{
     track,
 };
 
-/// Opens the flow of a packet that was looked for at a place, and sends the packet; the port that it leaves by. `None`, with
+/// Opens the flow of a packet, and sends the packet; the port that it leaves by. `None`, with
 /// nothing changed but that the flow may be open, when there is more to it.
 #[inline(never)]
 pub(crate) fn open_v4<F>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     (head, packet): (&mut [u8], &Packet),
-    place: Place,
     plan: &Plan,
 ) -> Option<PortId> {
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
@@ -55,7 +54,7 @@ pub(crate) fn open_v4<F>(
     hot.backend = id;
     hot.neighbour = neighbour.0;
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
-    let hot = flows.open_v4(place, hot)?;
+    let hot = flows.open_v4(packet.place, hot)?;
     count_opened(meters, (id, plan.server));
     pass::send_v4((Side::Client, packet.protocol()), hot, (neighbours, tallies), occasion, head, packet)
 }

@@ -46,11 +46,11 @@ pub(crate) fn plan_all<F: Frame>(
     packets: &mut Packets,
     burst: &Burst<F>,
 ) {
-    let Packets { packets, steps, candidates, places, plans, .. } = packets;
-    let known = packets.iter().zip(steps).zip(candidates).zip(places).zip(plans);
+    let Packets { packets, steps, candidates, plans, .. } = packets;
+    let known = packets.iter().zip(steps).zip(candidates).zip(plans);
     // New flows are often of one service.
     let mut last = None;
-    for (frame, ((((packet, step), candidate), place), plan)) in burst.iter().zip(known) {
+    for (frame, (((packet, step), candidate), plan)) in burst.iter().zip(known) {
         if *candidate == Candidate::NONE && *step == Step::Parsed && packet.is_balanced() {
             *plan = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
                 Some(headers) if packet.kind == Kind::PlainV4 => {
@@ -59,7 +59,7 @@ pub(crate) fn plan_all<F: Frame>(
                 _ => Plan::find(snapshot, &packet.key(frame.head())),
             };
             if plan.is_some() {
-                flows.prepare(*place);
+                flows.prepare(packet.place);
             }
         }
     }

@@ -62,9 +62,9 @@ pub(crate) fn serve_all<F: Frame>(
 ) -> Option<PortId> {
     // Which ports packets leave by, one bit each; and that some packet does not.
     let (mut ports, mut are_all) = (0_u32, true);
-    let Packets { packets, steps, candidates, places, plans, .. } = packets;
-    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*places).zip(&*plans);
-    for (frame, ((((step, packet), candidate), place), plan)) in burst.iter_mut().zip(known) {
+    let Packets { packets, steps, candidates, plans, .. } = packets;
+    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*plans);
+    for (frame, (((step, packet), candidate), plan)) in burst.iter_mut().zip(known) {
         if *step != Step::Parsed {
             are_all = false;
             continue;
@@ -78,7 +78,7 @@ pub(crate) fn serve_all<F: Frame>(
             }
             Kind::PlainV4 => plan
                 .as_ref()
-                .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)),
+                .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), plan)),
             Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
             _ => None,

@@ -177,8 +177,7 @@ pub fn is_plain(headers: &EthernetIpv4Tcp, length: usize) -> bool {
         && WHOLE_TCP.matches(bytes)
         && network.ttl != 0
         && total + ethernet::HEADER <= length
-        && tcp::is_plain(transport, total.wrapping_sub(HEADER))
-        && total >= HEADER
+        && tcp::is_plain(transport, HEADER, total)
         && is_checksum_right(network)
 }
 

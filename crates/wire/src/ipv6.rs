@@ -63,7 +63,7 @@ pub fn is_plain(headers: &EthernetIpv6Tcp, length: usize) -> bool {
         && network.next_header == protocol::TCP
         && network.hop_limit != 0
         && ethernet::HEADER + HEADER + payload <= length
-        && tcp::is_plain(transport, payload)
+        && tcp::is_plain(transport, 0, payload)
 }
 
 /// Where things lie in a packet.

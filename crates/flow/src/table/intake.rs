@@ -71,7 +71,7 @@ impl FlowTable {
             })
         });
         // Guests may be the same, and a survey does not see them.
-        let is_obvious = place.bits == 0 && !client.is(&reply) && !self.may_have_guests(place.hash);
+        let is_obvious = place.is_of_client_v4() && !client.is(&reply) && !self.may_have_guests(place.hash);
         let position = match survey {
             Survey::Vacant(Vacancy { position, alike: 0..CROWD }) if is_obvious => position,
             _ => return None,
