@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
-    ArpOperation, IcmpEchoHeader, Icmpv4Type, Icmpv6Type, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket,
-    LinkExtSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, icmpv4::DestUnreachableHeader,
+    ArpOperation, IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, Ipv6ExtensionSlice,
+    LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice,
+    icmpv4::DestUnreachableHeader,
 };
 use testkit::packets::check_checksums;
 
@@ -69,62 +70,67 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
             let checksum = if datagram.checksum() == 0 { " without checksum" } else { "" };
             format!("udp {from} > {to}{checksum}")
         }
-        Some(TransportSlice::Icmpv4(message)) => match message.icmp_type() {
-            Icmpv4Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
-            Icmpv4Type::DestinationUnreachable(why) => {
-                let why = match why {
-                    DestUnreachableHeader::FragmentationNeeded { next_hop_mtu } => {
-                        format!("over {next_hop_mtu} bytes")
-                    }
-                    other => format!("{other:?} unreachable").to_lowercase(),
-                };
-                format!("icmp {from} > {to} {why}{}", about(message.payload()))
-            }
-            Icmpv4Type::TimeExceeded(_) => {
-                format!("icmp {from} > {to} time exceeded{}", about(message.payload()))
-            }
-            Icmpv4Type::ParameterProblem(_) => {
-                format!("icmp {from} > {to} parameter problem{}", about(message.payload()))
-            }
-            other => format!("icmp {from} > {to} {other:?}"),
-        },
-        Some(TransportSlice::Icmpv6(message)) => match message.icmp_type() {
-            Icmpv6Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
-            Icmpv6Type::NeighborAdvertisement(flags) => {
-                let flags = [
-                    (flags.router, " router"),
-                    (flags.solicited, " solicited"),
-                    (flags.r#override, " override"),
-                ];
-                let flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
-                let (target, option) = discovery(message.payload());
-                format!("nd {from} > {to} {target} is at {}{flags}", option_mac(option, 2))
-            }
-            Icmpv6Type::NeighborSolicitation => {
-                let (target, option) = discovery(message.payload());
-                format!("nd {from} > {to} who has {target}, tell {}", option_mac(option, 1))
-            }
-            Icmpv6Type::PacketTooBig { mtu } => {
-                format!("icmp {from} > {to} over {mtu} bytes{}", about(message.payload()))
-            }
-            Icmpv6Type::DestinationUnreachable(why) => {
-                format!(
-                    "icmp {from} > {to} {} unreachable{}",
-                    format!("{why:?}").to_lowercase(),
-                    about(message.payload())
-                )
-            }
-            Icmpv6Type::TimeExceeded(_) => {
-                format!("icmp {from} > {to} time exceeded{}", about(message.payload()))
-            }
-            Icmpv6Type::ParameterProblem(_) => {
-                format!("icmp {from} > {to} parameter problem{}", about(message.payload()))
-            }
-            other => format!("icmp {from} > {to} {other:?}"),
-        },
+        Some(TransportSlice::Icmpv4(message)) => message_v4(message, from, to),
+        Some(TransportSlice::Icmpv6(message)) => message_v6(message, from, to),
         Some(TransportSlice::Igmp(_)) | None => format!("ip {from} > {to}{}", fragment(packet)),
     };
     format!("{what}, ttl {ttl}")
+}
+
+fn message_v4(message: &Icmpv4Slice<'_>, from: IpAddr, to: IpAddr) -> String {
+    match message.icmp_type() {
+        Icmpv4Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
+        Icmpv4Type::DestinationUnreachable(why) => {
+            let why = match why {
+                DestUnreachableHeader::FragmentationNeeded { next_hop_mtu } => {
+                    format!("over {next_hop_mtu} bytes")
+                }
+                other => format!("{other:?} unreachable").to_lowercase(),
+            };
+            format!("icmp {from} > {to} {why}{}", about(message.payload()))
+        }
+        Icmpv4Type::TimeExceeded(_) => {
+            format!("icmp {from} > {to} time exceeded{}", about(message.payload()))
+        }
+        Icmpv4Type::ParameterProblem(_) => {
+            format!("icmp {from} > {to} parameter problem{}", about(message.payload()))
+        }
+        other => format!("icmp {from} > {to} {other:?}"),
+    }
+}
+
+fn message_v6(message: &Icmpv6Slice<'_>, from: IpAddr, to: IpAddr) -> String {
+    match message.icmp_type() {
+        Icmpv6Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
+        Icmpv6Type::NeighborAdvertisement(flags) => {
+            let flags =
+                [(flags.router, " router"), (flags.solicited, " solicited"), (flags.r#override, " override")];
+            let flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+            let (target, option) = discovery(message.payload());
+            format!("nd {from} > {to} {target} is at {}{flags}", option_mac(option, 2))
+        }
+        Icmpv6Type::NeighborSolicitation => {
+            let (target, option) = discovery(message.payload());
+            format!("nd {from} > {to} who has {target}, tell {}", option_mac(option, 1))
+        }
+        Icmpv6Type::PacketTooBig { mtu } => {
+            format!("icmp {from} > {to} over {mtu} bytes{}", about(message.payload()))
+        }
+        Icmpv6Type::DestinationUnreachable(why) => {
+            format!(
+                "icmp {from} > {to} {} unreachable{}",
+                format!("{why:?}").to_lowercase(),
+                about(message.payload())
+            )
+        }
+        Icmpv6Type::TimeExceeded(_) => {
+            format!("icmp {from} > {to} time exceeded{}", about(message.payload()))
+        }
+        Icmpv6Type::ParameterProblem(_) => {
+            format!("icmp {from} > {to} parameter problem{}", about(message.payload()))
+        }
+        other => format!("icmp {from} > {to} {other:?}"),
+    }
 }
 
 /// Which part of a packet a fragment is.

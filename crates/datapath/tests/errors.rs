@@ -1,6 +1,11 @@
 //! ICMP errors: those of others are translated and sent on to whom they concern, and those of our own are right. What
 //! comes out is read by `etherparse`, which recomputes every checksum.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod fixture;
 

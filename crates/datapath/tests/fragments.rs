@@ -1,5 +1,10 @@
 //! Fragments follow the first of their packet: what comes out is put together again here, and read by `etherparse`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod fixture;
 
