@@ -149,7 +149,9 @@ impl Rig {
             let said = verdicts.iter().filter(|&&verdict| drops(verdict, position)).count();
             assert!(counter.read() >= before + said as u64);
         }
-        assert!(!is_handed_over || !verdicts.iter().any(|verdict| matches!(verdict, Verdict::HandOver(_))));
+        let is_for_other = |verdict| matches!(verdict, Verdict::HandOver(worker) if worker != WorkerId(0));
+        let are_handed_on = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::HandOver(_)));
+        assert!(are_handed_on.copied().all(is_for_other), "nothing is handed to oneself");
         self.settle();
     }
 

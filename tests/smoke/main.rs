@@ -14,6 +14,7 @@ mod answers;
 mod devices;
 mod health;
 mod modes;
+mod paths;
 mod reload;
 mod site;
 mod stop;

@@ -125,6 +125,8 @@ pub struct Worker {
     pub completed_checksums: u64,
     /// Packets forwarded by hash because the flow table was full.
     pub untracked_packets: u64,
+    /// ICMP errors sent in place of packets that could not go on.
+    pub icmp_errors: u64,
     /// Microseconds from receipt to transmission that half of the bursts did not exceed.
     pub residence_p50_us: f64,
     /// Microseconds from receipt to transmission that 99 of 100 bursts did not exceed.

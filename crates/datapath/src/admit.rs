@@ -15,12 +15,12 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, fragment, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
     plan::{self, Plan},
-    resolve,
+    quote, resolve,
     serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
@@ -52,8 +52,12 @@ pub(crate) fn admit<F: Frame>(
             balanced(memory, occasion, frame, packet, (sought, absent))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
+        Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
         Kind::Icmp => {
             check_addresses(packet, key, occasion.snapshot)?;
+            if quote::is_error(frame, packet) {
+                return quote::serve(memory, occasion, frame, packet, key);
+            }
             Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
         }
         Kind::Other => {
@@ -71,7 +75,7 @@ fn absent_client<F>(memory: &Memory<F>, sought: &Sought<'_>) -> Option<Absent> {
 }
 
 /// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
-fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
+pub(crate) fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
     let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
     if is_martian_source(key.source) && !may_be_unspecified {

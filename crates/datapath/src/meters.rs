@@ -36,6 +36,8 @@ pub struct WorkerMeters {
     pub completed_checksums: Counter,
     /// Packets of flows that the table had no room for, forwarded by hash (`dsr`).
     pub untracked_packets: Counter,
+    /// ICMP errors sent in place of packets that could not go on.
+    pub icmp_errors: Counter,
     /// Entries in the flow table.
     pub flows: Gauge,
     /// Entries that the flow table has room for.
@@ -120,6 +122,7 @@ impl WorkerMeters {
             handed_out_frames: Counter::default(),
             completed_checksums: Counter::default(),
             untracked_packets: Counter::default(),
+            icmp_errors: Counter::default(),
             flows: Gauge::default(),
             flows_capacity: Gauge::default(),
             flows_expired: Counter::default(),

@@ -13,6 +13,7 @@ use nic::{Burst, Frame};
 
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
+    answer::error,
     neighbour::Neighbours,
     open,
     packet::{Kind, Packet, Packets, Step},
@@ -110,6 +111,7 @@ fn serve_other<F: Frame>(
 ) -> Step {
     let key = packet.key(frame.head());
     admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
+        .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
         .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
 }
 

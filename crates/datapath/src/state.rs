@@ -9,6 +9,8 @@ use nic::{Frame, MAX_BURST};
 
 use crate::{
     Snapshot, WorkerMeters,
+    answer::allowance::Allowance,
+    fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
     neighbour::{Fact, Neighbours},
     packet::Packets,
@@ -31,6 +33,10 @@ pub(crate) struct Memory<F> {
     pub(crate) id: WorkerId,
     pub(crate) flows: FlowTable,
     pub(crate) neighbours: Neighbours<F>,
+    /// Packets of which fragments have come.
+    pub(crate) fragments: Fragments<F>,
+    /// ICMP errors that may yet be sent.
+    pub(crate) allowance: Allowance,
     pub(crate) meters: Arc<WorkerMeters>,
     /// What is not in the meters yet; nothing between bursts.
     pub(crate) tallies: Tallies,
@@ -38,6 +44,13 @@ pub(crate) struct Memory<F> {
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
     pub(crate) backend_cursor: usize,
+}
+
+impl<F> Memory<F> {
+    /// Counts the frames that wait.
+    pub(crate) fn count_held(&self) {
+        self.meters.held_frames.set((self.neighbours.held() + self.fragments.held()) as u64);
+    }
 }
 
 impl<F: Frame> WorkerState<F> {
@@ -50,6 +63,8 @@ impl<F: Frame> WorkerState<F> {
             id,
             flows,
             neighbours: Neighbours::new(),
+            fragments: Fragments::new(),
+            allowance: Allowance::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
             meters,
             facts: ArrayVec::new(),

@@ -188,7 +188,8 @@ impl Hot {
     }
 
     /// The key of packets from one side; in `dsr`, where replies do not pass, as the client gets them.
-    pub(crate) fn key(&self, side: Side, wide: Option<&Wide>) -> FlowKey {
+    #[must_use]
+    pub fn key(&self, side: Side, wide: Option<&Wide>) -> FlowKey {
         if self.mode == Mode::Dsr && side == Side::Backend {
             return self.key(Side::Client, wide).reversed();
         }

@@ -32,7 +32,20 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         }
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
         R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
-        R::Fragment => "Lower the sender's MTU, so that it does not fragment.",
+        R::Fragment => {
+            "Only fragments of TCP and UDP packets are passed on: lower the sender's MTU, so that it does not fragment."
+        }
+        R::FragmentOverlap => {
+            "Nothing sound sends such fragments, but a link that doubles packets: look for who sends them."
+        }
+        R::FragmentsScattered | R::FragmentHeadLost => {
+            "Fragments are lost or come far out of order: lower the sender's MTU, so that it does not fragment."
+        }
+        R::FragmentQueueFull | R::FragmentTableFull => {
+            "More fragments come than can be put in order: lower the senders' MTU, or look for who floods."
+        }
+        R::QuoteUnknown => "Nothing; the flow has ended, or somebody guesses.",
+        R::IcmpLimited => "Nothing; who is not told now is told when it sends again.",
         R::IcmpUnsupported => {
             "Nothing, when clients do not depend on it; `host: true` passes the port's own to the kernel."
         }
