@@ -6,7 +6,7 @@ use testkit::netns::{Device, Plan};
 use crate::site::Site;
 
 fn clients_reach_all_backends(mode: Mode) {
-    let site = Site::start(Plan { device: Device::AfPacket, mode, backends: 3 }, "");
+    let site = Site::start(Plan::new(Device::AfPacket, mode, 3), "");
     for v6 in [false, true] {
         assert_eq!(site.serving(v6), ["backend1", "backend2", "backend3"]);
         site.exchange_objects(v6);

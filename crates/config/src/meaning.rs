@@ -163,6 +163,8 @@ fn virtual_server(
             raw::Mode::Nat => model::Mode::Nat,
             raw::Mode::FullNat => model::Mode::FullNat,
             raw::Mode::Dsr => model::Mode::Dsr,
+            raw::Mode::Ipip => model::Mode::Ipip,
+            raw::Mode::Gue => model::Mode::Gue,
         },
         snat: match chosen(&raw.snat) {
             None => model::Snat::Auto,
@@ -170,6 +172,9 @@ fn virtual_server(
                 list.iter().filter_map(Given::value).map(|address| address.0).collect(),
             ),
         },
+        outer_sources: chosen(&raw.outer_source)
+            .map(|list| list.iter().filter_map(Given::value).map(|network| network.0).collect())
+            .unwrap_or_default(),
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
     })

@@ -204,6 +204,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
+        outer_sources: address::outer_sources(server),
     }
 }
 

@@ -143,6 +143,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         protocol: Protocol::Tcp,
         mode: Mode::Nat,
         snat: Snat::Auto,
+        outer_sources: Vec::new(),
         profile: Profile::default(),
         pool: PoolId(pool),
     }

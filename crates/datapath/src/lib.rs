@@ -42,6 +42,7 @@ mod solicit;
 mod state;
 mod tally;
 mod track;
+mod tunnel;
 mod verdict;
 
 pub use drop_reason::DropReason;

@@ -9,6 +9,7 @@
 //! - Snapshots that differ have different generations: workers look at what concerns a flow once a generation.
 
 mod address;
+mod outer;
 mod route;
 mod up;
 mod way;
@@ -24,6 +25,7 @@ use model::{
 
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
+    outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     up::Up,
 };
@@ -100,6 +102,12 @@ pub struct Senders {
     pub v6: Option<[u8; 16]>,
 }
 
+impl Senders {
+    fn of(&self, is_v4: bool) -> Option<Address> {
+        if is_v4 { self.v4.map(Address::from_v4) } else { self.v6.map(Address::from_v6) }
+    }
+}
+
 /// What is peculiar to a port's device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceTraits {
@@ -126,6 +134,8 @@ pub struct VirtualServer {
     pub loose_initiation: bool,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
+    /// `ipip` and `gue`: where outer headers are said to be from; without one of a backend's family, the port that faces it.
+    pub outer_sources: OuterSources,
 }
 
 /// A source address of `full_nat` and its ports.
@@ -213,6 +223,21 @@ impl Snapshot {
     /// The ids of all ports.
     pub fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
         (0..self.ports.len().min(MAX_PORTS) as u8).map(PortId)
+    }
+
+    /// Where an outer header to a backend is said to be from: as its virtual server says, or the port that it leaves by. A port
+    /// without an address of that family says it is another one. `None` when none has one.
+    pub(crate) fn outer_source(
+        &self,
+        server: Option<&VirtualServer>,
+        egress: PortId,
+        is_v4: bool,
+    ) -> Option<OuterSource> {
+        if let Some(given) = server.and_then(|server| server.outer_sources.of(is_v4)) {
+            return Some(given);
+        }
+        let own = |port: &Port| port.senders.of(is_v4).map(OuterSource::exactly);
+        self.port(egress).and_then(own).or_else(|| self.ports.iter().find_map(own))
     }
 
     /// Whether packets of this protocol and from this address may be a `nat` backend's replies.

@@ -170,6 +170,9 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// The source addresses of `full_nat`.
     pub snat: Snat,
+    /// The sources of outer headers in `ipip` and `gue`, at most one of a family; without one of a backend's family, the address of
+    /// the port that faces it. What a prefix leaves open is filled by the flow's hash.
+    pub outer_sources: Vec<IpNet>,
     /// Its settings.
     pub profile: Profile,
     /// Its backends.
@@ -207,6 +210,26 @@ pub enum Mode {
     FullNat,
     /// Only the destination MAC address changes; the backend answers the client directly.
     Dsr,
+    /// The packet travels to the backend within another IP packet (RFC 2003, RFC 2473, RFC 4213); it answers the client directly.
+    Ipip,
+    /// The same within a UDP datagram (GUE, variant 1).
+    Gue,
+}
+
+impl Mode {
+    /// Whether backends answer clients past the gateway, which sees one direction only.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat | Self::FullNat)
+    }
+
+    /// Whether packets travel to the backend within others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
 }
 
 /// The source addresses of `full_nat`.

@@ -12,6 +12,8 @@ use crate::{
     words::{nearest, or_list, quoted},
 };
 
+mod outer;
+
 use super::{Firsts, at_most, family, is_somebodys, site::Site, unique_names};
 
 pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
@@ -24,6 +26,7 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     for (_, server) in file.virtual_servers.items() {
         pools.must_have("pool", &server.pool, findings);
         profiles.must_have("profile", &server.profile, findings);
+        outer::check(server, findings);
         if let Some((place, address)) = server.address.at()
             && is_somebodys(address.0, place, findings)
         {
@@ -83,6 +86,9 @@ fn families(file: &File) -> Families<'_> {
 
 fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>, findings: &mut Findings) {
     let Some((place, pool)) = server.pool.at() else { return };
+    if server.mode.value().is_none_or(|mode| mode.is_tunnel()) {
+        return;
+    }
     let Some([v4, v6]) = families.get(pool.0.as_str()) else { return };
     if let Some(other) = if address.is_ipv4() { v6 } else { v4 } {
         let wanted = family(address);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
-use datapath::snapshot::{Addresses, Owned, Pool, SnatRange};
+use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, SnatRange};
 use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
 
 /// First and last of a range with nothing in it.
@@ -57,6 +57,15 @@ pub(super) fn snat_ranges(gateway: &Gateway, server: &VirtualServer) -> Vec<Snat
             given.iter().map(|&address| range(None, address, ports_of_source(gateway, address))).collect()
         }
     }
+}
+
+/// The sources of outer headers that a virtual server has.
+pub(super) fn outer_sources(server: &VirtualServer) -> OuterSources {
+    let mut sources = OuterSources::default();
+    for network in &server.outer_sources {
+        sources.set(OuterSource::within(network.network().into(), network.prefix_len()));
+    }
+    sources
 }
 
 fn self_addresses(gateway: &Gateway) -> impl Iterator<Item = (PortId, &model::Port, IpAddr)> {

@@ -189,6 +189,8 @@ const fn mode(mode: Mode) -> &'static str {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",
         Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 
@@ -238,7 +240,7 @@ impl Rewrite {
 
 /// What a packet carries behind the gateway.
 fn to_backend(flow: &Flow) -> FlowKey {
-    if flow.mode == Mode::Dsr { flow.client } else { flow.reply.reversed() }
+    if flow.mode.is_direct() { flow.client } else { flow.reply.reversed() }
 }
 
 impl Change {
