@@ -9,6 +9,7 @@ use model::{MacAddress, Mode, PortId};
 use nic::Frame;
 use wire::{
     checksum::{Delta, Sum},
+    ethernet,
     ipv4::{Ends, EthernetIpv4Tcp, Ipv4},
 };
 
@@ -63,7 +64,7 @@ pub(crate) fn open_tunnel_v4<F: Frame>(
         tunnel::outer(occasion.snapshot, server, (backend, egress), (true, plan.hash))
     };
     let (hot, parts) = enter_v4(memory, occasion, (frame.head_mut(), packet), place, (plan, server), outer)?;
-    tunnel::send::<F, Ipv4>(hot, parts, occasion, frame, packet)
+    tunnel::send::<F, Ipv4>(hot, parts, occasion, (frame, ethernet::HEADER), packet)
 }
 
 /// A flow, and what sending its packets takes.

@@ -114,7 +114,7 @@ fn pass_v4<F: Frame>(
     let Memory { flows, neighbours, tallies, .. } = memory;
     let identity = Identity::new(true, packet.protocol(), 0);
     let hot = flows.confirm_v4((candidate, Side::Client), &ends, identity)?;
-    send::<F, Ipv4>(hot, (neighbours, tallies), occasion, frame, packet)
+    send::<F, Ipv4>(hot, (neighbours, tallies), occasion, (frame, ethernet::HEADER), packet)
 }
 
 #[inline(never)]
@@ -131,7 +131,7 @@ fn pass_v6<F: Frame>(
     let identity = Identity::new(false, protocol::TCP, 0);
     let Memory { flows, neighbours, tallies, .. } = memory;
     let (hot, _) = flows.confirm_v6((candidate, Side::Client), &addresses, ports, identity)?;
-    send::<F, Ipv6>(hot, (neighbours, tallies), occasion, frame, packet)
+    send::<F, Ipv6>(hot, (neighbours, tallies), occasion, (frame, ethernet::HEADER), packet)
 }
 
 #[inline(never)]
@@ -144,24 +144,25 @@ fn pass_other<F: Frame>(
 ) -> Option<PortId> {
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Hit { hot, .. } = flows.confirm(candidate, &packet.key(frame.head()))?;
+    let at = (frame, usize::from(packet.network));
     match packet.v6 {
-        true => send::<F, Ipv6>(hot, (neighbours, tallies), occasion, frame, packet),
-        false => send::<F, Ipv4>(hot, (neighbours, tallies), occasion, frame, packet),
+        true => send::<F, Ipv6>(hot, (neighbours, tallies), occasion, at, packet),
+        false => send::<F, Ipv4>(hot, (neighbours, tallies), occasion, at, packet),
     }
 }
 
-/// Sends a packet with the header `I` of a flow; the port that it leaves by. `None`, with the packet unchanged, when there is more to it.
+/// Sends a packet of a flow, which has the header `I` at an offset; the port that it leaves by. `None`, with the packet unchanged, when there is more to it.
 #[inline(always)]
 pub(crate) fn send<F: Frame, I: Inner>(
     hot: &mut Hot,
     (neighbours, tallies): (&mut Neighbours<F>, &mut Tallies),
     occasion: &Occasion<'_>,
-    frame: &mut F,
+    at: (&mut F, usize),
     packet: &Packet,
 ) -> Option<PortId> {
     hot.last_seen = occasion.flow_time();
     let link = neighbours.link(NeighbourIndex(hot.neighbour))?;
-    wrap::<F, I>(frame, packet, hot, &link, occasion.snapshot).ok()?;
+    wrap::<F, I>(at, packet, hot, &link, occasion.snapshot).ok()?;
     tallies.count((hot.backend, hot.virtual_server()), Side::Client, packet.length);
     Some(link.port)
 }
@@ -174,22 +175,22 @@ pub(crate) fn encapsulate<F: Frame>(
     link: &Link<'_>,
     snapshot: &Snapshot,
 ) -> Result<(), DropReason> {
+    let at = (frame, usize::from(packet.network));
     match packet.v6 {
-        true => wrap::<F, Ipv6>(frame, packet, hot, link, snapshot),
-        false => wrap::<F, Ipv4>(frame, packet, hot, link, snapshot),
+        true => wrap::<F, Ipv6>(at, packet, hot, link, snapshot),
+        false => wrap::<F, Ipv4>(at, packet, hot, link, snapshot),
     }
 }
 
-/// The same for a packet with the header `I`.
+/// The same for a packet with the header `I`, at an offset that is known where this is compiled for nearly all packets.
 #[inline(always)]
 fn wrap<F: Frame, I: Inner>(
-    frame: &mut F,
+    (frame, network): (&mut F, usize),
     packet: &Packet,
     hot: &Hot,
     link: &Link<'_>,
     snapshot: &Snapshot,
 ) -> Result<(), DropReason> {
-    let network = usize::from(packet.network);
     let inner = wire::header::<I>(frame.head(), network).ok_or(DropReason::HeadersScattered)?;
     if inner.hops() <= 1 {
         return Err(DropReason::TtlExpired);
@@ -208,19 +209,25 @@ fn wrap<F: Frame, I: Inner>(
         (true, Mode::Gue) => {
             let header =
                 OverUdp { network: header::v4(hot, &within(protocol::UDP, datagram)), udp: udp(datagram) };
-            put::<F, _, I>(frame, packet, link, header, ether_type::IPV4)
+            put::<F, _, I>((frame, network), packet, link, header, ether_type::IPV4)
         }
         (true, _) => {
             let header = header::v4(hot, &within(I::NUMBER, length));
-            put::<F, _, I>(frame, packet, link, header, ether_type::IPV4)
+            put::<F, _, I>((frame, network), packet, link, header, ether_type::IPV4)
         }
         (false, Mode::Gue) => {
-            let network = header::v6(hot, &within(protocol::UDP, datagram), link, snapshot)?;
-            put::<F, _, I>(frame, packet, link, OverUdp { network, udp: udp(datagram) }, ether_type::IPV6)
+            let outer = header::v6(hot, &within(protocol::UDP, datagram), link, snapshot)?;
+            put::<F, _, I>(
+                (frame, network),
+                packet,
+                link,
+                OverUdp { network: outer, udp: udp(datagram) },
+                ether_type::IPV6,
+            )
         }
         (false, _) => {
             let header = header::v6(hot, &within(I::NUMBER, length), link, snapshot)?;
-            put::<F, _, I>(frame, packet, link, header, ether_type::IPV6)
+            put::<F, _, I>((frame, network), packet, link, header, ether_type::IPV6)
         }
     }
 }
@@ -228,13 +235,13 @@ fn wrap<F: Frame, I: Inner>(
 /// Puts an outer header in front of a packet, and takes a hop from it.
 #[inline(always)]
 fn put<F: Frame, H: header::Outer, I: Inner>(
-    frame: &mut F,
+    (frame, network): (&mut F, usize),
     packet: &Packet,
     link: &Link<'_>,
     outer: H,
     kind: u16,
 ) -> Result<(), DropReason> {
-    let (added, network) = (size_of::<H>(), usize::from(packet.network));
+    let added = size_of::<H>();
     if usize::from(packet.length) + added > usize::from(link.mtu) {
         return Err(over_mtu());
     }

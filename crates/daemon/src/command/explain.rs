@@ -60,6 +60,9 @@ struct Explanation {
     choice: Option<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rewrite: Option<Rewrite>,
+    /// What it leaves within, in `ipip` and `gue`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     way: Option<Way>,
 }
@@ -126,6 +129,7 @@ impl Explanation {
             virtual_server: outcome.virtual_server.as_deref().and_then(|name| Service::of(name, rehearsal)),
             choice: outcome.backend.as_ref().and_then(|(_, backend)| Choice::of(*backend, flow?, rehearsal)),
             rewrite: flow.map(Rewrite::of),
+            within: flow.filter(|flow| flow.mode.is_tunnel()).and_then(|_| within(outcome)),
             way: flow.and_then(|flow| Way::of(flow, outcome, rehearsal)),
             packet: packet.text,
         }
@@ -155,6 +159,9 @@ impl Explanation {
             line("source", rewrite.source.text());
             line("destination", rewrite.destination.text());
         }
+        if let Some(within) = &self.within {
+            line("within", within.clone());
+        }
         if let Some(way) = &self.way {
             line("next hop", way.text());
             line("leaves by port", way.port.clone());
@@ -181,6 +188,11 @@ fn answer(outcome: &Outcome) -> Option<String> {
     let is_answer = matches!(outcome.verdict, Verdict::Transmit(_)) && outcome.flow.is_none();
     let (_, frame) = outcome.sent.first().filter(|_| is_answer)?;
     Some(summary(frame).text)
+}
+
+/// The outer packet of a frame that was sent.
+fn within(outcome: &Outcome) -> Option<String> {
+    outcome.sent.first().map(|(_, frame)| summary(frame).text)
 }
 
 /// A mode as the configuration writes it.

@@ -12,6 +12,7 @@ import struct
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 1, 0x1000
 UDP_NO_CHECK6_RX = 102
+SO_RCVBUFFORCE = 33
 IPIP, IPV6, GUE = 4, 41, 6080
 
 tun = os.open("/dev/net/tun", os.O_RDWR)
@@ -29,7 +30,7 @@ for family in (socket.AF_INET, socket.AF_INET6):
     datagrams.bind(("", GUE))
     sockets[datagrams] = "udp"
 for each in sockets:
-    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 1 << 24)
+    each.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
 print("ready", flush=True)
 
 seen = set()
