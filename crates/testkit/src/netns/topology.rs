@@ -43,9 +43,15 @@ impl Plan {
         Self { device, mode, backends, crosses_families: false }
     }
 
-    /// Bytes of the largest packet to the backends: outer headers go in front of what clients send.
-    pub(super) const fn mtu_to_backends(&self) -> u16 {
-        if self.mode.is_tunnel() { 1600 } else { 1500 }
+    /// Bytes of the largest packet to the backends: outer headers go in front of what clients send. A tap sends no packet of more than 1,500
+    /// bytes; there [clients send smaller ones](Self::mtu_of_clients).
+    pub(super) fn mtu_to_backends(&self) -> u16 {
+        if self.mode.is_tunnel() && self.device != Device::Tap { 1600 } else { 1500 }
+    }
+
+    /// Bytes of the largest packet to the virtual servers.
+    fn mtu_of_clients(&self) -> u16 {
+        if self.mode.is_tunnel() && self.device == Device::Tap { 1440 } else { 1500 }
     }
 }
 
@@ -180,8 +186,9 @@ impl Topology {
         }
         self.client.ip("address add 10.10.1.100/24 dev eth0")?;
         self.client.ip("address add fd00:10:1::100/64 dev eth0")?;
-        self.client.ip("route add 198.51.100.0/24 via 10.10.1.1")?;
-        self.client.ip("route add 2001:db8:100::/64 via fd00:10:1::1")?;
+        let mtu = self.plan.mtu_of_clients();
+        self.client.ip(&format!("route add 198.51.100.0/24 via 10.10.1.1 mtu {mtu}"))?;
+        self.client.ip(&format!("route add 2001:db8:100::/64 via fd00:10:1::1 mtu {mtu}"))?;
         if self.plan.mode.is_direct() {
             connect((&self.client, "direct"), (&self.switch, "client"))?;
             self.switch.ip("link set client master bridge")?;
