@@ -153,7 +153,8 @@ fn virtual_server(
     let profile = raw.profile.value().map_or("default", |name| name.0.as_str());
     Some(VirtualServer {
         name: raw.name.value()?.0.clone(),
-        address: raw.address.value()?.0,
+        address: raw.address.value()?.0.addr(),
+        length: raw.address.value()?.0.prefix_len(),
         port: *raw.port.value()?,
         protocol: match raw.protocol.value()? {
             raw::Protocol::Tcp => model::Protocol::Tcp,

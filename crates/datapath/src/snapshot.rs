@@ -9,6 +9,7 @@
 //! - Snapshots that differ have different generations: workers look at what concerns a flow once a generation.
 
 mod address;
+mod broad;
 mod outer;
 mod route;
 mod up;
@@ -25,6 +26,7 @@ use model::{
 
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
+    broad::Broad,
     outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     up::Up,
@@ -53,6 +55,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
     pub services: Arc<Lookup<Service, VirtualServerId>>,
+    /// The same where more than one address or port leads to a virtual server.
+    pub broad: Arc<Broad>,
     /// By [`VirtualServerId`]; `None` for an id that is not in use.
     pub virtual_servers: Arc<[Option<VirtualServer>]>,
     /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
@@ -192,8 +196,15 @@ impl Snapshot {
     /// The virtual server that a packet with this key is sent to.
     #[must_use]
     pub fn service(&self, key: &FlowKey) -> Option<(VirtualServerId, &VirtualServer)> {
-        let id = *self.services.get(&Service::of(key))?;
+        let id = self.find(&Service::of(key))?;
         Some((id, self.virtual_server(id)?))
+    }
+
+    /// The virtual server of a service: exactly its own, or else the most specific one.
+    #[inline]
+    pub(crate) fn find(&self, service: &Service) -> Option<VirtualServerId> {
+        let exact = self.services.get(service).copied();
+        if exact.is_some() || self.broad.is_empty() { exact } else { self.broad.service(service) }
     }
 
     /// The virtual server with this id.

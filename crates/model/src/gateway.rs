@@ -160,9 +160,11 @@ pub struct Monitor {
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
-    /// The address clients send to.
+    /// The address clients send to, or the first of them.
     pub address: IpAddr,
-    /// The port clients send to; never 0.
+    /// The leading bits that all addresses share which clients send to: 32 or 128 if it is one.
+    pub length: u8,
+    /// The port clients send to; 0: any.
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -177,6 +179,14 @@ pub struct VirtualServer {
     pub profile: Profile,
     /// Its backends.
     pub pool: PoolId,
+}
+
+impl VirtualServer {
+    /// Whether it has one address.
+    #[must_use]
+    pub const fn has_one_address(&self) -> bool {
+        self.length == if self.address.is_ipv4() { 32 } else { 128 }
+    }
 }
 
 /// An L4 protocol that is balanced.

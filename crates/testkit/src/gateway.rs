@@ -82,6 +82,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
             Route { to: Network::new(address("2001:db8:2::"), 64), port: BACKENDS, via: vec![] },
         ]),
         services: Arc::default(),
+        broad: Arc::default(),
         virtual_servers: Arc::default(),
         pools: vec![],
         backends: Arc::default(),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Address, Duration, Name, Network};
+use crate::text::{Address, Addresses, Duration, Name, Network};
 
 use super::{Auto, Given};
 
@@ -30,11 +30,12 @@ pub(crate) struct VirtualServer {
     /// Its name; no other virtual server has it.
     #[schemars(extend("examples" = ["s3"]))]
     pub(crate) name: Given<Name>,
-    /// The address that clients send to; not one of a port.
+    /// The address that clients send to, or in `dsr`, `ipip` and `gue` a network of them; not one of a port. Of several virtual
+    /// servers a packet goes to the one with its address and port, then with its address and any port, then with the longest prefix.
     #[schemars(extend("examples" = ["198.51.100.10"]))]
-    pub(crate) address: Given<Address>,
-    /// The port that clients send to.
-    #[schemars(range(min = 1, max = 65535), extend("examples" = [443]))]
+    pub(crate) address: Given<Addresses>,
+    /// The port that clients send to; in `dsr`, `ipip` and `gue` 0 is any.
+    #[schemars(range(min = 0, max = 65535), extend("examples" = [443]))]
     pub(crate) port: Given<u16>,
     /// The protocol that clients speak.
     #[schemars(extend("examples" = ["tcp"]))]
@@ -85,6 +86,11 @@ pub(crate) enum Kind {
 }
 
 impl Mode {
+    /// Whether backends answer clients past the gateway.
+    pub(crate) const fn is_direct(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip | Self::Gue)
+    }
+
     /// Whether packets travel to the backend within others.
     pub(crate) const fn is_tunnel(self) -> bool {
         matches!(self, Self::Ipip | Self::Gue)

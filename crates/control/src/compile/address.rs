@@ -19,8 +19,14 @@ pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
     for address in gateway.virtual_servers.iter().flat_map(explicit_sources) {
         addresses.own((*address).into(), Owned::Snat);
     }
-    for (address, available) in availability(gateway, pools) {
-        addresses.own(address, Owned::Virtual { available });
+    for (server, (address, length, available)) in
+        gateway.virtual_servers.iter().zip(availability(gateway, pools))
+    {
+        if server.has_one_address() {
+            addresses.own(address, Owned::Virtual { available });
+        } else {
+            addresses.own_prefix(address, length, available);
+        }
     }
     for backend in nat_backends(gateway) {
         addresses.expect_replies_from(backend.into());
@@ -28,14 +34,14 @@ pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
     addresses
 }
 
-/// The address of each virtual server, and whether a backend of its takes new flows.
+/// The address of each virtual server, the length of its prefix, and whether a backend of its takes new flows.
 pub(super) fn availability(
     gateway: &Gateway,
     pools: &[Arc<Pool>],
-) -> impl Iterator<Item = (Address, bool)> + Clone {
+) -> impl Iterator<Item = (Address, u8, bool)> + Clone {
     gateway.virtual_servers.iter().map(|server| {
         let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
-        (server.address.into(), available)
+        (server.address.into(), server.length, available)
     })
 }
 
