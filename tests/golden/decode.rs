@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
-    ArpOperation, IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, Ipv6ExtensionSlice,
-    LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice,
-    icmpv4::DestUnreachableHeader,
+    ArpOperation, IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber,
+    Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice,
+    TransportSlice, icmpv4::DestUnreachableHeader,
 };
 use testkit::packets::check_checksums;
 
@@ -15,6 +15,9 @@ pub(crate) fn describe(frame: &[u8]) -> String {
         Ok(packet) => packet,
         Err(error) => return format!("undecodable: {error}"),
     };
+    if let Some(outer) = outer(&packet) {
+        return format!("{outer}, to {}, {} bytes", mac(&frame[..6]), frame.len());
+    }
     let tags: String = packet.link_exts.iter().map(tag).collect();
     let what = match &packet.net {
         Some(NetSlice::Ipv4(ip)) => {
@@ -42,6 +45,61 @@ pub(crate) fn describe(frame: &[u8]) -> String {
         Err(wrong) => format!(", wrong checksum {}", wrong.split(':').next().unwrap_or_default()),
     };
     format!("{tags}{what}, to {}, {} bytes{checksums}", mac(&frame[..6]), frame.len())
+}
+
+/// A packet within another one, and what its outer headers say; `None` when it is no such packet.
+fn outer(packet: &SlicedPacket<'_>) -> Option<String> {
+    let (from, to, about, number, payload): (IpAddr, IpAddr, String, IpNumber, &[u8]) = match packet
+        .net
+        .as_ref()?
+    {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            let right = header.to_header().calc_header_checksum() == header.header_checksum();
+            let checksum = if right { "" } else { ", wrong checksum IPv4" };
+            let dont_fragment = if header.dont_fragment() { ", df" } else { "" };
+            let tos = u8::from(header.dcp()) << 2 | u8::from(header.ecn());
+            let (id, ttl) = (header.identification(), header.ttl());
+            let about = format!("tos {tos:02x}, id {id}{dont_fragment}, ttl {ttl}{checksum}");
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+                about,
+                header.protocol(),
+                ip.payload().payload,
+            )
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            let label = header.flow_label().value();
+            let about =
+                format!("tos {:02x}, label {label:05x}, ttl {}", header.traffic_class(), header.hop_limit());
+            let payload = ip.payload();
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+                about,
+                payload.ip_number,
+                payload.payload,
+            )
+        }
+        NetSlice::Arp(_) => return None,
+    };
+    let (what, inner) = match (&packet.transport, number) {
+        (Some(TransportSlice::Udp(datagram)), _) if datagram.destination_port() == 6080 => {
+            let ends = (SocketAddr::new(from, datagram.source_port()), SocketAddr::new(to, 6080));
+            let checksum = if datagram.checksum() == 0 { " without checksum" } else { "" };
+            (format!("gue {} > {}{checksum}", ends.0, ends.1), datagram.payload())
+        }
+        (_, IpNumber::IPV4 | IpNumber::IPV6) => (format!("ip {} {from} > {to}", number.0), payload),
+        _ => return None,
+    };
+    let tags: String = packet.link_exts.iter().map(tag).collect();
+    // As a frame of its own.
+    let kind: [u8; 2] = if inner.first()? >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+    let inner = describe(&[&[0; 12], &kind[..], inner].concat());
+    let inner = inner.replace(", to 00:00:00:00:00:00", "");
+    Some(format!("{tags}{what}, {about} [{inner}]"))
 }
 
 fn tag(extension: &LinkExtSlice) -> String {

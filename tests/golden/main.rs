@@ -27,7 +27,7 @@ use program::Program;
 const GATEWAY: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
 
 /// Reasons that no case provokes, and why.
-const NOT_IN_A_CASE: [(&str, &str); 19] = [
+const NOT_IN_A_CASE: [(&str, &str); 20] = [
     ("headers_scattered", "frames of a capture lie in one piece"),
     ("transport_checksum", "only cards look at it"),
     ("backend_removed", "takes a reload"),
@@ -40,6 +40,7 @@ const NOT_IN_A_CASE: [(&str, &str); 19] = [
     ("transmit_queue_full", "files have room"),
     ("host_queue_full", "files have room"),
     ("hand_over_full", "takes two workers"),
+    ("no_headroom", "frames of a capture have room"),
     ("no_room_for_answer", "frames of a capture have room"),
     ("fragments_scattered", "takes ten fragments out of order"),
     ("fragment_head_lost", "takes time"),

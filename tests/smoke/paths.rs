@@ -7,7 +7,7 @@ use testkit::netns::{
 
 use crate::site::{LIMIT, Site};
 
-const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1 };
+const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1, crosses_families: false };
 /// Where the client far away is, and where its router is.
 const FAR: [(&str, &str); 2] = [("10.10.9.2/24", "10.10.9.1"), ("fd00:10:9::2/64", "fd00:10:9::1")];
 /// Bytes of the largest packet that every IPv6 link takes.
@@ -94,7 +94,8 @@ fn a_link_to_the_backends_that_takes_less_is_found_out() {
 }
 
 fn datagrams_in_fragments_arrive(mode: Mode, settings: &str) {
-    let site = Site::start(Plan { device: Device::Tap, mode, backends: 2 }, settings);
+    let site =
+        Site::start(Plan { device: Device::Tap, mode, backends: 2, crosses_families: false }, settings);
     let datagrams = 20;
     for v6 in [false, true] {
         for number in 0..datagrams {

@@ -56,7 +56,6 @@ const VALUES: &[(&str, &[&str])] = &[
             "adaptive",
         ],
     ),
-    ("mode", &["ipip", "gue"]),
     ("protocol", &["any"]),
     (
         "type",

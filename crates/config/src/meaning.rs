@@ -153,7 +153,8 @@ fn virtual_server(
     let profile = raw.profile.value().map_or("default", |name| name.0.as_str());
     Some(VirtualServer {
         name: raw.name.value()?.0.clone(),
-        address: raw.address.value()?.0,
+        address: raw.address.value()?.0.addr(),
+        length: raw.address.value()?.0.prefix_len(),
         port: *raw.port.value()?,
         protocol: match raw.protocol.value()? {
             raw::Protocol::Tcp => model::Protocol::Tcp,
@@ -163,6 +164,8 @@ fn virtual_server(
             raw::Mode::Nat => model::Mode::Nat,
             raw::Mode::FullNat => model::Mode::FullNat,
             raw::Mode::Dsr => model::Mode::Dsr,
+            raw::Mode::Ipip => model::Mode::Ipip,
+            raw::Mode::Gue => model::Mode::Gue,
         },
         snat: match chosen(&raw.snat) {
             None => model::Snat::Auto,
@@ -170,6 +173,9 @@ fn virtual_server(
                 list.iter().filter_map(Given::value).map(|address| address.0).collect(),
             ),
         },
+        outer_sources: chosen(&raw.outer_source)
+            .map(|list| list.iter().filter_map(Given::value).map(|network| network.0).collect())
+            .unwrap_or_default(),
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
     })

@@ -21,7 +21,9 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use datapath::{
     HashKey,
-    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Up, VirtualServer},
+    snapshot::{
+        Backend, Broad, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Up, VirtualServer,
+    },
 };
 use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
 
@@ -87,7 +89,8 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         ports: ports(gateway, facts),
         addresses: address::addresses(gateway, &pools),
         routes,
-        services: Arc::new(services(&virtual_servers)),
+        services: Arc::new(services(gateway, registry)),
+        broad: Arc::new(broad(gateway, registry)),
         virtual_servers: virtual_servers.into(),
         pools,
         backends: backends.into(),
@@ -198,18 +201,36 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
     VirtualServer {
-        service: Service::new(server.address.into(), server.port, server.protocol),
+        service: service(server),
         mode: server.mode,
         pool: server.pool,
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
+        outer_sources: address::outer_sources(server),
     }
 }
 
-fn services(virtual_servers: &[Option<VirtualServer>]) -> Lookup<Service, VirtualServerId> {
-    let numbered = (0..).map(VirtualServerId).zip(virtual_servers);
-    numbered.filter_map(|(id, server)| Some((server.as_ref()?.service, id))).collect()
+fn services(gateway: &Gateway, registry: &Registry) -> Lookup<Service, VirtualServerId> {
+    let exact = gateway.virtual_servers.iter().filter(|server| server.has_one_address() && server.port != 0);
+    exact.filter_map(|server| Some((service(server), registry.virtual_server(&server.name)?))).collect()
+}
+
+/// Those that more than one address or port leads to.
+fn broad(gateway: &Gateway, registry: &Registry) -> Broad {
+    let mut broad = Broad::default();
+    for server in
+        gateway.virtual_servers.iter().filter(|server| !server.has_one_address() || server.port == 0)
+    {
+        if let Some(id) = registry.virtual_server(&server.name) {
+            broad.add(service(server), server.length, id);
+        }
+    }
+    broad
+}
+
+fn service(server: &model::VirtualServer) -> Service {
+    Service::new(server.address.into(), server.port, server.protocol)
 }
 
 fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {

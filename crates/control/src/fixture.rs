@@ -139,10 +139,12 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
     VirtualServer {
         name: name.to_owned(),
         address: "192.0.2.1".parse().unwrap(),
+        length: 32,
         port: 80,
         protocol: Protocol::Tcp,
         mode: Mode::Nat,
         snat: Snat::Auto,
+        outer_sources: Vec::new(),
         profile: Profile::default(),
         pool: PoolId(pool),
     }

@@ -33,6 +33,7 @@ impl Plane {
         view::VirtualServer {
             name: server.name.clone(),
             address: server.address,
+            length: server.length,
             port: server.port,
             protocol: server.protocol,
             mode: server.mode,

@@ -32,9 +32,11 @@ pub struct Traffic {
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
-    /// The address clients send to.
+    /// The address clients send to, or the first of them.
     pub address: IpAddr,
-    /// The port clients send to.
+    /// The leading bits that all addresses share which clients send to: 32 or 128 if it is one.
+    pub length: u8,
+    /// The port clients send to; 0: any.
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,

@@ -11,6 +11,7 @@ use model::{Address, BackendId, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{
     checksum::{Delta, Sum},
+    ipv4::Ends,
     tcp::flags,
 };
 
@@ -26,6 +27,7 @@ use crate::{
     snat,
     state::{Memory, close},
     track::{self, Course},
+    tunnel,
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -163,6 +165,7 @@ fn pass_on<F: Frame>(
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
+        && !hot.mode().is_tunnel()
         && let Some(port) = pass::send_v4(
             (side, packet.protocol()),
             hot,
@@ -240,19 +243,18 @@ fn open<F: Frame>(
     let backend_id = backend.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     // A flood that finds the table full is to cost little.
-    if memory.flows.is_full() && server.mode != Mode::Dsr {
+    if memory.flows.is_full() && !server.mode.is_direct() {
         return Err(DropReason::FlowTableFull);
     }
     let to = (backend_id, backend);
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
-    let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
-    let to_backend = repair_between(server.mode, key, &reply);
+    let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, (egress, hash))?;
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: track::checked(state, occasion.flow_generation()),
+        checked: track::checked(state, server.mode, occasion.flow_generation()),
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,
@@ -268,7 +270,7 @@ fn open<F: Frame>(
     };
     let index = match memory.flows.insert_absent(&flow, absent) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(Opened::Untracked(flow)),
+        Err(Refused::Full) if server.mode.is_direct() => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
@@ -276,7 +278,7 @@ fn open<F: Frame>(
     Ok(Opened::Flow(index))
 }
 
-/// A `dsr` packet that the table has no room for goes by hash alone.
+/// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
 fn untracked<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -314,18 +316,23 @@ pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
     server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
 }
 
-/// What the backend's replies will carry.
-fn reply_key<F: Frame>(
+/// What the backend's replies will carry (in `ipip` and `gue`: what outer headers are made of), and how rewriting for the backend
+/// changes checksums.
+fn translation<F: Frame>(
     memory: &Memory<F>,
-    snapshot: &Snapshot,
-    server: &VirtualServer,
+    (snapshot, server): (&Snapshot, &VirtualServer),
     backend: &Backend,
     key: &FlowKey,
     (egress, hash): (PortId, u64),
-) -> Result<FlowKey, DropReason> {
-    match server.mode {
-        Mode::Dsr => Ok(key.reversed()),
-        Mode::Nat => Ok(plan::reply_in_nat(key, backend)),
+) -> Result<(FlowKey, Repair), DropReason> {
+    let reply = match server.mode {
+        Mode::Dsr => return Ok((key.reversed(), Repair::default())),
+        Mode::Ipip | Mode::Gue => {
+            let outer = tunnel::outer(snapshot, server, (backend, egress), (key.is_v4(), hash));
+            let (ends, repair) = outer.ok_or(DropReason::NoRoute)?;
+            return Ok((outer_key(key, &ends), repair));
+        }
+        Mode::Nat => plan::reply_in_nat(key, backend),
         Mode::FullNat => {
             let wish = snat::Wish {
                 worker: memory.id,
@@ -335,18 +342,22 @@ fn reply_key<F: Frame>(
                 protocol: key.protocol,
                 hash,
             };
-            snat::choose(&memory.flows, &server.snat, &wish)
+            snat::choose(&memory.flows, &server.snat, &wish)?
         }
-    }
+    };
+    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(&reply));
+    Ok((reply, repair(Delta::between(old, new), Delta::between(old_ports, new_ports))))
 }
 
-/// How rewriting for the backend changes checksums.
-fn repair_between(mode: Mode, key: &FlowKey, reply: &FlowKey) -> Repair {
-    if mode == Mode::Dsr {
-        return Repair::default();
+/// Outer ends in the form of a key; nobody's.
+fn outer_key(key: &FlowKey, ends: &Ends) -> FlowKey {
+    FlowKey {
+        source: Address::from_v4(ends.source),
+        destination: Address::from_v4(ends.destination),
+        source_port: ends.source_port.get(),
+        destination_port: ends.destination_port.get(),
+        ..*key
     }
-    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(reply));
-    repair(Delta::between(old, new), Delta::between(old_ports, new_ports))
 }
 
 /// Of the addresses of a key, and of its ports.

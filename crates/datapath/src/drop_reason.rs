@@ -128,6 +128,8 @@ reasons! {
     HostQueueFull,
     /// The ring to the flow's owner had no room.
     HandOverFull,
+    /// The frame has no room in front of it for the outer headers of `ipip` or `gue`.
+    NoHeadroom,
     /// The answer is longer than the request, and its frame has no room.
     NoRoomForAnswer,
     /// The gateway stopped with the packet in its hands.

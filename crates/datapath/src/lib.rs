@@ -45,6 +45,7 @@ mod solicit;
 mod state;
 mod tally;
 mod track;
+mod tunnel;
 mod verdict;
 
 pub use drop_reason::DropReason;

@@ -88,7 +88,7 @@ fn plan_v4<'a>(
 fn service_v4<'a>(snapshot: &'a Snapshot, ends: &Ends, protocol: u8) -> Option<(VirtualServerId, &'a Pool)> {
     let address = Address::from_v4(ends.destination);
     let service = Service { address, port: ends.destination_port.get(), protocol };
-    let id = *snapshot.services.get(&service)?;
+    let id = snapshot.find(&service)?;
     Some((id, snapshot.pool(snapshot.virtual_server(id)?.pool)?))
 }
 

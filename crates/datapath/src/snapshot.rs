@@ -9,6 +9,8 @@
 //! - Snapshots that differ have different generations: workers look at what concerns a flow once a generation.
 
 mod address;
+mod broad;
+mod outer;
 mod route;
 mod up;
 mod way;
@@ -24,6 +26,8 @@ use model::{
 
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
+    broad::Broad,
+    outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     up::Up,
 };
@@ -51,6 +55,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
     pub services: Arc<Lookup<Service, VirtualServerId>>,
+    /// The same where more than one address or port leads to a virtual server.
+    pub broad: Arc<Broad>,
     /// By [`VirtualServerId`]; `None` for an id that is not in use.
     pub virtual_servers: Arc<[Option<VirtualServer>]>,
     /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
@@ -100,6 +106,12 @@ pub struct Senders {
     pub v6: Option<[u8; 16]>,
 }
 
+impl Senders {
+    fn of(&self, is_v4: bool) -> Option<Address> {
+        if is_v4 { self.v4.map(Address::from_v4) } else { self.v6.map(Address::from_v6) }
+    }
+}
+
 /// What is peculiar to a port's device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceTraits {
@@ -126,6 +138,8 @@ pub struct VirtualServer {
     pub loose_initiation: bool,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
+    /// `ipip` and `gue`: where outer headers are said to be from; without one of a backend's family, the port that faces it.
+    pub outer_sources: OuterSources,
 }
 
 /// A source address of `full_nat` and its ports.
@@ -182,8 +196,15 @@ impl Snapshot {
     /// The virtual server that a packet with this key is sent to.
     #[must_use]
     pub fn service(&self, key: &FlowKey) -> Option<(VirtualServerId, &VirtualServer)> {
-        let id = *self.services.get(&Service::of(key))?;
+        let id = self.find(&Service::of(key))?;
         Some((id, self.virtual_server(id)?))
+    }
+
+    /// The virtual server of a service: exactly its own, or else the most specific one.
+    #[inline]
+    pub(crate) fn find(&self, service: &Service) -> Option<VirtualServerId> {
+        let exact = self.services.get(service).copied();
+        if exact.is_some() || self.broad.is_empty() { exact } else { self.broad.service(service) }
     }
 
     /// The virtual server with this id.
@@ -213,6 +234,21 @@ impl Snapshot {
     /// The ids of all ports.
     pub fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
         (0..self.ports.len().min(MAX_PORTS) as u8).map(PortId)
+    }
+
+    /// Where an outer header to a backend is said to be from: as its virtual server says, or the port that it leaves by. A port
+    /// without an address of that family says it is another one. `None` when none has one.
+    pub(crate) fn outer_source(
+        &self,
+        server: Option<&VirtualServer>,
+        egress: PortId,
+        is_v4: bool,
+    ) -> Option<OuterSource> {
+        if let Some(given) = server.and_then(|server| server.outer_sources.of(is_v4)) {
+            return Some(given);
+        }
+        let own = |port: &Port| port.senders.of(is_v4).map(OuterSource::exactly);
+        self.port(egress).and_then(own).or_else(|| self.ports.iter().find_map(own))
     }
 
     /// Whether packets of this protocol and from this address may be a `nat` backend's replies.

@@ -6,6 +6,7 @@
 //! is admitted like the first of any flow.
 
 use flow::{FlowState, Hot, Side, Tracked};
+use model::Mode;
 use wire::{protocol, tcp::flags};
 
 use crate::{Snapshot, packet::Packet, snapshot::VirtualServer};
@@ -59,14 +60,28 @@ pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapsho
     }
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if side == Side::Client || packet.flags != 0 {
-        flow.hot.checked = checked(flow.hot.state(), snapshot.generation.0 as u32);
+        flow.hot.checked = checked(flow.hot.state(), flow.hot.mode(), snapshot.generation.0 as u32);
     }
 }
 
 /// What a flow remembers of being looked at under a generation: that one if it is established, since only then nothing more is
-/// to be seen to, and otherwise another one.
-pub(crate) fn checked(state: FlowState, generation: u32) -> u32 {
-    if state == FlowState::Established { generation } else { !generation }
+/// to be seen to, and otherwise another one. A flow whose packets travel within others has another one too, of its own, so that those
+/// who send packets of steady flows leave its packets to those who encapsulate: [`is_steady_in_tunnel`].
+pub(crate) const fn checked(state: FlowState, mode: Mode, generation: u32) -> u32 {
+    match state {
+        FlowState::Established if mode.is_tunnel() => generation ^ IN_TUNNEL,
+        FlowState::Established => generation,
+        FlowState::Handshake | FlowState::Closing => !generation,
+    }
+}
+
+/// What makes a generation another one: none is so far away.
+const IN_TUNNEL: u32 = 1 << 31;
+
+/// The same as [`is_steady`] for a flow whose packets travel within others; false for all other flows.
+#[inline(always)]
+pub(crate) fn is_steady_in_tunnel(flow: &Hot, packet: &Packet, generation: u32) -> bool {
+    is_steady(flow, packet, generation ^ IN_TUNNEL)
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.

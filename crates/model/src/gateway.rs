@@ -160,9 +160,11 @@ pub struct Monitor {
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
-    /// The address clients send to.
+    /// The address clients send to, or the first of them.
     pub address: IpAddr,
-    /// The port clients send to; never 0.
+    /// The leading bits that all addresses share which clients send to: 32 or 128 if it is one.
+    pub length: u8,
+    /// The port clients send to; 0: any.
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -170,10 +172,21 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// The source addresses of `full_nat`.
     pub snat: Snat,
+    /// The sources of outer headers in `ipip` and `gue`, at most one of a family; without one of a backend's family, the address of
+    /// the port that faces it. What a prefix leaves open is filled by the flow's hash.
+    pub outer_sources: Vec<IpNet>,
     /// Its settings.
     pub profile: Profile,
     /// Its backends.
     pub pool: PoolId,
+}
+
+impl VirtualServer {
+    /// Whether it has one address.
+    #[must_use]
+    pub const fn has_one_address(&self) -> bool {
+        self.length == if self.address.is_ipv4() { 32 } else { 128 }
+    }
 }
 
 /// An L4 protocol that is balanced.
@@ -207,6 +220,26 @@ pub enum Mode {
     FullNat,
     /// Only the destination MAC address changes; the backend answers the client directly.
     Dsr,
+    /// The packet travels to the backend within another IP packet (RFC 2003, RFC 2473, RFC 4213); it answers the client directly.
+    Ipip,
+    /// The same within a UDP datagram (GUE, variant 1).
+    Gue,
+}
+
+impl Mode {
+    /// Whether backends answer clients past the gateway, which sees one direction only.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat | Self::FullNat)
+    }
+
+    /// Whether packets travel to the backend within others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
 }
 
 /// The source addresses of `full_nat`.

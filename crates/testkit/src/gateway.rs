@@ -47,6 +47,10 @@ pub fn virtual_address(mode: Mode, v6: bool) -> &'static str {
         (Mode::Nat, true) => "2001:db8:100::1",
         (Mode::FullNat, true) => "2001:db8:100::2",
         (Mode::Dsr, true) => "2001:db8:100::3",
+        (Mode::Ipip, false) => "198.51.100.4",
+        (Mode::Ipip, true) => "2001:db8:100::4",
+        (Mode::Gue, false) => "198.51.100.5",
+        (Mode::Gue, true) => "2001:db8:100::5",
     }
 }
 
@@ -78,6 +82,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
             Route { to: Network::new(address("2001:db8:2::"), 64), port: BACKENDS, via: vec![] },
         ]),
         services: Arc::default(),
+        broad: Arc::default(),
         virtual_servers: Arc::default(),
         pools: vec![],
         backends: Arc::default(),
@@ -90,7 +95,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
     }
     for v6 in [false, true] {
         add_pool(&mut snapshot, if v6 { BACKEND_6 } else { BACKEND });
-        for mode in [Mode::Nat, Mode::FullNat, Mode::Dsr] {
+        for mode in [Mode::Nat, Mode::FullNat, Mode::Dsr, Mode::Ipip, Mode::Gue] {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 add_server(&mut snapshot, mode, v6, protocol);
             }
@@ -136,6 +141,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         idle_timeout: 300_000,
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
+        outer_sources: Default::default(),
     };
     snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();
 }

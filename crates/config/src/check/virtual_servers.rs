@@ -5,12 +5,16 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
+
 use crate::{
     mistake::{Findings, Place},
     raw::{Auto, File, Given, Mode, Protocol, VirtualServer},
     text::{Address, Name},
     words::{nearest, or_list, quoted},
 };
+
+mod outer;
 
 use super::{Firsts, at_most, family, is_somebodys, site::Site, unique_names};
 
@@ -24,12 +28,15 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     for (_, server) in file.virtual_servers.items() {
         pools.must_have("pool", &server.pool, findings);
         profiles.must_have("profile", &server.profile, findings);
-        if let Some((place, address)) = server.address.at()
-            && is_somebodys(address.0, place, findings)
+        outer::check(server, findings);
+        broad(server, findings);
+        if let Some((place, network)) = server.address.at()
+            && is_somebodys(network.0.addr(), place, findings)
         {
-            conflict(address.0, place, site, findings);
-            pool_family(server, address.0, &families, findings);
-            snat(server, address.0, site, findings);
+            let address = network.0.addr();
+            conflict(network.0, place, site, findings);
+            pool_family(server, address, &families, findings);
+            snat(server, address, site, findings);
         }
     }
 }
@@ -47,7 +54,8 @@ fn overlaps(file: &File, findings: &mut Findings) {
             Protocol::Udp => "udp",
         };
         if let Some(first) = firsts.before((address.0, port, protocol), place) {
-            let message = format!("two virtual servers take {protocol} port {port} of `{}`", address.0);
+            let port = if port == 0 { "any port".to_owned() } else { format!("port {port}") };
+            let message = format!("two virtual servers take {protocol} {port} of `{}`", shown(address.0));
             let line = findings.line(first);
             let remedy = format!("change the address, port or protocol of one; the first is on line {line}");
             findings.add_at(place, message, remedy);
@@ -55,7 +63,37 @@ fn overlaps(file: &File, findings: &mut Findings) {
     }
 }
 
-fn conflict(address: IpAddr, place: Place, site: &Site<'_>, findings: &mut Findings) {
+/// An address without the length that it has by itself.
+fn shown(network: IpNet) -> String {
+    let is_one = network.prefix_len() == network.max_prefix_len();
+    if is_one { network.addr().to_string() } else { network.to_string() }
+}
+
+/// Many addresses or ports, in a mode in which replies would not tell which of them they are from.
+fn broad(server: &VirtualServer, findings: &mut Findings) {
+    let Some((_, mode)) = server.mode.at().filter(|(_, mode)| !mode.is_direct()) else { return };
+    let mode = if *mode == Mode::Nat { "nat" } else { "full_nat" };
+    if let Some((place, network)) = server.address.at()
+        && network.0.prefix_len() < network.0.max_prefix_len()
+    {
+        let message = format!("a network as `address` is not available with `mode: {mode}` in this version");
+        findings.add_at(place, message, "write one address, or use `dsr`, `ipip` or `gue`");
+    }
+    if let Some((place, &0)) = server.port.at() {
+        let message = format!("`port: 0` is not available with `mode: {mode}` in this version");
+        findings.add_at(place, message, "write a port from 1 to 65535, or use `dsr`, `ipip` or `gue`");
+    }
+}
+
+fn conflict(network: IpNet, place: Place, site: &Site<'_>, findings: &mut Findings) {
+    if network.prefix_len() < network.max_prefix_len() {
+        if let Some((address, port)) = site.within(network) {
+            let message = format!("address conflict: `{network}` contains `{address}` of port `{port}`");
+            findings.add_at(place, message, "write networks without that address");
+        }
+        return;
+    }
+    let address = network.addr();
     let owner = match (site.port_of(address), site.port_beside(address)) {
         (Some(port), _) => format!("an address of port `{port}`"),
         (None, Some(port)) => format!("a router or neighbour of port `{port}`"),
@@ -83,6 +121,9 @@ fn families(file: &File) -> Families<'_> {
 
 fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>, findings: &mut Findings) {
     let Some((place, pool)) = server.pool.at() else { return };
+    if server.mode.value().is_none_or(|mode| mode.is_tunnel()) {
+        return;
+    }
     let Some([v4, v6]) = families.get(pool.0.as_str()) else { return };
     if let Some(other) = if address.is_ipv4() { v6 } else { v4 } {
         let wanted = family(address);

@@ -47,7 +47,7 @@ pub(crate) enum Method {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Backend {
-    /// Where it is. With `dsr` the port serves its monitors only.
+    /// Where it is. With `dsr`, `ipip` and `gue` the port serves its monitors only.
     #[schemars(extend("examples" = ["10.1.0.11:9000"]))]
     pub(crate) address: Given<Endpoint>,
     /// Its share of new flows relative to the others of its pool; 0: none.

@@ -60,6 +60,9 @@ struct Explanation {
     choice: Option<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rewrite: Option<Rewrite>,
+    /// What it leaves within, in `ipip` and `gue`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     way: Option<Way>,
 }
@@ -126,6 +129,7 @@ impl Explanation {
             virtual_server: outcome.virtual_server.as_deref().and_then(|name| Service::of(name, rehearsal)),
             choice: outcome.backend.as_ref().and_then(|(_, backend)| Choice::of(*backend, flow?, rehearsal)),
             rewrite: flow.map(Rewrite::of),
+            within: flow.filter(|flow| flow.mode.is_tunnel()).and_then(|_| within(outcome)),
             way: flow.and_then(|flow| Way::of(flow, outcome, rehearsal)),
             packet: packet.text,
         }
@@ -155,6 +159,9 @@ impl Explanation {
             line("source", rewrite.source.text());
             line("destination", rewrite.destination.text());
         }
+        if let Some(within) = &self.within {
+            line("within", within.clone());
+        }
         if let Some(way) = &self.way {
             line("next hop", way.text());
             line("leaves by port", way.port.clone());
@@ -183,12 +190,19 @@ fn answer(outcome: &Outcome) -> Option<String> {
     Some(summary(frame).text)
 }
 
+/// The outer packet of a frame that was sent.
+fn within(outcome: &Outcome) -> Option<String> {
+    outcome.sent.first().map(|(_, frame)| summary(frame).text)
+}
+
 /// A mode as the configuration writes it.
 const fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",
         Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 
@@ -238,7 +252,7 @@ impl Rewrite {
 
 /// What a packet carries behind the gateway.
 fn to_backend(flow: &Flow) -> FlowKey {
-    if flow.mode == Mode::Dsr { flow.client } else { flow.reply.reversed() }
+    if flow.mode.is_direct() { flow.client } else { flow.reply.reversed() }
 }
 
 impl Change {

@@ -72,6 +72,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
             "More arrives than can leave: see `worker list`."
         }
+        R::NoHeadroom => {
+            "Look for what takes the room in front of packets at the port's device: DPDK leaves 128 bytes."
+        }
         R::NoRoomForAnswer => "Raise the port's mtu.",
         R::Shutdown => "Nothing; the gateway was stopping.",
     }
