@@ -2,7 +2,7 @@
 
 mod thread_time;
 
-use balance::{Candidate, Maglev};
+use balance::{Candidate, Level, Table};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model::Address;
 use thread_time::ThreadTime;
@@ -25,7 +25,7 @@ fn build(criterion: &mut Criterion<ThreadTime>) {
     for backends in BACKENDS {
         let candidates = candidates(backends);
         group.bench_with_input(BenchmarkId::from_parameter(backends), &candidates, |bencher, candidates| {
-            bencher.iter(|| Maglev::build(SEED, candidates, SLOTS));
+            bencher.iter(|| Table::maglev(SEED, candidates, SLOTS));
         });
     }
     group.finish();
@@ -35,10 +35,11 @@ fn build(criterion: &mut Criterion<ThreadTime>) {
 fn assign(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("maglev/assign");
     for backends in BACKENDS {
-        let table = Maglev::build(SEED, &candidates(backends), SLOTS);
+        let table = Table::maglev(SEED, &candidates(backends), SLOTS);
         let down = [("none down", u32::MAX), ("one down", backends), ("every tenth down", 10)];
         for (name, every) in down {
-            let usable: Vec<bool> = (1..=backends).map(|number| !number.is_multiple_of(every)).collect();
+            let usable: Vec<Level> =
+                (1..=backends).map(|number| Level::of(!number.is_multiple_of(every))).collect();
             group.bench_with_input(BenchmarkId::new(name, backends), &usable, |bencher, usable| {
                 bencher.iter(|| table.assign(usable));
             });

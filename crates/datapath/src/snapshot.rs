@@ -15,11 +15,12 @@ mod way;
 
 use std::sync::Arc;
 
-use balance::UNASSIGNED;
+use balance::Chooser;
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
-    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId,
+    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
+    VirtualServerId,
 };
 
 pub use self::{
@@ -141,17 +142,32 @@ pub struct SnatRange {
     pub last: u16,
 }
 
-/// A pool as a worker sees it: which backend each hash slot leads to, health considered.
+/// A pool as a worker sees it: how a backend is chosen, health considered.
 #[derive(Debug)]
 pub struct Pool {
-    /// By hash; a power of two of positions in `members`, [`UNASSIGNED`] where no backend is usable.
+    /// By hash of the flow, where nothing else decides; a power of two of positions in `members`, [`balance::UNASSIGNED`] where no backend
+    /// is usable. None where more than the flow's hash decides.
     pub slots: Arc<[u32]>,
+    /// How a backend is chosen.
+    pub chooser: Chooser,
     /// The pool's backends, in the order of the configuration.
     pub members: Vec<BackendId>,
 }
 
 impl Pool {
-    /// The backend for a new flow with this hash; `None` when no backend is usable.
+    /// A pool with these backends.
+    #[must_use]
+    pub fn new(chooser: Chooser, members: Vec<BackendId>) -> Self {
+        Self { slots: chooser.by_flow(), chooser, members }
+    }
+
+    /// A pool in which the flow's hash names a slot, and the slot a backend by its position.
+    #[must_use]
+    pub fn with_slots(slots: impl Into<Arc<[u32]>>, members: Vec<BackendId>) -> Self {
+        Self::new(Chooser::Flow(slots.into()), members)
+    }
+
+    /// The backend for a new flow with this hash; `None` when no backend is usable, or when more than the hash decides.
     #[must_use]
     pub fn choose(&self, hash: u64) -> Option<BackendId> {
         let member = balance::choose(&self.slots, hash)?;
@@ -161,7 +177,7 @@ impl Pool {
     /// Whether any backend takes new flows.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.slots.first().is_some_and(|&slot| slot != UNASSIGNED)
+        self.chooser.is_available()
     }
 }
 
@@ -176,6 +192,8 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
+    /// What becomes of its TCP flows when it is down.
+    pub on_down: OnBackendDown,
 }
 
 impl Snapshot {
@@ -202,6 +220,13 @@ impl Snapshot {
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<&Pool> {
         self.pools.get(id.index()).map(Arc::as_ref)
+    }
+
+    /// Whether a virtual server takes new flows.
+    #[must_use]
+    pub fn is_available(&self, id: VirtualServerId) -> bool {
+        let pool = self.virtual_server(id).and_then(|server| self.pool(server.pool));
+        pool.is_some_and(Pool::is_available)
     }
 
     /// The port with this id.
