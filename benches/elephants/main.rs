@@ -26,13 +26,14 @@ fn main() {
             let scene = Scene { backends: 16, concurrent: 64, slow, transfers, seconds: SECONDS };
             let Outcome { goodput, connections, transfers: under_way } = simulate(way, scene);
             let (open, busy) = (connections.peak_to_mean, under_way.peak_to_mean);
+            let first = connections.first_to_mean;
             rows.push(if is_json {
                 format!(
                     r#"{{"method":"{name}","slow":{slow},"transfers":{transfers},"goodput":{goodput:.4},"connections":{open:.4},"under_way":{busy:.4}}}"#
                 )
             } else {
                 let slow = if slow { "one at 10 %" } else { "all sound" };
-                format!("{transfers:>3}  {slow:<12} {name:<18} {goodput:>7.3} {open:>12.3} {busy:>10.3}")
+                format!("{transfers:>3}  {slow:<12} {name:<18} {goodput:>7.3} {open:>9.3} {first:>9.3} {busy:>9.3}")
             });
         }
     }
@@ -40,7 +41,7 @@ fn main() {
         println!("[{}]", rows.join(",\n"));
     } else {
         println!(
-            "Transfers a connection, backends, method; goodput of the possible; load, peak to mean, by connections and by transfers.\n"
+            "Transfers a connection, backends, method; goodput of the possible; connections by capacity, the most by the mean and the\nfirst backend's by the mean; transfers under way by capacity, the most by the mean.\n"
         );
         println!("{}", rows.join("\n"));
     }

@@ -23,7 +23,6 @@ const KEYS: &[&str] = &[
     "route_domains",
     "rtt_from_client",
     "rtt_from_server",
-    "slow_ramp",
     "sources",
     "strip_sack",
     "syn_allowlist",

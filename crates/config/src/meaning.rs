@@ -123,6 +123,7 @@ fn pool(raw: &raw::Pool) -> Option<Pool> {
         monitors: raw.monitors.items().map(|(_, raw)| monitor(raw)).collect(),
         slots: chosen(&raw.slots).map(|slots| slots.0),
         min_active: raw.min_active.value().copied().unwrap_or_default(),
+        slow_ramp: raw.slow_ramp.value().map_or(time::Duration::ZERO, |ramp| ramp.0),
         on_backend_down: match raw.on_backend_down.value() {
             None | Some(raw::OnBackendDown::None) => model::OnBackendDown::None,
             Some(raw::OnBackendDown::Drop) => model::OnBackendDown::Drop,

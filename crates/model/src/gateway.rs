@@ -96,6 +96,8 @@ pub struct Pool {
     pub slots: Option<usize>,
     /// Backends of a lower priority take new flows while fewer than this many of higher ones do; 0: priorities do not count.
     pub min_active: u16,
+    /// How long a backend that has come up takes to get all of its weight; zero: it has it at once.
+    pub slow_ramp: Duration,
     /// What becomes of the TCP flows of a backend that is down.
     pub on_backend_down: OnBackendDown,
     /// Who takes new flows when none of the backends does.

@@ -37,6 +37,11 @@ pub(crate) struct Pool {
     #[serde(default)]
     #[schemars(extend("default" = 0))]
     pub(crate) min_active: Given<u16>,
+    /// How long a backend that has come up again, was added, or was enabled again takes from a sixteenth of its weight to all of it. When the
+    /// gateway starts, all backends have their weights at once.
+    #[serde(default)]
+    #[schemars(extend("default" = "0s"))]
+    pub(crate) slow_ramp: Given<Duration>,
     /// What becomes of the TCP flows of a backend that is down. UDP flows always go to another one with the client's next
     /// packet.
     #[serde(default)]

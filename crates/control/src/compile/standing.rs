@@ -33,7 +33,8 @@ impl Standing {
         let healthy = health.of(pool, backend).condition == Condition::Up;
         let up = healthy && backend.state != AdminState::Disabled;
         let wanted = backend.state == AdminState::Enabled && backend.weight > 0;
-        Self { up, level: Level::of(up && wanted && !health.is_draining()) }
+        let is_usable = up && wanted && !health.is_draining();
+        Self { up, level: if is_usable { health.level(pool, backend) } else { Level::NONE } }
     }
 }
 
