@@ -16,7 +16,6 @@ const KEYS: &[&str] = &[
     "mss_override",
     "new_per_second",
     "path",
-    "persistence",
     "reassemble_fragments",
     "reset_on_timeout",
     "route_domain",

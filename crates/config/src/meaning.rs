@@ -200,8 +200,15 @@ fn virtual_server(
             ),
         },
         profile: profiles.get(profile).cloned().unwrap_or_default(),
+        persistence: raw.persistence.value().and_then(persistence),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
     })
+}
+
+fn persistence(raw: &raw::Persistence) -> Option<model::Persistence> {
+    let default = time::Duration::from_secs(default::PERSISTENCE_SECONDS);
+    let timeout = raw.timeout.value().map_or(default, |timeout| timeout.0);
+    Some(model::Persistence { source: *raw.source.value()?, timeout })
 }
 
 /// A flag that is off unless the file says otherwise.

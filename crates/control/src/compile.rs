@@ -200,6 +200,10 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         service: Service::new(server.address.into(), server.port, server.protocol),
         mode: server.mode,
         pool: server.pool,
+        persistence: server.persistence.map(|kept| datapath::Persistence {
+            source: kept.source,
+            timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
+        }),
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),

@@ -144,6 +144,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         mode: Mode::Nat,
         snat: Snat::Auto,
         profile: Profile::default(),
+        persistence: None,
         pool: PoolId(pool),
     }
 }

@@ -248,7 +248,7 @@ fn open<F: Frame>(
         return Err(DropReason::NoFlow);
     }
     let is_planned = backend.is_some();
-    let chosen = backend.or_else(|| select::select(&mut memory.outlook, snapshot, server.pool, (key, hash)));
+    let chosen = backend.or_else(|| select::select(&mut memory.outlook, occasion, (id, server), (key, hash)));
     let backend_id = chosen.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     // A flood that finds the table full is to cost little.
@@ -286,7 +286,7 @@ fn open<F: Frame>(
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     if !is_planned {
-        select::opened(memory, snapshot, (index, &flow));
+        select::opened(memory, occasion, (index, &flow));
     }
     Ok(Opened::Flow(index))
 }

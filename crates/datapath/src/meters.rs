@@ -10,7 +10,7 @@
 use meter::{Counter, Gauge, Histogram};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
-use crate::DropReason;
+use crate::{DropReason, persistence::Noted};
 
 /// All counters of one worker.
 pub struct WorkerMeters {
@@ -24,6 +24,8 @@ pub struct WorkerMeters {
     pub backends: Box<[TrafficMeters]>,
     /// By [`BackendId`]: what the other workers look at when they choose.
     pub loads: Box<[LoadMeters]>,
+    /// Which backends clients keep.
+    pub persistence: Noted,
     /// Frames made here: ARP requests, neighbour solicitations, answers beyond the packet that they replace.
     pub originated_frames: Counter,
     /// Frames that were for the gateway itself.
@@ -153,6 +155,7 @@ impl WorkerMeters {
             virtual_servers: zeroed(MAX_VIRTUAL_SERVERS),
             backends: zeroed(MAX_BACKENDS),
             loads: zeroed(MAX_BACKENDS),
+            persistence: Noted::default(),
             originated_frames: Counter::default(),
             absorbed_frames: Counter::default(),
             held_frames: Gauge::default(),

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use balance::{Chooser, Hashes, Sight};
 use flow::{Flow, FlowIndex, FlowKey, FlowState, Side};
-use model::{BackendId, PoolId, WorkerId};
+use model::{BackendId, VirtualServerId, WorkerId};
 use wire::U16;
 
 use crate::{
-    Snapshot, WorkerMeters,
+    Persistence, Snapshot, WorkerMeters,
     meters::{Capacities, LoadMeters},
-    snapshot::Pool,
+    persistence::{self, Network},
+    serve::Occasion,
+    snapshot::{Pool, VirtualServer},
     state::Memory,
 };
 
@@ -113,26 +115,44 @@ impl Outlook {
     }
 }
 
-/// The backend of a pool for a new flow; `None` when none is usable.
+/// The backend of a virtual server for a new flow; `None` when none is usable.
 pub(crate) fn select(
     outlook: &mut Outlook,
-    snapshot: &Snapshot,
-    id: PoolId,
+    occasion: &Occasion<'_>,
+    (id, server): (VirtualServerId, &VirtualServer),
     (key, flow): (&FlowKey, u64),
 ) -> Option<BackendId> {
-    let pool = snapshot.pool(id)?;
+    let snapshot = occasion.snapshot;
+    let pool = snapshot.pool(server.pool)?;
     let Outlook { colleagues, turns, .. } = outlook;
-    let turn = turns.get_mut(id.index() % TURNS)?;
+    if let Some(persistence) = server.persistence {
+        let network = Network::of(&snapshot.hash_key, id, key.source, persistence.source);
+        let workers = colleagues.workers.iter().map(Arc::as_ref);
+        let kept = persistence::find(workers, network, seconds(occasion));
+        if let Some(backend) = kept.filter(|&backend| pool.takes(backend)) {
+            return Some(backend);
+        }
+    }
+    let turn = turns.get_mut(server.pool.index() % TURNS)?;
     let hashes = Hashes { flow, source: snapshot.hash_key.hash_end(key.source, U16::new(0), 0, 0) };
     let member = pool.chooser.choose(hashes, turn, &View { pool, colleagues })?;
     pool.members.get(member as usize).copied()
 }
 
+/// The time as persistence counts it.
+const fn seconds(occasion: &Occasion<'_>) -> u64 {
+    occasion.now.0 / 1000
+}
+
 /// Takes note of a flow that was opened after a choice made here.
-pub(crate) fn opened<F>(memory: &mut Memory<F>, snapshot: &Snapshot, (index, flow): (FlowIndex, &Flow)) {
-    let Memory { meters, outlook, .. } = memory;
-    let server = snapshot.virtual_server(flow.virtual_server);
-    let Some(pool) = server.and_then(|server| snapshot.pool(server.pool)) else { return };
+pub(crate) fn opened<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, (index, flow): (FlowIndex, &Flow)) {
+    let (Memory { meters, outlook, .. }, snapshot) = (memory, occasion.snapshot);
+    let Some(server) = snapshot.virtual_server(flow.virtual_server) else { return };
+    if let Some(Persistence { source, timeout }) = server.persistence {
+        let network = Network::of(&snapshot.hash_key, flow.virtual_server, flow.client.source, source);
+        meters.persistence.note(network, flow.backend, (seconds(occasion), timeout));
+    }
+    let Some(pool) = snapshot.pool(server.pool) else { return };
     if pool.chooser.looks_at_flows() {
         meters.note_flows(flow.backend);
     }

@@ -15,7 +15,7 @@ mod way;
 
 use std::sync::Arc;
 
-use balance::Chooser;
+use balance::{Chooser, Level};
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
@@ -28,6 +28,8 @@ pub use self::{
     route::{Network, Route, RouteIndex, Routes},
     up::Up,
 };
+
+use crate::Persistence;
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
@@ -121,6 +123,8 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// Its backends.
     pub pool: PoolId,
+    /// How clients keep their backend, if they do.
+    pub persistence: Option<Persistence>,
     /// Milliseconds that an established flow may be silent.
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
@@ -152,19 +156,22 @@ pub struct Pool {
     pub chooser: Chooser,
     /// The pool's backends, in the order of the configuration.
     pub members: Vec<BackendId>,
+    /// How much of its weight each of them takes in new flows.
+    pub levels: Vec<Level>,
 }
 
 impl Pool {
-    /// A pool with these backends.
+    /// A pool with these backends at these levels.
     #[must_use]
-    pub fn new(chooser: Chooser, members: Vec<BackendId>) -> Self {
-        Self { slots: chooser.by_flow(), chooser, members }
+    pub fn new(chooser: Chooser, members: Vec<BackendId>, levels: Vec<Level>) -> Self {
+        Self { slots: chooser.by_flow(), chooser, members, levels }
     }
 
     /// A pool in which the flow's hash names a slot, and the slot a backend by its position.
     #[must_use]
     pub fn with_slots(slots: impl Into<Arc<[u32]>>, members: Vec<BackendId>) -> Self {
-        Self::new(Chooser::Flow(slots.into()), members)
+        let levels = vec![Level::FULL; members.len()];
+        Self::new(Chooser::Flow(slots.into()), members, levels)
     }
 
     /// The backend for a new flow with this hash; `None` when no backend is usable, or when more than the hash decides.
@@ -172,6 +179,13 @@ impl Pool {
     pub fn choose(&self, hash: u64) -> Option<BackendId> {
         let member = balance::choose(&self.slots, hash)?;
         self.members.get(member as usize).copied()
+    }
+
+    /// Whether one of the pool's backends takes new flows.
+    #[must_use]
+    pub fn takes(&self, backend: BackendId) -> bool {
+        let mut known = self.members.iter().zip(&self.levels);
+        known.any(|(member, level)| *member == backend && *level > Level::NONE)
     }
 
     /// Whether any backend takes new flows.

@@ -7,8 +7,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use balance::{Chooser, Level, Table};
 use datapath::{
-    Arrival, Colleagues, DropReason, Verdict,
-    snapshot::{Backend, Pool, Snapshot},
+    Arrival, Colleagues, DropReason, Persistence, Verdict,
+    snapshot::{Backend, Pool, Snapshot, VirtualServer},
 };
 use fixture::{
     BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, snapshot,
@@ -47,7 +47,7 @@ fn with_method(workers: u8, chooser: &Chooser) -> Snapshot {
     snapshot.backends = snapshot.backends.iter().copied().chain(more).collect();
     let members: Vec<_> = (FIRST..FIRST + u32::from(NUMBER)).map(BackendId).collect();
     members.iter().for_each(|&id| snapshot.up.set(id, true));
-    snapshot.pools[0] = Arc::new(Pool::new(chooser.clone(), members));
+    snapshot.pools[0] = Arc::new(Pool::new(chooser.clone(), members, vec![Level::FULL; usize::from(NUMBER)]));
     snapshot
 }
 
@@ -153,7 +153,9 @@ fn what_control_has_found_out_counts_with_adaptive() {
     let colleagues = Colleagues { workers: vec![Arc::clone(&rigs[0].meters)], ..Colleagues::default() };
     colleagues.capacities.set(BackendId(FIRST), balance::CAPACITY_AS_WEIGHED / 4);
     rigs[0].join(colleagues);
-    (1..=52).for_each(|client| drop(chosen(&mut rigs[0], client)));
+    for client in 1..=52 {
+        chosen(&mut rigs[0], client);
+    }
     assert_eq!(open_flows(&rigs), [4, 16, 16, 16]);
 }
 
@@ -179,6 +181,42 @@ fn a_client_s_address_leads_all_that_it_sends_to_one_backend() {
     let mut rigs = rigs(1, &Chooser::Source(slots));
     let first = chosen(&mut rigs[0], 1);
     assert!((2..40).all(|client| chosen(&mut rigs[0], client) == first));
+}
+
+#[test]
+fn clients_of_a_network_keep_their_backend_whichever_worker_they_meet_until_it_takes_no_more() {
+    let mut rigs = rigs(2, &chooser(Method::RoundRobin, &[1; 4]));
+    let keep = |snapshot: &mut Snapshot| {
+        let servers = snapshot.virtual_servers.iter().cloned().map(|server| {
+            let persistence = Some(Persistence { source: 24, timeout: 60 });
+            server.map(|server| VirtualServer { persistence, ..server })
+        });
+        snapshot.virtual_servers = servers.collect();
+    };
+    rigs.iter_mut().for_each(|rig| rig.publish(keep));
+    let first = chosen(&mut rigs[0], 1);
+    assert!((2..10).all(|client| chosen(&mut rigs[usize::from(client % 2)], client) == first));
+
+    // Another method changes nothing for those who are known; a backend that takes no new flows does.
+    let fewest = chooser(Method::LeastConnections, &[1; 4]);
+    let change = |levels: Vec<Level>| {
+        let chooser = fewest.clone();
+        move |snapshot: &mut Snapshot| {
+            let members = snapshot.pools[0].members.clone();
+            snapshot.pools[0] = Arc::new(Pool::new(chooser, members, levels));
+        }
+    };
+    rigs[0].publish(change(vec![Level::FULL; 4]));
+    assert_eq!(chosen(&mut rigs[0], 20), first);
+    let mut levels = vec![Level::FULL; 4];
+    levels[usize::from(first)] = Level::NONE;
+    rigs[0].publish(change(levels));
+    let second = chosen(&mut rigs[0], 21);
+    assert!(second != first && chosen(&mut rigs[0], 22) == second);
+
+    rigs[0].now = Millis(rigs[0].now.0 + 61_000);
+    let third = chosen(&mut rigs[0], 23);
+    assert!(![first, second].contains(&third), "the fewest flows decide again");
 }
 
 /// A gateway with an established flow, whose backend then goes down.

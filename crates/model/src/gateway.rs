@@ -238,8 +238,19 @@ pub struct VirtualServer {
     pub snat: Snat,
     /// Its settings.
     pub profile: Profile,
+    /// How clients keep their backend, if they do.
+    pub persistence: Option<Persistence>,
     /// Its backends.
     pub pool: PoolId,
+}
+
+/// How the clients of a virtual server keep their backend from one flow to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Bits of a client's address by which it is known.
+    pub source: u8,
+    /// How long after its last new flow it is.
+    pub timeout: Duration,
 }
 
 /// An L4 protocol that is balanced.

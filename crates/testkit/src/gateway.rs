@@ -142,6 +142,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         service,
         mode,
         pool: PoolId(u32::from(v6)),
+        persistence: None,
         idle_timeout: 300_000,
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },

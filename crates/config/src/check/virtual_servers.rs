@@ -5,10 +5,13 @@ use std::{collections::HashMap, net::IpAddr};
 use crate::{
     mistake::{Findings, Place},
     raw::{Auto, File, Given, Mode, Protocol, VirtualServer},
-    text::Address,
+    text::{self, Address},
 };
 
 use super::{Firsts, at_most, family, is_somebodys, names::Names, site::Site, unique_names};
+
+/// Seconds that a client may be known after its last new flow.
+const LONGEST_PERSISTENCE: u64 = 12 * 3600;
 
 pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     at_most(&file.virtual_servers, model::MAX_VIRTUAL_SERVERS, "virtual servers", findings);
@@ -26,6 +29,7 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
             conflict(address.0, place, site, findings);
             pool_family(server, address.0, &families, findings);
             snat(server, address.0, site, findings);
+            persistence(server, address.0, findings);
         }
     }
 }
@@ -85,6 +89,22 @@ fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>,
         let message =
             format!("{wanted} virtual server `{address}` cannot use pool `{}`, which has `{other}`", pool.0);
         findings.add_at(place, message, format!("name a pool whose backends all have {wanted} addresses"));
+    }
+}
+
+/// As many bits as addresses have, and a time that can be counted.
+fn persistence(server: &VirtualServer, address: IpAddr, findings: &mut Findings) {
+    let Some(persistence) = server.persistence.value() else { return };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if let Some((place, source)) = persistence.source.at().filter(|(_, source)| **source > most) {
+        let message = format!("`source: {source}`: {} addresses have {most} bits", family(address));
+        findings.add_at(place, message, format!("write {most} or less"));
+    }
+    if let Some((place, timeout)) = persistence.timeout.at()
+        && !(1..=LONGEST_PERSISTENCE).contains(&timeout.0.as_secs())
+    {
+        let message = format!("clients cannot be known for {}", text::shown(timeout.0));
+        findings.add_at(place, message, "write a time from `1s` to `12h`");
     }
 }
 

@@ -48,7 +48,7 @@ impl PoolTable {
         }
         let weights: Vec<u16> = self.candidates.iter().map(|candidate| candidate.weight).collect();
         let chooser = Chooser::of(self.method, &self.table, &weights, &levels);
-        let pool = Arc::new(Pool::new(chooser, members));
+        let pool = Arc::new(Pool::new(chooser, members, levels.clone()));
         self.latest = Some((levels, Arc::clone(&pool)));
         pool
     }
