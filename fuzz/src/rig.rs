@@ -175,7 +175,7 @@ impl Rig {
         }
         for (pool, id) in self.snapshot.pools.iter_mut().zip(0..) {
             let slot = if up { 0 } else { balance::UNASSIGNED };
-            *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
+            *pool = Arc::new(Pool::with_slots([slot], vec![BackendId(id)]));
         }
         self.source.left = if bits & 4 == 0 { usize::MAX } else { 2 };
         self.state.adopt(&self.snapshot);

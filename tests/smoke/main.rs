@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod balance;
 mod devices;
 mod health;
 mod modes;

@@ -12,21 +12,16 @@ const KEYS: &[&str] = &[
     "limits",
     "loose_close",
     "max_connections",
-    "min_active",
     "mss_clamp",
     "mss_override",
     "new_per_second",
-    "on_backend_down",
     "path",
-    "persistence",
-    "priority",
     "reassemble_fragments",
     "reset_on_timeout",
     "route_domain",
     "route_domains",
     "rtt_from_client",
     "rtt_from_server",
-    "slow_ramp",
     "sources",
     "strip_sack",
     "syn_allowlist",
@@ -43,19 +38,7 @@ const KEYS: &[&str] = &[
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
-    (
-        "method",
-        &[
-            "rendezvous",
-            "round_robin",
-            "weighted_round_robin",
-            "least_connections",
-            "weighted_least_connections",
-            "fastest",
-            "source_hash",
-            "adaptive",
-        ],
-    ),
+    ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     (
         "type",

@@ -38,7 +38,7 @@ impl Plane {
             protocol: server.protocol,
             mode: server.mode,
             pool: pool.map(|pool| pool.name.clone()).unwrap_or_default(),
-            available: state.snapshot().pool(server.pool).is_some_and(|pool| pool.is_available()),
+            available: id.is_some_and(|id| state.snapshot().is_available(id)),
             traffic: id
                 .map(|id| state.baselines.since(Subject::VirtualServer(id), &self.fleet))
                 .unwrap_or_default(),
@@ -79,7 +79,7 @@ impl Plane {
                 let backends: Vec<_> = pool.backends.iter().map(|b| self.backend(&state, pool, b)).collect();
                 view::Pool {
                     name: pool.name.clone(),
-                    method: "maglev".to_owned(),
+                    method: pool.method,
                     backends: backends.len() as u64,
                     up: backends.iter().filter(|row| row.health == Condition::Up).count() as u64,
                     available: compiled.is_available(),

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use datapath::FlowStage;
-use model::{AdminState, Mode, Protocol};
+use model::{AdminState, Method, Mode, Protocol};
 use serde::{Deserialize, Serialize};
 
 pub use crate::health::Condition;
@@ -57,7 +57,7 @@ pub struct Pool {
     /// Its name.
     pub name: String,
     /// How a backend is chosen.
-    pub method: String,
+    pub method: Method,
     /// How many backends it has.
     pub backends: u64,
     /// How many of them are up.

@@ -21,7 +21,7 @@ use crate::{
     parse::is_group,
     pass,
     plan::{self, Plan},
-    quote, resolve,
+    quote, resolve, select,
     serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
@@ -43,15 +43,15 @@ pub(crate) fn admit<F: Frame>(
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
-            let absent = match absent_client(memory, sought) {
-                Some(absent) => absent,
+            let first = match absent_client(memory, sought) {
+                Some(absent) => First { absent, goes_on: false },
                 None => match continued(memory, occasion, frame, packet, sought)? {
                     Continued::Passed(step) => return Ok(step),
-                    Continued::BeginsAnew(absent) => absent,
+                    Continued::BeginsAnew(first) => first,
                 },
             };
             check_addresses(packet, key, occasion.snapshot)?;
-            balanced(memory, occasion, frame, packet, (sought, absent))
+            balanced(memory, occasion, frame, packet, (sought, first))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
         Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
@@ -99,7 +99,7 @@ fn balanced<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    (sought, absent): (&Sought<'_>, Absent),
+    (sought, first): (&Sought<'_>, First),
 ) -> Result<Step, DropReason> {
     let key = sought.key;
     if let Some(owner) = foreign_owner(memory, occasion, || *key) {
@@ -109,7 +109,7 @@ fn balanced<F: Frame>(
     let Some(plan) = (if is_planned { sought.plan } else { Plan::find(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
-    match open(memory, occasion, frame, packet, (key, absent), &plan)? {
+    match open(memory, occasion, frame, packet, (key, first), &plan)? {
         Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
         Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
     }
@@ -120,7 +120,14 @@ enum Continued {
     /// It was passed on, or waits.
     Passed(Step),
     /// There is no such flow, or no longer.
-    BeginsAnew(Absent),
+    BeginsAnew(First),
+}
+
+/// A packet that opens a flow.
+struct First {
+    absent: Absent,
+    /// Whether its conversation has begun already, with a backend that is down now.
+    goes_on: bool,
 }
 
 /// A packet of a flow that is not steady, or that was not found with the burst's (an earlier packet has opened it, or a hash
@@ -134,11 +141,14 @@ fn continued<F: Frame>(
 ) -> Result<Continued, DropReason> {
     let Found { index, side } = match memory.flows.settle(sought.candidate, sought.key) {
         Ok(found) => found,
-        Err(absent) => return Ok(Continued::BeginsAnew(absent)),
+        Err(absent) => return Ok(Continued::BeginsAnew(First { absent, goes_on: false })),
     };
     let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
+        if flow.hot.state() == FlowState::Handshake {
+            memory.outlook.follow_handshake(&memory.meters, (index, flow.hot.backend), side);
+        }
         if flow.hot.checked != occasion.flow_generation() {
             resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
         }
@@ -148,8 +158,12 @@ fn continued<F: Frame>(
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
+    let goes_on = course == Course::Reselects;
     match memory.flows.settle(Candidate::NONE, sought.key) {
-        Err(absent) if course == Course::BeginsAnew => Ok(Continued::BeginsAnew(absent)),
+        Err(absent) if goes_on || course == Course::BeginsAnew => {
+            Ok(Continued::BeginsAnew(First { absent, goes_on }))
+        }
+        _ if course == Course::BackendDown => Err(DropReason::BackendDown),
         _ => Err(DropReason::BackendRemoved),
     }
 }
@@ -232,15 +246,17 @@ fn open<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &F,
     packet: &Packet,
-    (key, absent): (&FlowKey, Absent),
+    (key, first): (&FlowKey, First),
     &Plan { server: id, backend, hash }: &Plan,
 ) -> Result<Opened, DropReason> {
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
-    if !may_open(server, packet) {
+    if !first.goes_on && !may_open(server, packet) {
         return Err(DropReason::NoFlow);
     }
-    let backend_id = backend.ok_or(DropReason::NoBackend)?;
+    let is_planned = backend.is_some();
+    let chosen = backend.or_else(|| select::select(&mut memory.outlook, occasion, (id, server), (key, hash)));
+    let backend_id = chosen.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     // A flood that finds the table full is to cost little.
     if memory.flows.is_full() && !server.mode.is_direct() {
@@ -268,13 +284,16 @@ fn open<F: Frame>(
         client_mac: resolve::source_mac(frame),
         incarnation: backend.incarnation as u8,
     };
-    let index = match memory.flows.insert_absent(&flow, absent) {
+    let index = match memory.flows.insert_absent(&flow, first.absent) {
         Ok(index) => index,
         Err(Refused::Full) if server.mode.is_direct() => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
+    if !is_planned {
+        select::opened(memory, occasion, (index, &flow));
+    }
     Ok(Opened::Flow(index))
 }
 

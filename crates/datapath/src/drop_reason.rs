@@ -102,6 +102,8 @@ reasons! {
     NoBackend,
     /// The flow's backend was removed or disabled.
     BackendRemoved,
+    /// The flow's backend is down, and its pool says that flows end then.
+    BackendDown,
     /// The worker's flow table has no room.
     FlowTableFull,
     /// Another flow has the same addresses and ports on the backend's side.

@@ -17,11 +17,12 @@ mod way;
 
 use std::sync::Arc;
 
-use balance::UNASSIGNED;
+use balance::{Chooser, Level};
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
-    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId,
+    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
+    VirtualServerId,
 };
 
 pub use self::{
@@ -31,6 +32,8 @@ pub use self::{
     route::{Network, Route, RouteIndex, Routes},
     up::Up,
 };
+
+use crate::Persistence;
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
@@ -132,6 +135,8 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// Its backends.
     pub pool: PoolId,
+    /// How clients keep their backend, if they do.
+    pub persistence: Option<Persistence>,
     /// Milliseconds that an established flow may be silent.
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
@@ -155,27 +160,52 @@ pub struct SnatRange {
     pub last: u16,
 }
 
-/// A pool as a worker sees it: which backend each hash slot leads to, health considered.
+/// A pool as a worker sees it: how a backend is chosen, health considered.
 #[derive(Debug)]
 pub struct Pool {
-    /// By hash; a power of two of positions in `members`, [`UNASSIGNED`] where no backend is usable.
+    /// By hash of the flow, where nothing else decides; a power of two of positions in `members`, [`balance::UNASSIGNED`] where no backend
+    /// is usable. None where more than the flow's hash decides.
     pub slots: Arc<[u32]>,
+    /// How a backend is chosen.
+    pub chooser: Chooser,
     /// The pool's backends, in the order of the configuration.
     pub members: Vec<BackendId>,
+    /// How much of its weight each of them takes in new flows.
+    pub levels: Vec<Level>,
 }
 
 impl Pool {
-    /// The backend for a new flow with this hash; `None` when no backend is usable.
+    /// A pool with these backends at these levels.
+    #[must_use]
+    pub fn new(chooser: Chooser, members: Vec<BackendId>, levels: Vec<Level>) -> Self {
+        Self { slots: chooser.by_flow(), chooser, members, levels }
+    }
+
+    /// A pool in which the flow's hash names a slot, and the slot a backend by its position.
+    #[must_use]
+    pub fn with_slots(slots: impl Into<Arc<[u32]>>, members: Vec<BackendId>) -> Self {
+        let levels = vec![Level::FULL; members.len()];
+        Self::new(Chooser::Flow(slots.into()), members, levels)
+    }
+
+    /// The backend for a new flow with this hash; `None` when no backend is usable, or when more than the hash decides.
     #[must_use]
     pub fn choose(&self, hash: u64) -> Option<BackendId> {
         let member = balance::choose(&self.slots, hash)?;
         self.members.get(member as usize).copied()
     }
 
+    /// Whether one of the pool's backends takes new flows.
+    #[must_use]
+    pub fn takes(&self, backend: BackendId) -> bool {
+        let mut known = self.members.iter().zip(&self.levels);
+        known.any(|(member, level)| *member == backend && *level > Level::NONE)
+    }
+
     /// Whether any backend takes new flows.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.slots.first().is_some_and(|&slot| slot != UNASSIGNED)
+        self.chooser.is_available()
     }
 }
 
@@ -190,6 +220,8 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
+    /// What becomes of its TCP flows when it is down.
+    pub on_down: OnBackendDown,
 }
 
 impl Snapshot {
@@ -223,6 +255,13 @@ impl Snapshot {
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<&Pool> {
         self.pools.get(id.index()).map(Arc::as_ref)
+    }
+
+    /// Whether a virtual server takes new flows.
+    #[must_use]
+    pub fn is_available(&self, id: VirtualServerId) -> bool {
+        let pool = self.virtual_server(id).and_then(|server| self.pool(server.pool));
+        pool.is_some_and(Pool::is_available)
     }
 
     /// The port with this id.

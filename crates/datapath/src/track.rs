@@ -6,7 +6,7 @@
 //! is admitted like the first of any flow.
 
 use flow::{FlowState, Hot, Side, Tracked};
-use model::Mode;
+use model::{Mode, OnBackendDown};
 use wire::{protocol, tcp::flags};
 
 use crate::{Snapshot, packet::Packet, snapshot::VirtualServer};
@@ -29,19 +29,29 @@ pub(crate) enum Course {
     GoesOn,
     /// It is over: the packet is the first of a new one.
     BeginsAnew,
+    /// It is over, but the packet goes on to another backend.
+    Reselects,
     /// It is over: its backend is no longer in the configuration.
     BackendRemoved,
+    /// It is over: its backend is down.
+    BackendDown,
 }
 
 /// What a packet means for the flow whose key it has.
 pub(crate) fn course(flow: &Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
-    match snapshot.backend(flow.hot.backend) {
-        Some(backend) if backend.incarnation as u8 != flow.hot.incarnation => Course::BackendRemoved,
-        Some(_) if begins_anew(flow.hot, side, packet, snapshot.up.is_up(flow.hot.backend)) => {
-            Course::BeginsAnew
-        }
-        Some(_) => Course::GoesOn,
-        None => Course::BackendRemoved,
+    let Some(backend) = snapshot.backend(flow.hot.backend) else { return Course::BackendRemoved };
+    if backend.incarnation as u8 != flow.hot.incarnation {
+        return Course::BackendRemoved;
+    }
+    let is_up = snapshot.up.is_up(flow.hot.backend);
+    if begins_anew(flow.hot, side, packet, is_up) {
+        return Course::BeginsAnew;
+    }
+    let is_tcp = flow.hot.protocol() == protocol::TCP;
+    match backend.on_down {
+        OnBackendDown::Drop if is_tcp && !is_up => Course::BackendDown,
+        OnBackendDown::Reselect if is_tcp && !is_up && side == Side::Client => Course::Reselects,
+        _ => Course::GoesOn,
     }
 }
 

@@ -22,10 +22,10 @@ use wire::{
     U16,
     checksum::Sum,
     ethernet::{self, Ethernet, ether_type},
-    ipv4::{Ends, EthernetIpv4Tcp, Ipv4},
-    ipv6::{EthernetIpv6Tcp, Ipv6},
+    ipv4::{self, Ends, EthernetIpv4Tcp, Ipv4},
+    ipv6::{self, EthernetIpv6Tcp, Ipv6},
     protocol,
-    udp::Udp,
+    udp::{self, Udp},
 };
 
 use self::header::{DO_NOT_FRAGMENT, GUE_PORT, Inner, OverUdp, TTL, VERSION_AND_LENGTH, Within, Wrapped};
@@ -243,7 +243,7 @@ fn put<F: Frame, H: header::Outer, I: Inner>(
 ) -> Result<(), DropReason> {
     let added = size_of::<H>();
     if usize::from(packet.length) + added > usize::from(link.mtu) {
-        return Err(over_mtu());
+        return Err(DropReason::FrameOverMtu);
     }
     if !frame.prepend(added) {
         return Err(DropReason::NoHeadroom);
@@ -265,9 +265,12 @@ fn put<F: Frame, H: header::Outer, I: Inner>(
     Ok(())
 }
 
-/// A packet that is too long for the way to its backend when it is within another one.
-// The one place to tell its sender that, with a message that says what is left of the MTU.
-#[cold]
-const fn over_mtu() -> DropReason {
-    DropReason::FrameOverMtu
+/// Bytes of the outer headers of packets to a backend; none in other modes.
+pub(crate) fn overhead(mode: Mode, backend: Address) -> u16 {
+    let ip = if backend.is_v4() { ipv4::HEADER } else { ipv6::HEADER };
+    match mode {
+        Mode::Ipip => ip as u16,
+        Mode::Gue => (ip + udp::HEADER) as u16,
+        Mode::Nat | Mode::FullNat | Mode::Dsr => 0,
+    }
 }

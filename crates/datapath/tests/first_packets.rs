@@ -82,8 +82,7 @@ fn with_services(mut snapshot: Snapshot, mode: Mode, ports: RangeInclusive<u16>)
 
 fn take_down(snapshot: &mut Snapshot) {
     snapshot.up.set(BackendId(0), false);
-    snapshot.pools[0] =
-        Arc::new(Pool { slots: Arc::new([balance::UNASSIGNED]), members: vec![BackendId(0)] });
+    snapshot.pools[0] = Arc::new(Pool::with_slots([balance::UNASSIGNED], vec![BackendId(0)]));
 }
 
 /// Two workers in the same place; the first opens flows in one go.

@@ -9,7 +9,10 @@ use datapath::{
         SnatRange, Up, VirtualServer,
     },
 };
-use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
+use model::{
+    Address, BackendId, Generation, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
+    VirtualServerId,
+};
 
 /// The port that clients are behind.
 pub const CLIENTS: PortId = PortId(0);
@@ -120,10 +123,16 @@ fn add_pool(snapshot: &mut Snapshot, backend: &str) {
     let id = BackendId(snapshot.backends.len() as u32);
     let route = snapshot.routes.best(address(backend));
     snapshot.addresses.expect_replies_from(address(backend));
-    let backend = Backend { address: address(backend), port: 8080, route, incarnation: 0 };
+    let backend = Backend {
+        address: address(backend),
+        port: 8080,
+        route,
+        incarnation: 0,
+        on_down: OnBackendDown::None,
+    };
     snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
     snapshot.up.set(id, true);
-    snapshot.pools.push(Arc::new(Pool { slots: Arc::new([0]), members: vec![id] }));
+    snapshot.pools.push(Arc::new(Pool::with_slots([0], vec![id])));
 }
 
 fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol) {
@@ -138,6 +147,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         service,
         mode,
         pool: PoolId(u32::from(v6)),
+        persistence: None,
         idle_timeout: 300_000,
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },

@@ -1,22 +1,21 @@
 //! Virtual servers: each address, port and protocol once, a pool that fits, and an address that is nobody else's.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
     raw::{Auto, File, Given, Mode, Protocol, VirtualServer},
-    text::{Address, Name},
-    words::{nearest, or_list, quoted},
+    text::{self, Address},
 };
 
 mod outer;
 
-use super::{Firsts, at_most, family, is_somebodys, site::Site, unique_names};
+use super::{Firsts, at_most, family, is_somebodys, names::Names, site::Site, unique_names};
+
+/// Seconds that a client may be known after its last new flow.
+const LONGEST_PERSISTENCE: u64 = 12 * 3600;
 
 pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     at_most(&file.virtual_servers, model::MAX_VIRTUAL_SERVERS, "virtual servers", findings);
@@ -37,6 +36,7 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
             conflict(network.0, place, site, findings);
             pool_family(server, address, &families, findings);
             snat(server, address, site, findings);
+            persistence(server, address, findings);
         }
     }
 }
@@ -133,6 +133,22 @@ fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>,
     }
 }
 
+/// As many bits as addresses have, and a time that can be counted.
+fn persistence(server: &VirtualServer, address: IpAddr, findings: &mut Findings) {
+    let Some(persistence) = server.persistence.value() else { return };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if let Some((place, source)) = persistence.source.at().filter(|(_, source)| **source > most) {
+        let message = format!("`source: {source}`: {} addresses have {most} bits", family(address));
+        findings.add_at(place, message, format!("write {most} or less"));
+    }
+    if let Some((place, timeout)) = persistence.timeout.at()
+        && !(1..=LONGEST_PERSISTENCE).contains(&timeout.0.as_secs())
+    {
+        let message = format!("clients cannot be known for {}", text::shown(timeout.0));
+        findings.add_at(place, message, "write a time from `1s` to `12h`");
+    }
+}
+
 fn snat(server: &VirtualServer, address: IpAddr, site: &Site<'_>, findings: &mut Findings) {
     let full_nat = server.mode.value() == Some(&Mode::FullNat);
     match (&server.snat, server.mode.at()) {
@@ -181,43 +197,5 @@ fn snat_list(
         } else {
             is_somebodys(source, place, findings);
         }
-    }
-}
-
-/// The names that can be referred to.
-struct Names<'a> {
-    names: HashSet<&'a String>,
-    /// Whether a name is mistaken, so that there may be more.
-    unsure: bool,
-}
-
-impl<'a> Names<'a> {
-    fn of<T>(list: &'a crate::raw::List<T>, name: impl Fn(&'a T) -> &'a Given<Name>) -> Self {
-        let named = || list.items().map(|(_, item)| name(item));
-        Self {
-            names: named().filter_map(Given::value).map(|name| &name.0).collect(),
-            unsure: list.is_partly_mistaken() || named().any(|name| name.value().is_none()),
-        }
-    }
-
-    fn must_have(&self, noun: &str, wanted: &Given<Name>, findings: &mut Findings) {
-        let Some((place, name)) = wanted.at() else { return };
-        if self.unsure || self.names.contains(&name.0) {
-            return;
-        }
-        let remedy = findings.remedy(|| match nearest(&name.0, self.names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if self.names.is_empty() => format!("add a {noun} with this name to `{noun}s`"),
-            None => format!("write {}, or add a {noun} with this name", or_list(self.some())),
-        });
-        findings.add_at(place, format!("there is no {noun} {}", quoted(&name.0)), remedy);
-    }
-
-    /// Some of the names, for a message.
-    fn some(&self) -> Vec<&'a String> {
-        let mut names: Vec<_> = self.names.iter().copied().collect();
-        names.sort();
-        names.truncate(5);
-        names
     }
 }

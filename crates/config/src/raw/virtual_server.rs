@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::text::{Address, Addresses, Duration, Name, Network};
 
-use super::{Auto, Given};
+use super::{Auto, Given, default};
 
 /// A bundle of settings that virtual servers share.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -62,9 +62,25 @@ pub(crate) struct VirtualServer {
     /// The profile with its settings; without it the one with the name `default`, or each setting's own default.
     #[serde(default)]
     pub(crate) profile: Given<Name>,
+    /// How a client keeps its backend from one flow to the next, as long as that takes new flows. Without it each flow is on its own.
+    #[serde(default)]
+    pub(crate) persistence: Given<Persistence>,
     /// The pool with its backends, of the same address family unless the mode is `ipip` or `gue`.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
+}
+
+/// How clients keep their backend.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Persistence {
+    /// Bits of a client's address by which it is known: 32 (128 for IPv6) for each address by itself, 24 for networks of 256.
+    #[schemars(range(min = 1, max = 128), extend("examples" = [32]))]
+    pub(crate) source: Given<u8>,
+    /// How long after its last new flow a client is known; 1s to 12h.
+    #[serde(default)]
+    #[schemars(extend("default" = default::PERSISTENCE))]
+    pub(crate) timeout: Given<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

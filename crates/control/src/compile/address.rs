@@ -5,6 +5,8 @@ use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, SnatRange};
 use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
 
+use super::pool_of;
+
 /// First and last of a range with nothing in it.
 const NO_PORTS: (u16, u16) = (1, 0);
 
@@ -40,7 +42,8 @@ pub(super) fn availability(
     pools: &[Arc<Pool>],
 ) -> impl Iterator<Item = (Address, u8, bool)> + Clone {
     gateway.virtual_servers.iter().map(|server| {
-        let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
+        let available =
+            pools.get(pool_of(gateway, server, pools).index()).is_some_and(|pool| pool.is_available());
         (server.address.into(), server.length, available)
     })
 }
@@ -108,6 +111,7 @@ fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
 
 fn nat_backends(gateway: &Gateway) -> HashSet<IpAddr> {
     let servers = gateway.virtual_servers.iter().filter(|server| server.mode == Mode::Nat);
-    let pools = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
-    pools.flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
+    let own = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
+    let pools = own.flat_map(|pool| [Some(pool), pool.fallback.and_then(|id| gateway.pools.get(id.index()))]);
+    pools.flatten().flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use datapath::{DropReason, Verdict};
 use flow::{Flow, FlowKey};
-use model::{Address, MacAddress, Millis, Mode, PortId, Profile};
+use model::{Address, MacAddress, Method, Millis, Mode, PortId, Profile};
 use serde::Serialize;
 
 use super::{check, print, replay::word};
@@ -88,6 +88,15 @@ struct Service {
 #[derive(Serialize)]
 struct Choice {
     backend: SocketAddr,
+    method: Method,
+    /// Where the flow's hash alone decides.
+    #[serde(flatten)]
+    slot: Option<Slot>,
+}
+
+/// The place in a pool's table that a hash names.
+#[derive(Serialize)]
+struct Slot {
     slot: u64,
     slots: u64,
 }
@@ -153,7 +162,7 @@ impl Explanation {
             line("pool", server.pool.clone());
         }
         if let Some(choice) = &self.choice {
-            line("backend", format!("{} by hash slot {} of {}", choice.backend, choice.slot, choice.slots));
+            line("backend", choice.text());
         }
         if let Some(rewrite) = &self.rewrite {
             line("source", rewrite.source.text());
@@ -225,11 +234,23 @@ impl Service {
 impl Choice {
     fn of(backend: SocketAddr, flow: &Flow, rehearsal: &Rehearsal) -> Option<Self> {
         let snapshot = rehearsal.snapshot();
-        let server = snapshot.virtual_server(flow.virtual_server)?;
-        let slots = snapshot.pool(server.pool)?.slots.len() as u64;
+        let pool = snapshot.virtual_server(flow.virtual_server)?.pool;
+        let method = rehearsal.configuration().gateway.pools.get(pool.index())?.method;
+        let slots = snapshot.pool(pool)?.slots.len() as u64;
         // The low bits choose, as `balance::choose` says.
-        let slot = snapshot.hash_key.hash(&flow.client).checked_rem(slots)?;
-        Some(Self { backend, slot, slots })
+        let slot = snapshot.hash_key.hash(&flow.client).checked_rem(slots);
+        Some(Self { backend, method, slot: slot.map(|slot| Slot { slot, slots }) })
+    }
+
+    fn text(&self) -> String {
+        let Self { backend, method, slot } = self;
+        let how = match (method, slot) {
+            (_, Some(Slot { slot, slots })) => format!("by hash slot {slot} of {slots}"),
+            (Method::SourceHash, _) => "by the hash of the client's address".to_owned(),
+            (Method::RoundRobin | Method::WeightedRoundRobin, _) => "as the first in turn".to_owned(),
+            _ => "as long as no backend has flows: others have their turn when it has some".to_owned(),
+        };
+        format!("{backend} {how}")
     }
 }
 
@@ -337,7 +358,8 @@ virtual_servers:
             assert!(text.contains(part), "{part}: {text}");
         }
         let choice = explanation.choice.unwrap();
-        assert!(choice.slot < choice.slots && choice.slots == 128);
+        let slot = choice.slot.as_ref().unwrap();
+        assert!(slot.slot < slot.slots && slot.slots == 128);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(crate) fn pools(list: &List) -> Result<(), Failure> {
     show(list, "/v1/pools", "no pools", &columns, |pool: &view::Pool| {
         vec![
             pool.name.clone(),
-            pool.method.clone(),
+            word(&pool.method),
             available(pool.available),
             format!("{} of {}", pool.up, pool.backends),
             count(pool.flows),

@@ -54,6 +54,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
             "A conversation begins with a SYN. `loose_initiation: true` in the profile adopts those that began before."
         }
         R::NoBackend => "Enable a backend of the pool with a weight, and see why its monitors fail.",
+        R::BackendDown => {
+            "See why the backend is down, or set `on_backend_down` of its pool to `none` or `reselect`."
+        }
         R::BackendRemoved => "Drain backends before removing them, so that their flows end.",
         R::FlowTableFull => "Raise `workers.flows`.",
         R::FlowCollision => {

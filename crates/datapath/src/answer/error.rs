@@ -24,6 +24,7 @@ use crate::{
     serve::Occasion,
     snapshot::is_martian_source,
     state::Memory,
+    tunnel,
 };
 
 /// Bytes of the largest error over IPv4 (RFC 1812, 4.3.2.3).
@@ -95,18 +96,24 @@ pub(crate) fn instead<F: Frame>(
     report(memory, occasion, frame, packet, trouble).map(Step::Done)
 }
 
-/// The MTU of the port that a packet with this key leaves by.
+/// The largest packet with this key that passes: the MTU of the port that it leaves by, without the outer headers that it gets.
 fn mtu<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, key: &FlowKey) -> Option<u16> {
     let snapshot = occasion.snapshot;
-    let port =
+    let (port, outer) =
         match memory.flows.find(key).and_then(|found| Some((memory.flows.flow(found.index)?, found.side))) {
-            Some((flow, side)) => resolve::egress(snapshot, &flow, side)?,
+            Some((flow, side)) => {
+                let backend = snapshot.backend(flow.backend)?;
+                (resolve::egress(snapshot, &flow, side)?, tunnel::overhead(flow.mode, backend.address))
+            }
             None => {
-                let backend = snapshot.backend(Plan::find(snapshot, key)?.backend?)?;
-                snapshot.routes.route(backend.route?)?.port
+                let plan = Plan::find(snapshot, key)?;
+                let (server, backend) =
+                    (snapshot.virtual_server(plan.server)?, snapshot.backend(plan.backend?)?);
+                let port = snapshot.routes.route(backend.route?)?.port;
+                (port, tunnel::overhead(server.mode, backend.address))
             }
         };
-    Some(snapshot.port(port)?.mtu)
+    Some(snapshot.port(port)?.mtu.saturating_sub(outer))
 }
 
 /// Writes an error over the packet that it is about, and sends it back. The packet must be as it arrived, and the first fragment
