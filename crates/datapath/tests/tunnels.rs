@@ -203,7 +203,7 @@ fn flows_come_from_different_ports_and_addresses_where_there_is_room() {
 }
 
 #[test]
-fn a_packet_that_would_be_over_the_mtu_with_its_outer_headers_is_dropped() {
+fn who_sends_a_packet_that_is_over_the_mtu_with_its_outer_headers_is_told_what_fits() {
     for way in all() {
         let mut rig = way.rig();
         let (client, server) = way.ends(40_001);
@@ -216,22 +216,30 @@ fn a_packet_that_would_be_over_the_mtu_with_its_outer_headers_is_dropped() {
             // Not yet steady, then steady.
             let longest = rig.forwarded(CLIENTS, &of(1500 - way.added(), ACK), BACKENDS);
             assert_eq!(longest.len(), 1514);
-            rig.dropped(CLIENTS, &of(1501 - way.added(), ACK), DropReason::FrameOverMtu);
+            let answer = rig.forwarded(CLIENTS, &of(1501 - way.added(), ACK), CLIENTS);
+            let (kind, mtu) = if way.inner_6 { (54, 60) } else { (34, 40) };
+            assert_eq!(answer[kind], if way.inner_6 { 2 } else { 3 });
+            let mtu = usize::from(answer[mtu]) << 8 | usize::from(answer[mtu + 1]);
+            assert_eq!(mtu, 1500 - way.added());
         }
         rig.assert_conserved();
     }
 }
 
 #[test]
-fn a_packet_whose_ttl_ends_here_is_dropped() {
+fn who_sends_a_packet_whose_ttl_ends_here_is_told() {
     for way in all() {
         let mut rig = way.rig();
         let (client, server) = way.ends(40_001);
         let of = |ttl, flags| packets::tcp_with_ttl(TO_GATEWAY, client, server, flags, b"", ttl);
-        rig.dropped(CLIENTS, &of(1, SYN), DropReason::TtlExpired);
+        let is_told = |rig: &mut Rig, flags| {
+            let answer = rig.forwarded(CLIENTS, &of(1, flags), CLIENTS);
+            assert_eq!(answer[if way.inner_6 { 54 } else { 34 }], if way.inner_6 { 3 } else { 11 });
+        };
+        is_told(&mut rig, SYN);
         rig.forwarded(CLIENTS, &of(2, SYN), BACKENDS);
         rig.forwarded(CLIENTS, &of(2, ACK), BACKENDS);
-        rig.dropped(CLIENTS, &of(1, ACK), DropReason::TtlExpired);
+        is_told(&mut rig, ACK);
         rig.assert_conserved();
     }
 }
