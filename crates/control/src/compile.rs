@@ -390,6 +390,7 @@ mod tests {
             gateway.pools[2].backends[1].state = AdminState::Disabled;
             gateway.pools[0].fallback = Some(PoolId(1));
             (gateway.pools[3].min_active, gateway.pools[3].backends[2].priority) = (1, 2);
+            gateway.pools[3].slots = Some(128);
             // So that each pool has checks of its own.
             for (pool, port) in gateway.pools.iter_mut().zip(1..) {
                 pool.monitors[0].port = Some(port);

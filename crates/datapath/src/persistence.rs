@@ -106,16 +106,18 @@ impl Noted {
     }
 }
 
-/// The backend that a network's clients have, as the worker says that noted it last.
+/// The backend that a network's clients have, as the worker says that noted it last, of those that may be kept.
 pub(crate) fn find<'a>(
     workers: impl Iterator<Item = &'a WorkerMeters>,
     network: Network,
     now: u64,
+    may_be_kept: impl Fn(BackendId) -> bool,
 ) -> Option<BackendId> {
     let entries =
         workers.flat_map(|meters| meters.persistence.entries(network)).map(|gauge| Entry::of(gauge.read()));
     let alive = entries.filter(|entry| entry.tag == network.tag() && entry.left(now) > 0);
-    alive.max_by_key(|entry| entry.left(now)).map(|entry| entry.backend)
+    let usable = alive.filter(|entry| may_be_kept(entry.backend));
+    usable.max_by_key(|entry| entry.left(now)).map(|entry| entry.backend)
 }
 
 /// An address of which only the first bits are left; IPv4's come after the prefix of mapped addresses.
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn the_clients_of_a_network_are_known_together_until_their_time_is_over() {
         let meters = WorkerMeters::new();
-        let found = |client, now| find([&meters].into_iter(), network(client, 24), now);
+        let found = |client, now| find([&meters].into_iter(), network(client, 24), now, |_| true);
         meters.persistence.note(network([10, 1, 1, 1], 24), BackendId(70_000), (100, 60));
         assert_eq!(found([10, 1, 1, 200], 159), Some(BackendId(70_000)));
         assert_eq!(found([10, 1, 2, 1], 101), None);
@@ -148,9 +150,9 @@ mod tests {
         let workers = [WorkerMeters::new(), WorkerMeters::new()];
         let client = network([10, 1, 1, 1], 32);
         workers[1].persistence.note(client, BackendId(5), (100, 60));
-        assert_eq!(find(workers.iter(), client, 110), Some(BackendId(5)));
+        assert_eq!(find(workers.iter(), client, 110, |_| true), Some(BackendId(5)));
         workers[0].persistence.note(client, BackendId(6), (110, 60));
-        assert_eq!(find(workers.iter(), client, 111), Some(BackendId(6)));
+        assert_eq!(find(workers.iter(), client, 111, |_| true), Some(BackendId(6)));
     }
 
     #[test]
@@ -160,7 +162,7 @@ mod tests {
         for number in 1..=WAYS as u64 + 1 {
             meters.persistence.note(in_set(number), BackendId(number as u32), (100 + number, 60));
         }
-        let found = |number| find([&meters].into_iter(), in_set(number), 110);
+        let found = |number| find([&meters].into_iter(), in_set(number), 110, |_| true);
         assert_eq!((found(1), found(2)), (None, Some(BackendId(2))));
         assert_eq!(found(WAYS as u64 + 1), Some(BackendId(WAYS as u32 + 1)));
     }

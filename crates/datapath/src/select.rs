@@ -128,8 +128,8 @@ pub(crate) fn select(
     if let Some(persistence) = server.persistence {
         let network = Network::of(&snapshot.hash_key, id, key.source, persistence.source);
         let workers = colleagues.workers.iter().map(Arc::as_ref);
-        let kept = persistence::find(workers, network, seconds(occasion));
-        if let Some(backend) = kept.filter(|&backend| pool.takes(backend)) {
+        let kept = persistence::find(workers, network, seconds(occasion), |backend| pool.takes(backend));
+        if let Some(backend) = kept {
             return Some(backend);
         }
     }

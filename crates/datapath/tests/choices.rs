@@ -198,9 +198,9 @@ fn clients_of_a_network_keep_their_backend_whichever_worker_they_meet_until_it_t
     assert!((2..10).all(|client| chosen(&mut rigs[usize::from(client % 2)], client) == first));
 
     // Another method changes nothing for those who are known; a backend that takes no new flows does.
-    let fewest = chooser(Method::LeastConnections, &[1; 4]);
     let change = |levels: Vec<Level>| {
-        let chooser = fewest.clone();
+        let table = Table::maglev([1; 16], &[], 1);
+        let chooser = Chooser::of(Method::LeastConnections, &table, &[1; 4], &levels);
         move |snapshot: &mut Snapshot| {
             let members = snapshot.pools[0].members.clone();
             snapshot.pools[0] = Arc::new(Pool::new(chooser, members, levels));
