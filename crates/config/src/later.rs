@@ -27,7 +27,6 @@ const KEYS: &[&str] = &[
     "rtt_from_client",
     "rtt_from_server",
     "slow_ramp",
-    "sources",
     "strip_sack",
     "syn_allowlist",
     "syn_cookie_mss",

@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, path::PathBuf, time};
 
-use model::{Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour, VirtualServer};
+use model::{
+    Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour, VirtualServer,
+};
 
 use crate::{
     Configuration, Control, Eal, Hugepages, Idle, Shutdown, Workers,
@@ -11,13 +13,15 @@ use crate::{
 };
 
 /// What `file` means.
-pub(crate) fn of(file: &raw::File) -> Configuration {
+///
+/// `sources` are those of the virtual servers, in their order.
+pub(crate) fn of(file: &raw::File, sources: Vec<Sources>) -> Configuration {
     Configuration {
         eal: file.eal.value().map(eal).unwrap_or_default(),
         workers: workers(file.workers.value()),
         control: control(file.control.value()),
         shutdown: shutdown(file.shutdown.value()),
-        gateway: gateway(file),
+        gateway: gateway(file, sources),
     }
 }
 
@@ -62,14 +66,18 @@ fn shutdown(raw: Option<&raw::Shutdown>) -> Shutdown {
     Shutdown { drain: drain.map_or(time::Duration::ZERO, |drain| drain.0) }
 }
 
-fn gateway(file: &raw::File) -> Gateway {
+fn gateway(file: &raw::File, sources: Vec<Sources>) -> Gateway {
     let pools: Vec<Pool> = file.pools.items().filter_map(|(_, raw)| pool(raw)).collect();
     let ids: HashMap<&str, PoolId> =
         pools.iter().zip(0..).map(|(pool, id)| (pool.name.as_str(), PoolId(id))).collect();
     let profiles: HashMap<String, Profile> =
         file.profiles.items().filter_map(|(_, raw)| profile(raw)).map(|p| (p.name.clone(), p)).collect();
-    let servers = file.virtual_servers.items();
-    let virtual_servers = servers.filter_map(|(_, raw)| virtual_server(raw, &ids, &profiles)).collect();
+    let servers = file.virtual_servers.items().zip(sources);
+    let virtual_servers = servers
+        .filter_map(|((_, raw), sources)| {
+            Some(VirtualServer { sources, ..virtual_server(raw, &ids, &profiles)? })
+        })
+        .collect();
     Gateway { ports: file.ports.items().filter_map(|(_, raw)| port(raw)).collect(), virtual_servers, pools }
 }
 
@@ -172,6 +180,7 @@ fn virtual_server(
         },
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
+        sources: Sources::default(),
     })
 }
 

@@ -83,6 +83,10 @@ forms! {
     Address(IpAddr) = address, "^[0-9A-Fa-f.:]+$", "an IP address such as `192.0.2.1` or `2001:db8::1`";
     /// An IP address and the length of its network.
     Network(IpNet) = network, "^[0-9A-Fa-f.:]+/[0-9]+$", "an address and the length of its network, such as `192.0.2.2/24`";
+    /// Addresses that share their first bits.
+    Prefix(IpNet) = prefix, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "a prefix such as `10.0.0.0/8`, or an address";
+    /// The path of a file.
+    FilePath(String) = file_path, "^.+$", "the path of a file";
     /// An IP address and a port.
     Endpoint(SocketAddr) = endpoint, "^[0-9A-Fa-f.:\\[\\]]+:[0-9]+$", "an address and a port, such as `10.1.0.11:9000` or `[2001:db8::11]:9000`";
     /// An Ethernet address.
@@ -253,6 +257,34 @@ fn network(text: &str) -> Result<IpNet, Refusal> {
         Err(_) => "write it like `192.0.2.2/24` or `2001:db8::2/64`".to_owned(),
     };
     Err(Refusal::new(message, remedy))
+}
+
+/// An address alone is a prefix of all its bits.
+pub(crate) fn prefix(text: &str) -> Result<IpNet, Refusal> {
+    let network = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(network), _) => network,
+        (Err(_), Ok(address)) => address.into(),
+        _ => {
+            let message = format!("{} is not a prefix", quoted(text));
+            return Err(Refusal::new(message, "write it like `192.0.2.0/24` or `2001:db8::/32`"));
+        }
+    };
+    let length = network.prefix_len().saturating_sub(96);
+    unmapped(network.addr(), |v4| format!("{v4}/{length}"))?;
+    let whole = network.trunc();
+    if whole == network {
+        return Ok(network);
+    }
+    let message = format!("{} has bits behind its length", quoted(text));
+    Err(Refusal::new(message, format!("write `{whole}`, or `{}` for the address alone", network.addr())))
+}
+
+fn file_path(text: &str) -> Result<String, Refusal> {
+    let sound = !text.is_empty() && !text.contains('\0') && !text.ends_with('/');
+    let refusal = || {
+        Refusal::new(format!("{} is not the path of a file", quoted(text)), "write a path such as `deny.txt`")
+    };
+    sound.then(|| text.to_owned()).ok_or_else(refusal)
 }
 
 fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {

@@ -134,3 +134,30 @@ ports:
 - { name: b, device: net_null1, addresses: [192.0.2.9/32, 192.0.3.1/24, 'fe80::2/64'] }",
     );
 }
+
+const SERVER: &str = "pools: [{ name: p, backends: [{ address: '192.0.2.9:80' }] }]
+virtual_servers: [{ name: v, address: 198.51.100.1, port: 80, protocol: tcp, mode: nat, pool: p";
+
+#[test]
+fn a_list_of_sources_is_read_from_the_file_beside_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tidegate.yaml");
+    let lists = "# denied\n10.0.0.0/8 # all of it\r\n\n  2001:db8::/32\n192.0.2.7";
+    fs::write(folder.path().join("deny.txt"), lists).unwrap();
+    let sources = "sources: { deny: [203.0.113.0/24], deny_file: deny.txt, allow: [10.1.0.0/16] }";
+    fs::write(&path, format!("{SMALLEST}{SERVER}, {sources} }}]")).unwrap();
+    let read = config::read(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let sources = &read.gateway.virtual_servers[0].sources;
+    let shown = |list: &[ipnet::IpNet]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&sources.deny), ["203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"]);
+    assert_eq!(shown(&sources.allow), ["10.1.0.0/16"]);
+    fs::write(folder.path().join("deny.txt"), "10.0.0.0/8\n10.0.0.0/33\n10.1.0.0/16\n10.0.0.1/8\n").unwrap();
+    let mistakes = config::read(&path).unwrap_err();
+    let told: Vec<&str> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+    assert_eq!(told.len(), 3, "{mistakes}");
+    for (told, part) in
+        told.iter().zip(["line 2 of", "line 4 of", "`10.1.0.0/16` is both allowed and denied"])
+    {
+        assert!(told.contains(part), "{told}");
+    }
+}

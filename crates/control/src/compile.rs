@@ -21,7 +21,9 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use datapath::{
     HashKey,
-    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Up, VirtualServer},
+    snapshot::{
+        Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Sources, Up, VirtualServer,
+    },
 };
 use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
 
@@ -80,6 +82,7 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
     }
     registry.forget_tables(gateway);
     let virtual_servers = virtual_servers(gateway, registry);
+    registry.forget_sources(&virtual_servers);
     Snapshot {
         generation: facts.generation,
         workers: facts.workers.max(1),
@@ -180,18 +183,22 @@ fn enter(
     }
 }
 
-fn virtual_servers(gateway: &Gateway, registry: &Registry) -> Vec<Option<VirtualServer>> {
+fn virtual_servers(gateway: &Gateway, registry: &mut Registry) -> Vec<Option<VirtualServer>> {
     let mut by_id = vec![None; registry.virtual_server_ids()];
     for server in &gateway.virtual_servers {
         let id = registry.virtual_server(&server.name);
         if let Some(entry) = id.and_then(|id| by_id.get_mut(id.index())) {
-            *entry = Some(virtual_server(gateway, server));
+            *entry = Some(virtual_server(gateway, server, registry.sources(&server.sources)));
         }
     }
     by_id
 }
 
-fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualServer {
+fn virtual_server(
+    gateway: &Gateway,
+    server: &model::VirtualServer,
+    sources: Option<Arc<Sources>>,
+) -> VirtualServer {
     let default = match server.protocol {
         Protocol::Tcp => TCP_IDLE_TIMEOUT,
         Protocol::Udp => UDP_IDLE_TIMEOUT,
@@ -204,6 +211,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
+        sources,
     }
 }
 
@@ -319,6 +327,34 @@ mod tests {
 
         let back = compiled(&gateway, &mut registry);
         assert_eq!(back.pools[0].slots, before.pools[0].slots, "and they come back exactly");
+    }
+
+    #[test]
+    fn sources_are_shared_by_all_that_have_the_same() {
+        let mut gateway =
+            fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1), fixture::pool("c", 1)]);
+        let sources = || model::Sources {
+            deny: ["10.0.0.0/8".parse().unwrap(), "192.0.2.0/24".parse().unwrap()].into(),
+            allow: ["10.1.0.0/16".parse().unwrap()].into(),
+        };
+        gateway.virtual_servers[0].sources = sources();
+        gateway.virtual_servers[1].sources = sources();
+        let mut registry = Registry::default();
+        let of =
+            |snapshot: &Snapshot, number: usize| snapshot.virtual_servers[number].clone().unwrap().sources;
+        let before = compiled(&gateway, &mut registry);
+        let [a, b, c] = [0, 1, 2].map(|number| of(&before, number));
+        assert!(Arc::ptr_eq(a.as_ref().unwrap(), &b.unwrap()) && c.is_none());
+        assert!(!a.as_ref().unwrap().permit(address("10.0.0.1")));
+
+        gateway.virtual_servers[0].sources = sources();
+        gateway.virtual_servers[1].sources = model::Sources::default();
+        let after = compiled(&gateway, &mut registry);
+        assert!(Arc::ptr_eq(&a.unwrap(), &of(&after, 0).unwrap()), "what did not change is shared");
+
+        gateway.virtual_servers[0].sources.allow = Arc::default();
+        let changed = compiled(&gateway, &mut registry);
+        assert!(!of(&changed, 0).unwrap().permit(address("10.1.0.1")));
     }
 
     /// All of a snapshot that health can change.

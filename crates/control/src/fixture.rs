@@ -145,6 +145,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         snat: Snat::Auto,
         profile: Profile::default(),
         pool: PoolId(pool),
+        sources: model::Sources::default(),
     }
 }
 

@@ -230,6 +230,9 @@ fn open<F: Frame>(
 ) -> Result<Opened, DropReason> {
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
+    if !server.permits(key.source) {
+        return Err(DropReason::SourceDenied);
+    }
     if !may_open(server, packet) {
         return Err(DropReason::NoFlow);
     }

@@ -71,6 +71,8 @@ reasons! {
     DestinationGroup,
     /// The destination is no virtual server.
     NoVirtualServer,
+    /// The virtual server takes no new flows from this source.
+    SourceDenied,
     /// The destination is one of our own addresses, and nothing listens there.
     NoListener,
     /// The L4 protocol is not balanced.

@@ -39,6 +39,9 @@ pub(crate) fn open_v4<F>(
     if !is_ours || server.mode == Mode::FullNat || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
+    if !server.permits_v4(ends.source) {
+        return None;
+    }
     let id = plan.backend?;
     let backend = snapshot.backend(id).filter(|_| snapshot.addresses.is_client_v4(ends.source))?;
     let neighbour = memory.neighbours.remembered(id, resolve::only_hop(snapshot, backend)?)?;

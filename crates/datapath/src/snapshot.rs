@@ -9,7 +9,9 @@
 //! - Snapshots that differ have different generations: workers look at what concerns a flow once a generation.
 
 mod address;
+mod ladder;
 mod route;
+mod sources;
 mod up;
 mod way;
 
@@ -25,6 +27,7 @@ use model::{
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
     route::{Network, Route, RouteIndex, Routes},
+    sources::Sources,
     up::Up,
 };
 
@@ -126,6 +129,8 @@ pub struct VirtualServer {
     pub loose_initiation: bool,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
+    /// Whom it takes new flows from; `None`: from everybody.
+    pub sources: Option<Arc<Sources>>,
 }
 
 /// A source address of `full_nat` and its ports.
@@ -176,6 +181,20 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
+}
+
+impl VirtualServer {
+    /// Whether this source may open flows.
+    #[inline]
+    pub(crate) fn permits(&self, source: Address) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.permit(source))
+    }
+
+    /// The same for an IPv4 address.
+    #[inline(always)]
+    pub(crate) fn permits_v4(&self, source: [u8; 4]) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.permit_v4(source))
+    }
 }
 
 impl Snapshot {

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -174,6 +175,28 @@ pub struct VirtualServer {
     pub profile: Profile,
     /// Its backends.
     pub pool: PoolId,
+    /// Whom it takes new flows from.
+    pub sources: Sources,
+}
+
+/// Whom a virtual server takes new flows from. Of prefixes that contain an address the longest decides; without one an
+/// address is allowed unless others are by name. No prefix is in both lists.
+///
+/// A clone is cheap, since lists may be very long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sources {
+    /// These are allowed.
+    pub allow: Arc<[IpNet]>,
+    /// These are not.
+    pub deny: Arc<[IpNet]>,
+}
+
+impl Sources {
+    /// Whether nothing is said of anybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
 }
 
 /// An L4 protocol that is balanced.

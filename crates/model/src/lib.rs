@@ -13,7 +13,7 @@ mod id;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Facing, Gateway, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
+    AdminState, Backend, Facing, Gateway, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat, Sources,
     StaticNeighbour, VirtualServer, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
@@ -36,5 +36,7 @@ pub const SNAT_PORTS_BESIDE_HOST: std::ops::RangeInclusive<u16> = 1024..=32_767;
 pub const MAGLEV_SLOTS: usize = 65_536;
 /// Slots of a pool's Maglev table that may be configured at most.
 pub const MAX_MAGLEV_SLOTS: usize = 1 << 24;
+/// Prefixes of one list of sources at most, from all files and the configuration.
+pub const MAX_SOURCE_PREFIXES: usize = 1 << 22;
 /// Slots of all pools' Maglev tables together at most: 512 MiB.
 pub const MAX_ALL_MAGLEV_SLOTS: usize = 1 << 27;

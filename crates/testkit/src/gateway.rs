@@ -136,6 +136,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         idle_timeout: 300_000,
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
+        sources: None,
     };
     snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();
 }

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Address, Duration, Name};
+use crate::text::{Address, Duration, FilePath, Name, Prefix};
 
-use super::{Auto, Given};
+use super::{Auto, Given, List};
 
 /// A bundle of settings that virtual servers share.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -57,6 +57,31 @@ pub(crate) struct VirtualServer {
     /// The pool with its backends, of the same address family.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
+    /// Whom it takes new flows from; flows that are open go on. Without it from everybody.
+    #[serde(default)]
+    pub(crate) sources: Given<Sources>,
+}
+
+/// Whom a virtual server takes new flows from. Of prefixes that contain a source the longest decides; a source that is in none is
+/// denied if anything is allowed by name, and allowed otherwise.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sources {
+    /// Allowed prefixes.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) allow: List<Prefix>,
+    /// Denied prefixes. None is in both lists.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) deny: List<Prefix>,
+    /// A file with more allowed prefixes: one a line, behind `#` comments. It is read with the configuration, and its
+    /// path counts from there.
+    #[serde(default)]
+    pub(crate) allow_file: Given<FilePath>,
+    /// The same with denied ones.
+    #[serde(default)]
+    pub(crate) deny_file: Given<FilePath>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

@@ -30,6 +30,7 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::NoVirtualServer => {
             "Compare address, port and protocol with `virtual_servers`; send here only what they are for."
         }
+        R::SourceDenied => "Allow the source in the virtual server's `sources`, if it may come in.",
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
         R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
         R::Fragment => "Lower the sender's MTU, so that it does not fragment.",

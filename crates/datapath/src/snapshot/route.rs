@@ -27,6 +27,21 @@ impl Network {
         Self::new(address, 0)
     }
 
+    /// Whether it is of IPv4 addresses.
+    pub(super) const fn is_v4(&self) -> bool {
+        self.length >= 96 && self.address >> 32 == 0xffff
+    }
+
+    /// Its first address, as a number.
+    pub(super) const fn first(&self) -> u128 {
+        self.address
+    }
+
+    /// Its last address, as a number.
+    pub(super) const fn last(&self) -> u128 {
+        self.address | !self.mask
+    }
+
     /// Whether `address` lies in it. IPv4 and IPv6 never meet: the whole of IPv6 excludes IPv4-mapped addresses.
     #[must_use]
     pub fn contains(&self, address: Address) -> bool {
@@ -75,6 +90,13 @@ impl Routes {
     #[must_use]
     pub fn route(&self, index: RouteIndex) -> Option<&Route> {
         self.0.get(index.0 as usize)
+    }
+}
+
+#[cfg(test)]
+impl Network {
+    pub(super) const fn length(&self) -> u8 {
+        self.length
     }
 }
 
