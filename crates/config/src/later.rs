@@ -2,20 +2,16 @@
 
 /// Keys.
 const KEYS: &[&str] = &[
-    "bandwidth",
     "close_timeout",
     "df",
     "generate_isn",
     "handshake_timeout",
     "idle_action_on_full",
     "keep_alive",
-    "limits",
     "loose_close",
-    "max_connections",
     "min_active",
     "mss_clamp",
     "mss_override",
-    "new_per_second",
     "on_backend_down",
     "path",
     "persistence",

@@ -4,7 +4,8 @@
 use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
-    Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour, VirtualServer,
+    Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
+    VirtualServer,
 };
 
 use crate::{
@@ -137,7 +138,30 @@ fn backend(raw: &raw::Backend) -> Option<Backend> {
             Some(raw::State::Drain) => model::AdminState::Drain,
             Some(raw::State::Disabled) => model::AdminState::Disabled,
         },
+        limits: Limits {
+            connections: number(&raw.max_connections),
+            new_per_second: number(&raw.new_per_second),
+            new_per_second_per_source: 0,
+            bandwidth: rate(&raw.bandwidth),
+        },
     })
+}
+
+fn limits(raw: &raw::Limits) -> Limits {
+    Limits {
+        connections: number(&raw.connections),
+        new_per_second: number(&raw.new_per_second),
+        new_per_second_per_source: number(&raw.new_per_second_per_source),
+        bandwidth: rate(&raw.bandwidth),
+    }
+}
+
+fn number(given: &Given<u32>) -> u32 {
+    given.value().copied().unwrap_or_default()
+}
+
+fn rate(given: &Given<crate::text::Rate>) -> u64 {
+    given.value().map_or(0, |rate| rate.0)
 }
 
 fn monitor(raw: &raw::Monitor) -> Monitor {
@@ -181,6 +205,7 @@ fn virtual_server(
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
         sources: Sources::default(),
+        limits: raw.limits.value().map_or(Limits::NONE, limits),
     })
 }
 

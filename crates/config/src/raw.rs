@@ -17,7 +17,7 @@ pub(crate) use given::{Auto, AutoWord, Given, List};
 pub(crate) use pool::{Backend, Monitor, Pool, State};
 pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
-pub(crate) use virtual_server::{Mode, Profile, Protocol, Sources, VirtualServer};
+pub(crate) use virtual_server::{Limits, Mode, Profile, Protocol, Sources, VirtualServer};
 
 /// What a key means when the file does not say.
 pub(crate) mod default {

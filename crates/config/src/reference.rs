@@ -39,6 +39,7 @@ anything is wrong. Editors complete and check it with `dpdk-config/schema.json` 
 |---|---|
 | duration | a number and `ms`, `s`, `m` or `h`: `250ms`, `5s`, `10m` |
 | address | `192.0.2.1` or `\"2001:db8::1\"`; names are not looked up |
+| rate | `0`, or bits a second: a number and `bps`, `kbps`, `Mbps` or `Gbps`: `10Gbps` |
 | prefix | a network's address and length, or an address alone: `10.0.0.0/8`, `\"2001:db8::/32\"`, `192.0.2.1` |
 | network | an address and the length of its network: `192.0.2.2/24` |
 | endpoint | an address and a port: `\"10.1.0.11:9000\"`, `\"[2001:db8::11]:9000\"` |
@@ -160,6 +161,7 @@ fn form_words(name: &str) -> &str {
         "Mac" => "Ethernet address",
         "Name" => "name",
         "Network" => "network",
+        "Rate" => "rate",
         "Prefix" => "prefix",
         "FilePath" => "path",
         "Seed" => "32 hexadecimal digits",

@@ -161,3 +161,34 @@ fn a_list_of_sources_is_read_from_the_file_beside_the_configuration() {
         assert!(told.contains(part), "{told}");
     }
 }
+
+#[test]
+fn limits_are_what_the_file_says_and_without_it_none() {
+    let text = format!(
+        "{SMALLEST}{}",
+        SERVER.replace(
+            "'192.0.2.9:80'",
+            "'192.0.2.9:80', max_connections: 5, new_per_second: 6, bandwidth: 2kbps"
+        )
+    );
+    let limits = "limits: { connections: 4294967295, new_per_second_per_source: 2, bandwidth: 10Gbps }";
+    let gateway = accepted(&format!("{text}, {limits} }}]")).gateway;
+    let none = model::Limits::NONE;
+    assert_eq!(
+        gateway.virtual_servers[0].limits,
+        model::Limits {
+            connections: u32::MAX,
+            new_per_second_per_source: 2,
+            bandwidth: 10_000_000_000,
+            ..none
+        }
+    );
+    assert_eq!(
+        gateway.pools[0].backends[0].limits,
+        model::Limits { connections: 5, new_per_second: 6, bandwidth: 2_000, ..none }
+    );
+    for nothing in ["limits: { bandwidth: 0 }", "limits: { bandwidth: '0', connections: 0 }"] {
+        let gateway = accepted(&format!("{text}, {nothing} }}]")).gateway;
+        assert!(gateway.virtual_servers[0].limits.is_none(), "{nothing}");
+    }
+}

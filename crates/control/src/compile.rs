@@ -178,7 +178,7 @@ fn enter(
             let address = backend.address.ip().into();
             let port = backend.address.port();
             let route = routes.best(address);
-            *entry = Some(Backend { address, port, route, incarnation });
+            *entry = Some(Backend { address, port, route, incarnation, limits: backend.limits });
         }
     }
 }
@@ -212,6 +212,7 @@ fn virtual_server(
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
         sources,
+        limits: server.limits,
     }
 }
 

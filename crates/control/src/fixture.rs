@@ -85,7 +85,12 @@ pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
 
 /// A backend of weight 1.
 pub(crate) fn backend(address: &str) -> Backend {
-    Backend { address: address.parse().unwrap(), weight: 1, state: AdminState::Enabled }
+    Backend {
+        address: address.parse().unwrap(),
+        weight: 1,
+        state: AdminState::Enabled,
+        limits: model::Limits::NONE,
+    }
 }
 
 /// A pool with backends at 10.0.0.1:80 and up.
@@ -146,6 +151,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         profile: Profile::default(),
         pool: PoolId(pool),
         sources: model::Sources::default(),
+        limits: model::Limits::NONE,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use datapath::meters::{PortMeters, TrafficMeters, WorkerMeters};
+use datapath::{
+    Colleagues,
+    meters::{PortMeters, TrafficMeters, WorkerMeters},
+};
 use meter::Counter;
 use model::{BackendId, PortId, VirtualServerId};
 
@@ -38,6 +41,12 @@ pub(crate) enum Subject {
 pub(crate) struct Baselines(HashMap<Subject, (u16, Traffic)>);
 
 impl Fleet {
+    /// The workers, as each of them sees the others.
+    #[must_use]
+    pub fn colleagues(&self) -> Colleagues {
+        Colleagues { workers: self.members.iter().map(|member| Arc::clone(&member.meters)).collect() }
+    }
+
     /// A counter of a port, over all workers.
     pub(crate) fn port(&self, id: PortId, counter: fn(&PortMeters) -> &Counter) -> u64 {
         let ports = self.members.iter().filter_map(|member| member.meters.port(id));

@@ -15,7 +15,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, limit, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -130,13 +130,19 @@ fn continued<F: Frame>(
         Ok(found) => found,
         Err(absent) => return Ok(Continued::BeginsAnew(absent)),
     };
-    let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let Memory { flows, limiter, neighbours, .. } = memory;
+    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
-        if flow.hot.checked != occasion.flow_generation() {
-            resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
+        let has_bandwidth =
+            limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
+        if has_bandwidth {
+            limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
         }
-        track::track(&mut flow, side, packet, occasion.snapshot);
+        if flow.hot.checked != occasion.flow_generation() {
+            resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
+        }
+        track::track(&mut flow, side, packet, occasion.snapshot, has_bandwidth);
         return pass_on(memory, occasion, frame, packet, (index, side)).map(Continued::Passed);
     }
     if let Some(flow) = memory.flows.remove(index) {
@@ -236,8 +242,7 @@ fn open<F: Frame>(
     if !may_open(server, packet) {
         return Err(DropReason::NoFlow);
     }
-    let backend_id = backend.ok_or(DropReason::NoBackend)?;
-    let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
+    let (backend_id, backend) = within_limits(memory, occasion, (id, server), (key, hash), backend)?;
     // A flood that finds the table full is to cost little.
     if memory.flows.is_full() && server.mode != Mode::Dsr {
         return Err(DropReason::FlowTableFull);
@@ -251,7 +256,11 @@ fn open<F: Frame>(
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: track::checked(state, occasion.flow_generation()),
+        checked: track::checked(
+            state,
+            occasion.flow_generation(),
+            limit::has_bandwidth(snapshot, id, backend_id),
+        ),
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,
@@ -272,7 +281,29 @@ fn open<F: Frame>(
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
+    if server.limits.new_per_second_per_source != 0 {
+        memory.meters.source_rates.add(limit::source_hash(snapshot, id, key), occasion.now);
+    }
     Ok(Opened::Flow(index))
+}
+
+/// The backend that is to have a new flow, unless a limit forbids it.
+fn within_limits<'a, F>(
+    memory: &mut Memory<F>,
+    &Occasion { snapshot, now, .. }: &Occasion<'a>,
+    (id, server): (VirtualServerId, &VirtualServer),
+    (key, hash): (&FlowKey, u64),
+    planned: Option<BackendId>,
+) -> Result<(BackendId, &'a Backend), DropReason> {
+    if !server.limits.is_none() {
+        let source = || limit::source_hash(snapshot, id, key);
+        memory.limiter.check_server((id, &server.limits), source, now)?;
+    }
+    let planned = planned.and_then(|id| Some((id, snapshot.backend(id)?))).ok_or(DropReason::NoBackend)?;
+    if planned.1.limits.is_none() {
+        return Ok(planned);
+    }
+    memory.limiter.check_backend(snapshot, server.pool, planned, hash, now)
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.

@@ -34,6 +34,9 @@ pub fn housekeeping<F, S>(
     let memory = &mut state.memory;
     expire_flows(memory, snapshot, now);
     keep_backends_known(memory, snapshot, now);
+    if snapshot.workers > 1 {
+        memory.limiter.renew(snapshot, now);
+    }
     let Memory { neighbours, meters, .. } = memory;
     neighbours.run_timers(now, NEIGHBOURS, |frame| {
         emit::drop(meters, outputs, DropReason::NeighbourUnreachable, frame)

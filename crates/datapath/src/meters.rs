@@ -10,7 +10,7 @@
 use meter::{Counter, Gauge, Histogram};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
-use crate::DropReason;
+use crate::{DropReason, limit::SourceRates};
 
 /// All counters of one worker.
 pub struct WorkerMeters {
@@ -22,6 +22,8 @@ pub struct WorkerMeters {
     pub virtual_servers: Box<[TrafficMeters]>,
     /// By [`BackendId`].
     pub backends: Box<[TrafficMeters]>,
+    /// What sources have opened in this second, for limits.
+    pub source_rates: SourceRates,
     /// Frames made here: ARP requests, neighbour solicitations, answers beyond the packet that they replace.
     pub originated_frames: Counter,
     /// Frames that were for the gateway itself.
@@ -113,6 +115,7 @@ impl WorkerMeters {
             drops: zeroed(DropReason::COUNT),
             virtual_servers: zeroed(MAX_VIRTUAL_SERVERS),
             backends: zeroed(MAX_BACKENDS),
+            source_rates: SourceRates::default(),
             originated_frames: Counter::default(),
             absorbed_frames: Counter::default(),
             held_frames: Gauge::default(),

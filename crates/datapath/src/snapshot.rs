@@ -21,7 +21,8 @@ use balance::UNASSIGNED;
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
-    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId,
+    Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol,
+    VirtualServerId,
 };
 
 pub use self::{
@@ -63,6 +64,9 @@ pub struct Snapshot {
     /// Which of them are up.
     pub up: Up,
 }
+
+/// Slots that are looked at for another backend than the first.
+const OTHERS: u64 = 64;
 
 /// What a client sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +135,8 @@ pub struct VirtualServer {
     pub snat: Vec<SnatRange>,
     /// Whom it takes new flows from; `None`: from everybody.
     pub sources: Option<Arc<Sources>>,
+    /// What it may take.
+    pub limits: Limits,
 }
 
 /// A source address of `full_nat` and its ports.
@@ -163,6 +169,11 @@ impl Pool {
         self.members.get(member as usize).copied()
     }
 
+    /// The backends of the slots behind that of a hash, some of them.
+    pub(crate) fn others(&self, hash: u64) -> impl Iterator<Item = BackendId> {
+        (1..=OTHERS).filter_map(move |step| self.choose(hash.wrapping_add(step)))
+    }
+
     /// Whether any backend takes new flows.
     #[must_use]
     pub fn is_available(&self) -> bool {
@@ -181,6 +192,8 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
+    /// What it may take.
+    pub limits: Limits,
 }
 
 impl VirtualServer {

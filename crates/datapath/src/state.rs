@@ -10,6 +10,7 @@ use nic::{Frame, MAX_BURST};
 use crate::{
     Snapshot, WorkerMeters,
     inspect::{Answer, FlowRow, FlowStage, Request},
+    limit::{Colleagues, Limiter},
     neighbour::{Fact, Neighbours},
     packet::Packets,
     tally::Tallies,
@@ -38,6 +39,7 @@ pub(crate) struct Memory<F> {
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
     pub(crate) backend_cursor: usize,
+    pub(crate) limiter: Limiter,
 }
 
 impl<F: Frame> WorkerState<F> {
@@ -51,11 +53,19 @@ impl<F: Frame> WorkerState<F> {
             flows,
             neighbours: Neighbours::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
+            limiter: Limiter::new(Colleagues { workers: vec![Arc::clone(&meters)] }),
             meters,
             facts: ArrayVec::new(),
             backend_cursor: 0,
         };
         Self { memory, packets: Packets::new() }
+    }
+
+    /// The same, among these workers, itself included: limits hold for all of them together.
+    #[must_use]
+    pub fn among(mut self, colleagues: Colleagues) -> Self {
+        self.memory.limiter = Limiter::new(colleagues);
+        self
     }
 
     /// Which worker this is.

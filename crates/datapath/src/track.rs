@@ -53,20 +53,28 @@ pub(crate) fn is_steady(flow: &Hot, packet: &Packet, generation: u32) -> bool {
 }
 
 /// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
-pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) {
+///
+/// Packets of flows that have a bandwidth are all looked at.
+pub(crate) fn track(
+    flow: &mut Tracked<'_>,
+    side: Side,
+    packet: &Packet,
+    snapshot: &Snapshot,
+    has_bandwidth: bool,
+) {
     if packet.flags != 0 {
         follow_tcp(flow.hot, side, packet.flags);
     }
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if side == Side::Client || packet.flags != 0 {
-        flow.hot.checked = checked(flow.hot.state(), snapshot.generation.0 as u32);
+        flow.hot.checked = checked(flow.hot.state(), snapshot.generation.0 as u32, has_bandwidth);
     }
 }
 
 /// What a flow remembers of being looked at under a generation: that one if it is established, since only then nothing more is
 /// to be seen to, and otherwise another one.
-pub(crate) fn checked(state: FlowState, generation: u32) -> u32 {
-    if state == FlowState::Established { generation } else { !generation }
+pub(crate) fn checked(state: FlowState, generation: u32, has_bandwidth: bool) -> u32 {
+    if state == FlowState::Established && !has_bandwidth { generation } else { !generation }
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.

@@ -126,6 +126,35 @@ pub struct Backend {
     pub weight: u16,
     /// What the operator wants of it.
     pub state: AdminState,
+    /// What it may take.
+    pub limits: Limits,
+}
+
+/// What a virtual server or a backend may take; 0: as much as comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Open flows.
+    pub connections: u32,
+    /// Flows opened in a second.
+    pub new_per_second: u32,
+    /// Flows opened in a second from one source address; of virtual servers only.
+    pub new_per_second_per_source: u32,
+    /// Bits of IP packets a second, in each direction.
+    pub bandwidth: u64,
+}
+
+impl Limits {
+    /// As much as comes.
+    pub const NONE: Self =
+        Self { connections: 0, new_per_second: 0, new_per_second_per_source: 0, bandwidth: 0 };
+
+    /// Whether nothing is limited.
+    #[inline]
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        let flows = self.connections | self.new_per_second | self.new_per_second_per_source;
+        flows == 0 && self.bandwidth == 0
+    }
 }
 
 /// What the operator wants of a backend.
@@ -177,6 +206,8 @@ pub struct VirtualServer {
     pub pool: PoolId,
     /// Whom it takes new flows from.
     pub sources: Sources,
+    /// What it may take.
+    pub limits: Limits,
 }
 
 /// Whom a virtual server takes new flows from. Of prefixes that contain an address the longest decides; without one an

@@ -9,7 +9,9 @@ use datapath::{
         SnatRange, Up, VirtualServer,
     },
 };
-use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
+use model::{
+    Address, BackendId, Generation, Limits, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId,
+};
 
 /// The port that clients are behind.
 pub const CLIENTS: PortId = PortId(0);
@@ -115,7 +117,8 @@ fn add_pool(snapshot: &mut Snapshot, backend: &str) {
     let id = BackendId(snapshot.backends.len() as u32);
     let route = snapshot.routes.best(address(backend));
     snapshot.addresses.expect_replies_from(address(backend));
-    let backend = Backend { address: address(backend), port: 8080, route, incarnation: 0 };
+    let backend =
+        Backend { address: address(backend), port: 8080, route, incarnation: 0, limits: Limits::NONE };
     snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
     snapshot.up.set(id, true);
     snapshot.pools.push(Arc::new(Pool { slots: Arc::new([0]), members: vec![id] }));
@@ -137,6 +140,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
         sources: None,
+        limits: Limits::NONE,
     };
     snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Address, Duration, FilePath, Name, Prefix};
+use crate::text::{Address, Duration, FilePath, Name, Prefix, Rate};
 
 use super::{Auto, Given, List};
 
@@ -60,6 +60,32 @@ pub(crate) struct VirtualServer {
     /// Whom it takes new flows from; flows that are open go on. Without it from everybody.
     #[serde(default)]
     pub(crate) sources: Given<Sources>,
+    /// What it may take, over all workers. First packets beyond a limit are dropped.
+    #[serde(default)]
+    pub(crate) limits: Given<Limits>,
+}
+
+/// What a virtual server may take, over all workers; 0: as much as comes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Open flows.
+    #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
+    pub(crate) connections: Given<u32>,
+    /// New flows a second. After a pause a second's worth may come at once.
+    #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
+    pub(crate) new_per_second: Given<u32>,
+    /// New flows from one source address within a second.
+    #[serde(default)]
+    #[schemars(range(max = 1_000_000), extend("default" = 0))]
+    pub(crate) new_per_second_per_source: Given<u32>,
+    /// Bits of IP packets a second, in each direction. Packets beyond it are dropped; 50 ms' worth may come at once. Flows with a bandwidth cost more
+    /// cycles a packet.
+    #[serde(default)]
+    #[schemars(extend("default" = 0))]
+    pub(crate) bandwidth: Given<Rate>,
 }
 
 /// Whom a virtual server takes new flows from. Of prefixes that contain a source the longest decides; a source that is in none is

@@ -181,6 +181,7 @@ fn make_worker(
         ports,
         reader,
         meters: member.map(|member| Arc::clone(&member.meters)).unwrap_or_default(),
+        colleagues: fleet.colleagues(),
         source: devices.pool.source(),
         clock: TscClock::new(&devices.eal),
         flows: settings.flows,

@@ -31,6 +31,11 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
             "Compare address, port and protocol with `virtual_servers`; send here only what they are for."
         }
         R::SourceDenied => "Allow the source in the virtual server's `sources`, if it may come in.",
+        R::ConnectionLimit | R::ConnectionRateLimit | R::SourceRateLimit | R::BandwidthLimit => {
+            "Raise the virtual server's `limits`, if the pool can take more; see who sends so much."
+        }
+        R::BackendLimit => "Add backends to the pool, or raise their `max_connections` or `new_per_second`.",
+        R::BackendBandwidthLimit => "Add backends to the pool, or raise the backend's `bandwidth`.",
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
         R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
         R::Fragment => "Lower the sender's MTU, so that it does not fragment.",
