@@ -49,6 +49,14 @@ impl Frame for Leaked {
     fn resize(&mut self, length: usize) -> bool {
         self.0.resize(length)
     }
+
+    fn prepend(&mut self, length: usize) -> bool {
+        self.0.prepend(length)
+    }
+
+    fn behead(&mut self, length: usize) -> bool {
+        self.0.behead(length)
+    }
 }
 
 /// Bursts of a case.

@@ -27,7 +27,7 @@ use program::Program;
 const GATEWAY: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
 
 /// Reasons that no case provokes, and why.
-const NOT_IN_A_CASE: [(&str, &str); 14] = [
+const NOT_IN_A_CASE: [(&str, &str); 15] = [
     ("headers_scattered", "frames of a capture lie in one piece"),
     ("transport_checksum", "only cards look at it"),
     ("backend_removed", "takes a reload"),
@@ -40,6 +40,7 @@ const NOT_IN_A_CASE: [(&str, &str); 14] = [
     ("transmit_queue_full", "files have room"),
     ("host_queue_full", "files have room"),
     ("hand_over_full", "takes two workers"),
+    ("no_room_for_tag", "frames of a capture have room"),
     ("no_room_for_answer", "frames of a capture have room"),
     ("shutdown", "takes the end of a gateway"),
 ];

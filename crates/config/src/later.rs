@@ -18,8 +18,6 @@ const KEYS: &[&str] = &[
     "priority",
     "reassemble_fragments",
     "reset_on_timeout",
-    "route_domain",
-    "route_domains",
     "rtt_from_client",
     "rtt_from_server",
     "slow_ramp",
@@ -32,7 +30,6 @@ const KEYS: &[&str] = &[
     "tos_to_client",
     "tos_to_server",
     "ttl",
-    "vlans",
     "window_scale",
 ];
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
     Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
-    VirtualServer,
+    VirtualServer, Vlan,
 };
 
 use crate::{
@@ -73,16 +73,42 @@ fn gateway(file: &raw::File, sources: Vec<Sources>) -> Gateway {
         pools.iter().zip(0..).map(|(pool, id)| (pool.name.as_str(), PoolId(id))).collect();
     let profiles: HashMap<String, Profile> =
         file.profiles.items().filter_map(|(_, raw)| profile(raw)).map(|p| (p.name.clone(), p)).collect();
+    let domains = Domains::of(file);
     let servers = file.virtual_servers.items().zip(sources);
     let virtual_servers = servers
         .filter_map(|((_, raw), sources)| {
-            Some(VirtualServer { sources, ..virtual_server(raw, &ids, &profiles)? })
+            let domain = domains.number(&raw.route_domain);
+            Some(VirtualServer { sources, domain, ..virtual_server(raw, &ids, &profiles)? })
         })
         .collect();
-    Gateway { ports: file.ports.items().filter_map(|(_, raw)| port(raw)).collect(), virtual_servers, pools }
+    let ports = file.ports.items().filter_map(|(_, raw)| port(raw, &domains)).collect();
+    let route_domains = domains.names.iter().map(|&name| name.to_owned()).collect();
+    Gateway { ports, virtual_servers, pools, route_domains }
 }
 
-fn port(raw: &raw::Port) -> Option<Port> {
+/// The numbers of route domains.
+struct Domains<'a> {
+    names: Vec<&'a str>,
+}
+
+impl<'a> Domains<'a> {
+    fn of(file: &'a raw::File) -> Self {
+        let names = file.route_domains.items().filter_map(|(_, raw)| raw.name.value());
+        Self { names: names.map(|name| name.0.as_str()).collect() }
+    }
+
+    /// Of one without a name, 0.
+    fn number(&self, given: &Given<crate::text::Name>) -> u8 {
+        let position = given.value().and_then(|name| self.names.iter().position(|known| *known == name.0));
+        position.map_or(0, |position| position as u8 + 1)
+    }
+}
+
+fn vlan(raw: &raw::Vlan, on: &raw::Port, domains: &Domains<'_>) -> Option<Vlan> {
+    Some(Vlan { id: *raw.id.value()?, port: port(&raw.as_port(on), domains)? })
+}
+
+fn port(raw: &raw::Port, domains: &Domains<'_>) -> Option<Port> {
     Some(Port {
         name: raw.name.value()?.0.clone(),
         device: raw.device.value()?.0.clone(),
@@ -100,6 +126,8 @@ fn port(raw: &raw::Port) -> Option<Port> {
         host: flag(&raw.host),
         neighbours: raw.neighbours.items().filter_map(|(_, raw)| neighbour(raw)).collect(),
         mtu: raw.mtu.value().copied().unwrap_or(default::MTU),
+        domain: domains.number(&raw.route_domain),
+        vlans: raw.vlans.items().filter_map(|(_, vlan)| self::vlan(vlan, raw, domains)).collect(),
     })
 }
 
@@ -204,6 +232,7 @@ fn virtual_server(
         },
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
+        domain: 0,
         sources: Sources::default(),
         limits: raw.limits.value().map_or(Limits::NONE, limits),
     })

@@ -192,3 +192,36 @@ fn limits_are_what_the_file_says_and_without_it_none() {
         assert!(gateway.virtual_servers[0].limits.is_none(), "{nothing}");
     }
 }
+
+#[test]
+fn addresses_may_be_there_again_in_another_route_domain() {
+    let gateway = accepted(
+        "version: 1
+route_domains: [{ name: a }, { name: b }]
+ports:
+- name: trunk
+  device: net_null0
+  addresses: [192.0.2.2/24]
+  vlans:
+  - { id: 100, name: in-a, route_domain: a, addresses: [10.0.0.1/24], gateway: [10.0.0.254], last_hop: off }
+  - { id: 200, name: in-b, route_domain: b, addresses: [10.0.0.1/24] }
+  - { id: 300, name: none, addresses: [10.0.0.1/24] }
+- { name: own, device: net_null1, route_domain: b, addresses: [10.0.1.1/24] }
+pools:
+- { name: pa, backends: [{ address: '10.0.0.9:80' }] }
+- { name: pb, backends: [{ address: '10.0.0.9:80' }] }
+virtual_servers:
+- { name: va, route_domain: a, address: 192.0.2.2, port: 80, protocol: tcp, mode: nat, pool: pa }
+- { name: vb, route_domain: b, address: 192.0.2.2, port: 80, protocol: tcp, mode: full_nat, pool: pb }",
+    )
+    .gateway;
+    assert_eq!(gateway.route_domains, ["a", "b"]);
+    let links: Vec<_> = gateway.links().map(|(id, port)| (id.0, port.name.as_str(), port.domain)).collect();
+    assert_eq!(links, [(0, "trunk", 0), (1, "own", 2), (2, "in-a", 1), (3, "in-b", 2), (4, "none", 0)]);
+    let tags: Vec<_> = gateway.tags().map(|(port, id)| (port.0, id)).collect();
+    assert_eq!(tags, [(0, 100), (0, 200), (0, 300)]);
+    let in_a = &gateway.ports[0].vlans[0].port;
+    assert_eq!((in_a.gateways.len(), in_a.last_hop, in_a.device.as_str()), (1, false, "net_null0"));
+    assert_eq!(gateway.virtual_servers.iter().map(|server| server.domain).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!([gateway.domain_of_pool(0), gateway.domain_of_pool(1)], [1, 2]);
+}

@@ -70,13 +70,13 @@ const FLOW_HASH: u64 = 1;
 #[must_use]
 pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, facts: &Facts) -> Snapshot {
     registry.renew(gateway);
-    let routes = Routes::new(route::routes(gateway));
+    let routes = Routes::in_domains(route::routes(gateway));
     let (mut backends, mut up) = (vec![None; registry.backend_ids()], Up::default());
     let mut pools = Vec::with_capacity(gateway.pools.len());
-    for pool in &gateway.pools {
+    for (position, pool) in gateway.pools.iter().enumerate() {
         let members = registry.members(pool);
         let standings = Standing::of_pool(pool, health);
-        enter(&mut backends, pool, &members, &routes);
+        enter(&mut backends, pool, &members, (&routes, gateway.domain_of_pool(position)));
         note(&mut up, &members, &standings);
         pools.push(registry.pool(pool, &members, usable(&standings), facts.seed));
     }
@@ -88,7 +88,8 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         workers: facts.workers.max(1),
         hash_key: HashKey::from_seed(facts.seed, FLOW_HASH),
         ports: ports(gateway, facts),
-        addresses: address::addresses(gateway, &pools),
+        addresses: address::addresses(gateway, 0, &pools),
+        tenants: address::tenants(gateway, &pools),
         routes,
         services: Arc::new(services(&virtual_servers)),
         virtual_servers: virtual_servers.into(),
@@ -124,7 +125,7 @@ pub fn recompile(
         *compiled = renewed;
     }
     if availability_changed {
-        snapshot.addresses.renew_availability(address::availability(gateway, &snapshot.pools));
+        address::renew_availability(&mut snapshot, gateway);
     }
     snapshot
 }
@@ -169,7 +170,7 @@ fn enter(
     by_id: &mut [Option<Backend>],
     pool: &model::Pool,
     members: &[Option<(BackendId, u16)>],
-    routes: &Routes,
+    (routes, domain): (&Routes, u8),
 ) {
     for (backend, member) in pool.backends.iter().zip(members) {
         let Some((id, incarnation)) = *member else { continue };
@@ -177,7 +178,7 @@ fn enter(
         if backend.state != AdminState::Disabled {
             let address = backend.address.ip().into();
             let port = backend.address.port();
-            let route = routes.best(address);
+            let route = routes.best_in(domain, address);
             *entry = Some(Backend { address, port, route, incarnation, limits: backend.limits });
         }
     }
@@ -205,7 +206,7 @@ fn virtual_server(
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
     VirtualServer {
-        service: Service::new(server.address.into(), server.port, server.protocol),
+        service: Service::new(server.address.into(), server.port, server.protocol).in_domain(server.domain),
         mode: server.mode,
         pool: server.pool,
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
@@ -222,7 +223,17 @@ fn services(virtual_servers: &[Option<VirtualServer>]) -> Lookup<Service, Virtua
 }
 
 fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
-    gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect()
+    let mut ports: Vec<Port> =
+        gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect();
+    let vlans = gateway.links().skip(gateway.ports.len()).zip(gateway.tags());
+    for ((id, port), (parent, tag)) in vlans {
+        let Some(facts) = facts.ports.get(parent.index()) else { continue };
+        if let Some(parent) = ports.get_mut(parent.index()) {
+            parent.vlans.push((tag, id));
+        }
+        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts) });
+    }
+    ports
 }
 
 fn port(port: &model::Port, facts: PortFacts) -> Port {
@@ -244,6 +255,9 @@ fn port(port: &model::Port, facts: PortFacts) -> Port {
             }),
         },
         neighbours: port.neighbours.iter().map(|n| (n.address.into(), n.mac)).collect(),
+        domain: port.domain,
+        tag: None,
+        vlans: Vec::new(),
     }
 }
 
@@ -494,7 +508,7 @@ mod tests {
     #[test]
     fn nat_expects_its_backends_and_has_no_sources() {
         let snapshot = compiled(&fixture::gateway([fixture::pool("a", 1)]), &mut Registry::default());
-        assert!(snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(snapshot.addresses.is_nat_backend(address("10.0.0.1")));
         assert!(snapshot.virtual_servers.iter().flatten().all(|server| server.snat.is_empty()));
         let Some(Owned::Port { snat_first, snat_last, .. }) = snapshot.addresses.owner(address("10.0.0.254"))
         else {
@@ -509,7 +523,7 @@ mod tests {
         gateway.virtual_servers[0].mode = Mode::FullNat;
         gateway.ports[0].host = true;
         let snapshot = compiled(&gateway, &mut Registry::default());
-        assert!(!snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(!snapshot.addresses.is_nat_backend(address("10.0.0.1")));
         let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
         let [SnatRange { port: Some(PortId(0)), address: source, first, last }] = ranges[..] else {
             panic!("one source: {ranges:?}")
@@ -540,7 +554,7 @@ mod tests {
         let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
         gateway.virtual_servers[0].mode = Mode::Dsr;
         let snapshot = compiled(&gateway, &mut Registry::default());
-        assert!(!snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(!snapshot.addresses.is_nat_backend(address("10.0.0.1")));
         assert!(snapshot.virtual_servers[0].as_ref().unwrap().snat.is_empty());
         let owner = snapshot.addresses.owner(address("192.0.2.1"));
         assert_eq!(owner, Some(Owned::Virtual { available: true }));

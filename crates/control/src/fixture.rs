@@ -136,6 +136,8 @@ pub(crate) fn port(name: &str) -> Port {
         host: false,
         neighbours: Vec::new(),
         mtu: 1500,
+        domain: 0,
+        vlans: Vec::new(),
     }
 }
 
@@ -150,6 +152,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         snat: Snat::Auto,
         profile: Profile::default(),
         pool: PoolId(pool),
+        domain: 0,
         sources: model::Sources::default(),
         limits: model::Limits::NONE,
     }
@@ -162,7 +165,7 @@ pub(crate) fn gateway(pools: impl IntoIterator<Item = Pool>) -> Gateway {
     let virtual_servers = numbered
         .map(|(n, pool)| VirtualServer { port: 80 + n, ..virtual_server(&pool.name, n.into()) })
         .collect();
-    Gateway { ports: vec![port("uplink")], pools, virtual_servers }
+    Gateway { ports: vec![port("uplink")], pools, virtual_servers, route_domains: Vec::new() }
 }
 
 /// Facts that fit it.

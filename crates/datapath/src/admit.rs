@@ -48,16 +48,16 @@ pub(crate) fn admit<F: Frame>(
                     Continued::BeginsAnew(absent) => absent,
                 },
             };
-            check_addresses(packet, key, occasion.snapshot)?;
+            check_addresses(packet, key, occasion)?;
             balanced(memory, occasion, frame, packet, (sought, absent))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
         Kind::Icmp => {
-            check_addresses(packet, key, occasion.snapshot)?;
+            check_addresses(packet, key, occasion)?;
             Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
         }
         Kind::Other => {
-            check_addresses(packet, key, occasion.snapshot)?;
+            check_addresses(packet, key, occasion)?;
             Ok(Step::Done(unanswered(occasion, key, DropReason::ProtocolUnsupported)))
         }
     }
@@ -71,13 +71,13 @@ fn absent_client<F>(memory: &Memory<F>, sought: &Sought<'_>) -> Option<Absent> {
 }
 
 /// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
-fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
+fn check_addresses(packet: &Packet, key: &FlowKey, occasion: &Occasion<'_>) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
     let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
     if is_martian_source(key.source) && !may_be_unspecified {
         return Err(DropReason::SourceMartian);
     }
-    if snapshot.addresses.is_ours(key.source) {
+    if occasion.addresses().is_ours(key.source) {
         return Err(DropReason::SourceIsOurs);
     }
     if is_group(key.destination) {
@@ -201,18 +201,18 @@ pub(crate) fn foreign_owner<F>(
 
 /// A packet that no virtual server is the destination of.
 fn without_service(occasion: &Occasion<'_>, key: &FlowKey) -> Verdict {
-    match occasion.snapshot.addresses.owner(key.destination) {
+    match occasion.addresses().owner(key.destination) {
         Some(owned) if owned.is_snat_port(key.destination_port) => Verdict::Drop(DropReason::NoFlow),
         Some(Owned::Virtual { .. }) => Verdict::Drop(DropReason::NoVirtualServer),
         Some(_) => unanswered(occasion, key, DropReason::NoListener),
-        None if occasion.snapshot.is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
+        None if occasion.addresses().is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
         None => Verdict::Drop(DropReason::NoVirtualServer),
     }
 }
 
 /// What is not answered here goes to the host, if the destination is a port's own address and the port has a host twin.
 pub(crate) fn unanswered(occasion: &Occasion<'_>, key: &FlowKey, otherwise: DropReason) -> Verdict {
-    match occasion.snapshot.addresses.owner(key.destination) {
+    match occasion.addresses().owner(key.destination) {
         Some(Owned::Port { port, .. }) => to_host(occasion, port, otherwise),
         Some(_) => Verdict::Drop(otherwise),
         None => Verdict::Drop(DropReason::NoVirtualServer),
@@ -363,6 +363,7 @@ fn reply_key<F: Frame>(
                 egress,
                 backend: (backend.address, backend.port),
                 protocol: key.protocol,
+                domain: key.domain,
                 hash,
             };
             snat::choose(&memory.flows, &server.snat, &wish)

@@ -129,6 +129,8 @@ reasons! {
     HandOverFull,
     /// The answer is longer than the request, and its frame has no room.
     NoRoomForAnswer,
+    /// The frame has no room for the tag of the VLAN that it would leave by.
+    NoRoomForTag,
     /// The gateway stopped with the packet in its hands.
     Shutdown,
 }

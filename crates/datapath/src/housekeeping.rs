@@ -10,7 +10,7 @@ use crate::{
     neighbour::Hop,
     solicit,
     state::{Memory, close},
-    track,
+    track, vlan,
 };
 
 /// Flows looked at in one call.
@@ -43,6 +43,9 @@ pub fn housekeeping<F, S>(
     });
     emit::release_held(memory, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
+    if snapshot.has_vlans() {
+        vlan::tag_all(&memory.meters, snapshot, outputs);
+    }
     memory.meters.held_frames.set(memory.neighbours.held() as u64);
     memory.meters.flows.set(memory.flows.len() as u64);
 }

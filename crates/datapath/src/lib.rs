@@ -44,6 +44,7 @@ mod state;
 mod tally;
 mod track;
 mod verdict;
+mod vlan;
 
 pub use drop_reason::DropReason;
 pub use flow::HashKey;

@@ -35,7 +35,7 @@ pub(crate) fn open_v4<F>(
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let server = snapshot.virtual_server(plan.server)?;
-    let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
+    let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head, 0)).is_none();
     if !is_ours || server.mode == Mode::FullNat || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub ports: Vec<Port>,
     /// Which addresses are ours.
     pub addresses: Addresses,
+    /// The same in route domains 1 and up.
+    pub tenants: Arc<[Addresses]>,
     /// Where a destination is reached.
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
@@ -77,6 +79,8 @@ pub struct Service {
     pub port: u16,
     /// Its L4 protocol's number.
     pub protocol: u8,
+    /// Its route domain.
+    pub domain: u8,
 }
 
 /// One port as a worker sees it.
@@ -96,6 +100,12 @@ pub struct Port {
     pub senders: Senders,
     /// Neighbours that are given rather than resolved.
     pub neighbours: Vec<(Address, MacAddress)>,
+    /// Its route domain.
+    pub domain: u8,
+    /// If it is a VLAN of a port: that port, and its id there.
+    pub tag: Option<(PortId, u16)>,
+    /// Its VLANs by id, in their order.
+    pub vlans: Vec<(u16, PortId)>,
 }
 
 /// A port's first self address of each family.
@@ -242,15 +252,27 @@ impl Snapshot {
         self.ports.get(id.index())
     }
 
+    /// Whether any port has VLANs. They come behind the ports.
+    pub(crate) fn has_vlans(&self) -> bool {
+        self.ports.last().is_some_and(|last| last.tag.is_some())
+    }
+
     /// The ids of all ports.
     pub fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
         (0..self.ports.len().min(MAX_PORTS) as u8).map(PortId)
     }
 
-    /// Whether packets of this protocol and from this address may be a `nat` backend's replies.
+    /// Which addresses are ours in a route domain.
     #[must_use]
-    pub fn is_nat_backend(&self, source: Address) -> bool {
-        self.addresses.is_nat_backend(source)
+    pub fn addresses_in(&self, domain: u8) -> &Addresses {
+        let tenant = usize::from(domain).checked_sub(1);
+        tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.addresses)
+    }
+
+    /// The route domain that packets are of that come by a port.
+    #[must_use]
+    pub fn domain(&self, port: PortId) -> u8 {
+        self.port(port).map_or(0, |port| port.domain)
     }
 }
 
@@ -259,12 +281,23 @@ impl Service {
     #[inline]
     #[must_use]
     pub(crate) const fn of(key: &FlowKey) -> Self {
-        Self { address: key.destination, port: key.destination_port, protocol: key.protocol }
+        Self {
+            address: key.destination,
+            port: key.destination_port,
+            protocol: key.protocol,
+            domain: key.domain,
+        }
     }
 
     /// The service of an address, port and protocol of the configuration.
     #[must_use]
     pub const fn new(address: Address, port: u16, protocol: Protocol) -> Self {
-        Self { address, port, protocol: protocol.number() }
+        Self { address, port, protocol: protocol.number(), domain: 0 }
+    }
+
+    /// The same in a route domain.
+    #[must_use]
+    pub const fn in_domain(self, domain: u8) -> Self {
+        Self { domain, ..self }
     }
 }

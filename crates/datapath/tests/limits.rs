@@ -99,9 +99,9 @@ fn new_flows_are_opened_at_the_rate_wherever_they_come() {
     let mut port = 1000;
     // Half a second quiet for the last worker, then all come to it.
     for milli in 0..3000_u64 {
-        for worker in 0..4 {
-            all[worker].now = Millis(1000 + milli);
-            all[worker].keep_house();
+        for rig in &mut all {
+            rig.now = Millis(1000 + milli);
+            rig.keep_house();
         }
         let worker = if milli < 1500 { milli as usize % 3 } else { 3 };
         port += 1;

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{MAGLEV_SLOTS, MacAddress, PoolId};
+use crate::{MAGLEV_SLOTS, MacAddress, PoolId, PortId};
 
 /// All that the datapath is told: where packets come and go, and what is balanced to where.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,38 @@ pub struct Gateway {
     pub pools: Vec<Pool>,
     /// The virtual servers, in the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
+    /// The names of the route domains; the first is domain 1, and 0 is the one without a name.
+    pub route_domains: Vec<String>,
+}
+
+/// A VLAN of a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vlan {
+    /// The id in its tags, 1 to 4094.
+    pub id: u16,
+    /// What it is apart from that: a port with the device of the one that it is on, without VLANs of its own.
+    pub port: Port,
+}
+
+impl Gateway {
+    /// All that packets come and go by, as [`PortId`]s count it: first the ports, then their VLANs.
+    pub fn links(&self) -> impl Iterator<Item = (PortId, &Port)> + Clone {
+        let vlans = self.ports.iter().flat_map(|port| &port.vlans).map(|vlan| &vlan.port);
+        (0..).map(PortId).zip(self.ports.iter().chain(vlans))
+    }
+
+    /// The VLANs, as they follow the ports: the port that each is on, and its id.
+    pub fn tags(&self) -> impl Iterator<Item = (PortId, u16)> + Clone {
+        let ports = (0..).map(PortId).zip(&self.ports);
+        ports.flat_map(|(parent, port)| port.vlans.iter().map(move |vlan| (parent, vlan.id)))
+    }
+
+    /// The route domain of a pool, by its position: that of the virtual servers that use it.
+    #[must_use]
+    pub fn domain_of_pool(&self, pool: usize) -> u8 {
+        let user = self.virtual_servers.iter().find(|server| server.pool.index() == pool);
+        user.map_or(0, |server| server.domain)
+    }
 }
 
 /// A device that packets come and go by.
@@ -49,6 +81,10 @@ pub struct Port {
     pub neighbours: Vec<StaticNeighbour>,
     /// Bytes of the largest IP packet that leaves.
     pub mtu: u16,
+    /// The route domain that its addresses are of.
+    pub domain: u8,
+    /// What comes and goes by it with tags.
+    pub vlans: Vec<Vlan>,
 }
 
 /// A network behind one or several routers.
@@ -204,6 +240,8 @@ pub struct VirtualServer {
     pub profile: Profile,
     /// Its backends.
     pub pool: PoolId,
+    /// The route domain that its address, its clients and its backends are of.
+    pub domain: u8,
     /// Whom it takes new flows from.
     pub sources: Sources,
     /// What it may take.

@@ -14,12 +14,14 @@ mod id;
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
     AdminState, Backend, Facing, Gateway, Limits, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
-    Sources, StaticNeighbour, VirtualServer, slots_for,
+    Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 
-/// Ports of one gateway at most.
+/// Ports of one gateway at most, their VLANs included.
 pub const MAX_PORTS: usize = 16;
+/// Route domains of one gateway at most, besides the one without a name.
+pub const MAX_ROUTE_DOMAINS: usize = 64;
 /// Workers of one gateway at most.
 pub const MAX_WORKERS: usize = 64;
 /// Virtual servers of one gateway at most.

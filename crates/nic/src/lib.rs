@@ -60,6 +60,18 @@ pub trait Frame: Sized {
     #[must_use]
     fn resize(&mut self, length: usize) -> bool;
 
+    /// Adds `length` bytes in front of the frame; what they hold is not said.
+    ///
+    /// False, with the frame unchanged, when the first segment has no room in front.
+    #[must_use]
+    fn prepend(&mut self, length: usize) -> bool;
+
+    /// Cuts `length` bytes off the front of the frame.
+    ///
+    /// False, with the frame unchanged, when the first segment has not more than that.
+    #[must_use]
+    fn behead(&mut self, length: usize) -> bool;
+
     /// What the device found out about the L4 checksum while receiving.
     fn checksum(&self) -> ReceivedChecksum {
         ReceivedChecksum::Unknown

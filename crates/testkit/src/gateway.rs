@@ -73,6 +73,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
             port(BACKENDS_MAC, SELF, SELF_6, vec![BACKEND, BACKEND_6]),
         ],
         addresses: Addresses::default(),
+        tenants: Arc::default(),
         routes: Routes::new(vec![
             Route { to: Network::new(address("10.10.1.0"), 24), port: CLIENTS, via: vec![] },
             Route { to: Network::new(address("2001:db8:1::"), 64), port: CLIENTS, via: vec![] },
@@ -110,6 +111,9 @@ fn port(mac: [u8; 6], v4: &str, v6: &str, neighbours: Vec<&str>) -> Port {
         device: DeviceTraits::default(),
         senders: Senders { v4: Some(address(v4).v4()), v6: Some(address(v6).octets()) },
         neighbours: neighbours.into_iter().map(|text| (address(text), MacAddress(BACKEND_MAC))).collect(),
+        domain: 0,
+        tag: None,
+        vlans: vec![],
     }
 }
 

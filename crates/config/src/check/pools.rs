@@ -8,16 +8,22 @@ use crate::{
     text,
 };
 
-use super::{Firsts, is_somebodys, site::Site, unique_names};
+use super::{
+    Firsts, is_somebodys,
+    site::{Site, Sites},
+    unique_names,
+};
 
-pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
+pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
     unique_names("pool", file.pools.items().map(|(_, pool)| &pool.name), findings);
     number_of_backends(file, findings);
     number_of_slots(file, findings);
     let direct = users_of_dsr(file);
     for (_, pool) in file.pools.items() {
         let user = pool.name.value().and_then(|name| direct.get(name.0.as_str())).copied();
-        backends(pool, site, user, findings);
+        if let Some(site) = sites.of_pool(pool) {
+            backends(pool, site, user, findings);
+        }
         for (place, monitor) in pool.monitors.items() {
             times(place, monitor, findings);
         }

@@ -7,14 +7,18 @@ use std::{
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, File, Given, Mode, Protocol, VirtualServer},
+    raw::{Auto, File, Given, Mode, Protocol, VirtualServer, domain},
     text::{Address, Name},
     words::{nearest, or_list, quoted},
 };
 
-use super::{Firsts, at_most, family, is_somebodys, site::Site, unique_names};
+use super::{
+    Firsts, at_most, family, is_somebodys,
+    site::{Site, Sites},
+    unique_names,
+};
 
-pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
+pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
     at_most(&file.virtual_servers, model::MAX_VIRTUAL_SERVERS, "virtual servers", findings);
     unique_names("virtual server", file.virtual_servers.items().map(|(_, server)| &server.name), findings);
     overlaps(file, findings);
@@ -25,6 +29,7 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
         pools.must_have("pool", &server.pool, findings);
         profiles.must_have("profile", &server.profile, findings);
         if let Some((place, address)) = server.address.at()
+            && let Some(site) = sites.of_domain(&server.route_domain)
             && is_somebodys(address.0, place, findings)
         {
             conflict(address.0, place, site, findings);
@@ -37,8 +42,8 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
 fn overlaps(file: &File, findings: &mut Findings) {
     let mut firsts = Firsts::new();
     for (_, server) in file.virtual_servers.items() {
-        let (Some((place, address)), Some(&port), Some(&protocol)) =
-            (server.address.at(), server.port.value(), server.protocol.value())
+        let (Some((place, address)), Some(&port), Some(&protocol), Some(domain)) =
+            (server.address.at(), server.port.value(), server.protocol.value(), domain(&server.route_domain))
         else {
             continue;
         };
@@ -46,7 +51,7 @@ fn overlaps(file: &File, findings: &mut Findings) {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        if let Some(first) = firsts.before((address.0, port, protocol), place) {
+        if let Some(first) = firsts.before((domain, address.0, port, protocol), place) {
             let message = format!("two virtual servers take {protocol} port {port} of `{}`", address.0);
             let line = findings.line(first);
             let remedy = format!("change the address, port or protocol of one; the first is on line {line}");
@@ -144,14 +149,14 @@ fn snat_list(
 }
 
 /// The names that can be referred to.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     names: HashSet<&'a String>,
     /// Whether a name is mistaken, so that there may be more.
     unsure: bool,
 }
 
 impl<'a> Names<'a> {
-    fn of<T>(list: &'a crate::raw::List<T>, name: impl Fn(&'a T) -> &'a Given<Name>) -> Self {
+    pub(super) fn of<T>(list: &'a crate::raw::List<T>, name: impl Fn(&'a T) -> &'a Given<Name>) -> Self {
         let named = || list.items().map(|(_, item)| name(item));
         Self {
             names: named().filter_map(Given::value).map(|name| &name.0).collect(),
@@ -159,14 +164,16 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn must_have(&self, noun: &str, wanted: &Given<Name>, findings: &mut Findings) {
+    pub(super) fn must_have(&self, noun: &str, wanted: &Given<Name>, findings: &mut Findings) {
         let Some((place, name)) = wanted.at() else { return };
         if self.unsure || self.names.contains(&name.0) {
             return;
         }
         let remedy = findings.remedy(|| match nearest(&name.0, self.names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if self.names.is_empty() => format!("add a {noun} with this name to `{noun}s`"),
+            None if self.names.is_empty() => {
+                format!("add a {noun} with this name to `{}s`", noun.replace(' ', "_"))
+            }
             None => format!("write {}, or add a {noun} with this name", or_list(self.some())),
         });
         findings.add_at(place, format!("there is no {noun} {}", quoted(&name.0)), remedy);

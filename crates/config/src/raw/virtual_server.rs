@@ -57,6 +57,9 @@ pub(crate) struct VirtualServer {
     /// The pool with its backends, of the same address family.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
+    /// The route domain that its address, its clients and the backends of its pool are of; without it the one without a name.
+    #[serde(default)]
+    pub(crate) route_domain: Given<Name>,
     /// Whom it takes new flows from; flows that are open go on. Without it from everybody.
     #[serde(default)]
     pub(crate) sources: Given<Sources>,

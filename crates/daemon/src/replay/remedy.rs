@@ -17,7 +17,8 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
             "The sender's link layer is at fault: look at its ARP table."
         }
         R::EtherTypeUnknown | R::EtherTypeIsLength => "Nothing; such frames are part of any link.",
-        R::VlanUnknown | R::VlanStacked => "Untag the frames where the switch port is configured.",
+        R::VlanUnknown => "Give the port the VLAN in `vlans`, or take it off the switch's port.",
+        R::VlanStacked => "Take the outer tag off where the switch's port is configured.",
         R::FrameCut | R::FrameOverMtu => {
             "Switch segmentation offload off at the sender (ethtool -K IFACE tso off gso off), or raise the port's mtu."
         }
@@ -65,7 +66,7 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
             "More arrives than can leave: see `worker list`."
         }
-        R::NoRoomForAnswer => "Raise the port's mtu.",
+        R::NoRoomForAnswer | R::NoRoomForTag => "Raise the port's mtu.",
         R::Shutdown => "Nothing; the gateway was stopping.",
     }
 }
