@@ -21,11 +21,16 @@ pub(super) fn check(file: &File, links: &[Port], findings: &mut Findings) {
         names.must_have("route domain", given, findings);
     }
     let users = servers().filter_map(|server| Some((&server.pool, domain(&server.route_domain)?)));
-    pools(file, users, findings);
+    pools(file, users, &names, findings);
 }
 
 /// A pool's backends are of one route domain: that of the virtual servers that use it.
-fn pools<'a>(file: &File, users: impl Iterator<Item = (&'a Given<Name>, &'a str)>, findings: &mut Findings) {
+fn pools<'a>(
+    file: &File,
+    users: impl Iterator<Item = (&'a Given<Name>, &'a str)>,
+    domains: &Names<'_>,
+    findings: &mut Findings,
+) {
     let mut of_pools: HashMap<&str, &str> = HashMap::new();
     for (pool, domain) in users {
         let Some((place, pool)) = pool.at() else { continue };
@@ -38,7 +43,7 @@ fn pools<'a>(file: &File, users: impl Iterator<Item = (&'a Given<Name>, &'a str)
     }
     for (_, pool) in file.pools.items() {
         let domain = pool.name.value().and_then(|name| of_pools.get(name.0.as_str())).copied();
-        let Some(domain) = domain.filter(|domain| !domain.is_empty()) else { continue };
+        let Some(domain) = domain.filter(|domain| domains.has(domain)) else { continue };
         if let Some((place, _)) = pool.monitors.items().next() {
             let message = format!("monitors do not reach into {}", called(domain));
             findings.add_at(place, message, "remove the pool's `monitors`: without them its backends are up");
@@ -47,5 +52,5 @@ fn pools<'a>(file: &File, users: impl Iterator<Item = (&'a Given<Name>, &'a str)
 }
 
 fn called(domain: &str) -> String {
-    if domain.is_empty() { "none".to_owned() } else { format!("route domain {}", quoted(domain)) }
+    if domain.is_empty() { "no route domain".to_owned() } else { format!("route domain {}", quoted(domain)) }
 }

@@ -179,6 +179,10 @@ impl<'a> Names<'a> {
         findings.add_at(place, format!("there is no {noun} {}", quoted(&name.0)), remedy);
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| *known == name)
+    }
+
     /// Some of the names, for a message.
     fn some(&self) -> Vec<&'a String> {
         let mut names: Vec<_> = self.names.iter().copied().collect();
