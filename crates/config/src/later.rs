@@ -9,18 +9,13 @@ const KEYS: &[&str] = &[
     "idle_action_on_full",
     "keep_alive",
     "loose_close",
-    "min_active",
     "mss_clamp",
     "mss_override",
-    "on_backend_down",
     "path",
-    "persistence",
-    "priority",
     "reassemble_fragments",
     "reset_on_timeout",
     "rtt_from_client",
     "rtt_from_server",
-    "slow_ramp",
     "strip_sack",
     "syn_allowlist",
     "syn_cookie_mss",
@@ -35,20 +30,7 @@ const KEYS: &[&str] = &[
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
-    (
-        "method",
-        &[
-            "rendezvous",
-            "round_robin",
-            "weighted_round_robin",
-            "least_connections",
-            "weighted_least_connections",
-            "fastest",
-            "source_hash",
-            "adaptive",
-        ],
-    ),
-    ("mode", &["ipip", "gue"]),
+    ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     (
         "type",

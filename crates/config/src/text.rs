@@ -97,6 +97,8 @@ forms! {
     Rate(u64) = rate, "^([0-9]+(bps|kbps|Mbps|Gbps)|0)$", "a rate such as `10Gbps` or `500Mbps`, or `0`";
     /// An IP address.
     Address(IpAddr) = address, "^[0-9A-Fa-f.:]+$", "an IP address such as `192.0.2.1` or `2001:db8::1`";
+    /// An IP address, or a network of them.
+    Addresses(IpNet) = addresses, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "an IP address such as `192.0.2.1`, or a network such as `198.51.100.0/24`";
     /// An IP address and the length of its network.
     Network(IpNet) = network, "^[0-9A-Fa-f.:]+/[0-9]+$", "an address and the length of its network, such as `192.0.2.2/24`";
     /// Addresses that share their first bits.
@@ -331,6 +333,21 @@ fn file_path(text: &str) -> Result<String, Refusal> {
         Refusal::new(format!("{} is not the path of a file", quoted(text)), "write a path such as `deny.txt`")
     };
     sound.then(|| text.to_owned()).ok_or_else(refusal)
+}
+
+fn addresses(text: &str) -> Result<IpNet, Refusal> {
+    if !text.contains('/') {
+        return address(text).map(IpNet::from);
+    }
+    let network = network(text)?;
+    if network.addr() == network.network() {
+        return Ok(network);
+    }
+    let message = format!("{} has bits behind its first {}", quoted(text), network.prefix_len());
+    Err(Refusal::new(
+        message,
+        format!("write `{}`, or for one address `{}`", network.trunc(), network.addr()),
+    ))
 }
 
 fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {

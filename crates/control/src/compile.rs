@@ -15,23 +15,27 @@ mod ids;
 mod names;
 mod registry;
 mod route;
+mod standing;
 mod table;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
+use balance::Level;
 use datapath::{
     HashKey,
     snapshot::{
-        Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Sources, Up, VirtualServer,
+        Backend, Broad, DeviceTraits, Lookup, Pool, Port, Routes, Senders, Service, Snapshot, Up,
+        VirtualServer,
     },
 };
-use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
+use model::{AdminState, BackendId, Gateway, Generation, MacAddress, PoolId, Protocol, VirtualServerId};
 
+use self::standing::Standing;
 pub use self::{
     names::Names,
     registry::{BackendKey, Registry},
 };
-use crate::health::{Condition, Health};
+use crate::health::Health;
 
 /// What is known about the machine, and not from the configuration.
 #[derive(Clone, Debug)]
@@ -75,13 +79,13 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
     let mut pools = Vec::with_capacity(gateway.pools.len());
     for (position, pool) in gateway.pools.iter().enumerate() {
         let members = registry.members(pool);
-        let standings = Standing::of_pool(pool, health);
+        let standings = standing::standings(pool, health);
         enter(&mut backends, pool, &members, (&routes, gateway.domain_of_pool(position)));
         note(&mut up, &members, &standings);
-        pools.push(registry.pool(pool, &members, usable(&standings), facts.seed));
+        pools.push(registry.pool(pool, &members, levels(&standings), facts.seed));
     }
     registry.forget_tables(gateway);
-    let virtual_servers = virtual_servers(gateway, registry);
+    let virtual_servers = virtual_servers(gateway, registry, &pools);
     registry.forget_sources(&virtual_servers);
     Snapshot {
         generation: facts.generation,
@@ -91,7 +95,8 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         addresses: address::addresses(gateway, 0, &pools),
         tenants: address::tenants(gateway, &pools),
         routes,
-        services: Arc::new(services(&virtual_servers)),
+        services: Arc::new(services(gateway, registry)),
+        broad: Arc::new(broad(gateway, registry)),
         virtual_servers: virtual_servers.into(),
         pools,
         backends: backends.into(),
@@ -118,42 +123,21 @@ pub fn recompile(
             continue;
         };
         let members = registry.members(pool);
-        let standings = Standing::of_pool(pool, health);
+        let standings = standing::standings(pool, health);
         note(&mut snapshot.up, &members, &standings);
-        let renewed = registry.pool(pool, &members, usable(&standings), facts.seed);
+        let renewed = registry.pool(pool, &members, levels(&standings), facts.seed);
         availability_changed |= renewed.is_available() != compiled.is_available();
         *compiled = renewed;
     }
     if availability_changed {
+        snapshot.virtual_servers = virtual_servers(gateway, registry, &snapshot.pools).into();
         address::renew_availability(&mut snapshot, gateway);
     }
     snapshot
 }
 
-/// What a backend may be used for.
-#[derive(Clone, Copy)]
-struct Standing {
-    /// Whether it is enabled or draining, and up.
-    up: bool,
-    /// Whether it takes new flows.
-    usable: bool,
-}
-
-impl Standing {
-    fn of_pool(pool: &model::Pool, health: &Health) -> Vec<Self> {
-        pool.backends.iter().map(|backend| Self::of(pool, backend, health)).collect()
-    }
-
-    fn of(pool: &model::Pool, backend: &model::Backend, health: &Health) -> Self {
-        let healthy = health.of(pool, backend).condition == Condition::Up;
-        let up = healthy && backend.state != AdminState::Disabled;
-        let wanted = backend.state == AdminState::Enabled && backend.weight > 0;
-        Self { up, usable: up && wanted && !health.is_draining() }
-    }
-}
-
-fn usable(standings: &[Standing]) -> Vec<bool> {
-    standings.iter().map(|standing| standing.usable).collect()
+fn levels(standings: &[Standing]) -> Vec<Level> {
+    standings.iter().map(|standing| standing.level).collect()
 }
 
 /// Notes which of a pool's backends are up.
@@ -178,48 +162,81 @@ fn enter(
         if backend.state != AdminState::Disabled {
             let address = backend.address.ip().into();
             let port = backend.address.port();
-            let route = routes.best_in(domain, address);
-            *entry = Some(Backend { address, port, route, incarnation, limits: backend.limits });
+            let (route, on_down) = (routes.best_in(domain, address), pool.on_backend_down);
+            *entry = Some(Backend { address, port, route, incarnation, on_down, limits: backend.limits });
         }
     }
 }
 
-fn virtual_servers(gateway: &Gateway, registry: &mut Registry) -> Vec<Option<VirtualServer>> {
+fn virtual_servers(
+    gateway: &Gateway,
+    registry: &mut Registry,
+    pools: &[Arc<Pool>],
+) -> Vec<Option<VirtualServer>> {
     let mut by_id = vec![None; registry.virtual_server_ids()];
     for server in &gateway.virtual_servers {
         let id = registry.virtual_server(&server.name);
         if let Some(entry) = id.and_then(|id| by_id.get_mut(id.index())) {
-            *entry = Some(virtual_server(gateway, server, registry.sources(&server.sources)));
+            let (pool, sources) = (pool_of(gateway, server, pools), registry.sources(&server.sources));
+            *entry = Some(VirtualServer { pool, sources, ..virtual_server(gateway, server) });
         }
     }
     by_id
 }
 
-fn virtual_server(
-    gateway: &Gateway,
-    server: &model::VirtualServer,
-    sources: Option<Arc<Sources>>,
-) -> VirtualServer {
+/// The pool that takes a virtual server's new flows: its own, or that one's fallback while none of its backends does.
+fn pool_of(gateway: &Gateway, server: &model::VirtualServer, pools: &[Arc<Pool>]) -> PoolId {
+    let is_available = |id: &PoolId| pools.get(id.index()).is_some_and(|pool| pool.is_available());
+    let fallback = gateway.pools.get(server.pool.index()).and_then(|pool| pool.fallback);
+    match fallback.filter(is_available) {
+        Some(fallback) if !is_available(&server.pool) => fallback,
+        _ => server.pool,
+    }
+}
+
+fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualServer {
     let default = match server.protocol {
         Protocol::Tcp => TCP_IDLE_TIMEOUT,
         Protocol::Udp => UDP_IDLE_TIMEOUT,
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
     VirtualServer {
-        service: Service::new(server.address.into(), server.port, server.protocol).in_domain(server.domain),
+        service: service(server),
         mode: server.mode,
         pool: server.pool,
+        persistence: server.persistence.map(|kept| datapath::Persistence {
+            source: kept.source,
+            timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
+        }),
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
-        sources,
+        sources: None,
         limits: server.limits,
+        outer_sources: address::outer_sources(server),
     }
 }
 
-fn services(virtual_servers: &[Option<VirtualServer>]) -> Lookup<Service, VirtualServerId> {
-    let numbered = (0..).map(VirtualServerId).zip(virtual_servers);
-    numbered.filter_map(|(id, server)| Some((server.as_ref()?.service, id))).collect()
+fn services(gateway: &Gateway, registry: &Registry) -> Lookup<Service, VirtualServerId> {
+    let exact = gateway.virtual_servers.iter().filter(|server| server.has_one_address() && server.port != 0);
+    exact.filter_map(|server| Some((service(server), registry.virtual_server(&server.name)?))).collect()
+}
+
+/// Those that more than one address or port leads to.
+fn broad(gateway: &Gateway, registry: &Registry) -> Broad {
+    let mut broad = Broad::default();
+    for server in
+        gateway.virtual_servers.iter().filter(|server| !server.has_one_address() || server.port == 0)
+    {
+        if let Some(id) = registry.virtual_server(&server.name) {
+            broad.add(service(server), server.length, id);
+        }
+    }
+    broad
+}
+
+fn service(server: &model::VirtualServer) -> Service {
+    Service::new(server.address.into(), server.port, server.protocol).in_domain(server.domain)
 }
 
 fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
@@ -382,7 +399,27 @@ mod tests {
             pools,
             snapshot.up.clone(),
             gateway.virtual_servers.iter().map(owned).collect::<Vec<_>>(),
+            snapshot.virtual_servers.iter().flatten().map(|server| server.pool).collect::<Vec<_>>(),
         )
+    }
+
+    #[test]
+    fn a_fallback_takes_new_flows_while_nobody_else_does() {
+        let mut gateway = fixture::gateway([fixture::monitored_pool("a", 1), fixture::pool("b", 1)]);
+        gateway.pools[0].fallback = Some(PoolId(1));
+        let (mut registry, mut health) = (Registry::default(), Health::optimistic());
+        let pool = |health: &Health, registry: &mut Registry| {
+            let snapshot = compile(&gateway, registry, health, &fixture::facts());
+            let server = snapshot.virtual_server(registry.virtual_server("a").unwrap()).unwrap();
+            (server.pool, snapshot.addresses.owner(server.service.address))
+        };
+        let available = Some(Owned::Virtual { available: true });
+        assert_eq!(pool(&health, &mut registry), (PoolId(0), available));
+        let check = Check::of(&gateway.pools[0].backends[0], &gateway.pools[0].monitors[0]);
+        health.record(check, Diagnosis::down(Cause::Refused));
+        assert_eq!(pool(&health, &mut registry), (PoolId(1), available));
+        health.record(check, Diagnosis::UP);
+        assert_eq!(pool(&health, &mut registry), (PoolId(0), available));
     }
 
     proptest! {
@@ -396,6 +433,9 @@ mod tests {
                 server.address = ["192.0.2.1", "192.0.2.2"][number / 2].parse().unwrap();
             }
             gateway.pools[2].backends[1].state = AdminState::Disabled;
+            gateway.pools[0].fallback = Some(PoolId(1));
+            (gateway.pools[3].min_active, gateway.pools[3].backends[2].priority) = (1, 2);
+            gateway.pools[3].slots = Some(128);
             // So that each pool has checks of its own.
             for (pool, port) in gateway.pools.iter_mut().zip(1..) {
                 pool.monitors[0].port = Some(port);

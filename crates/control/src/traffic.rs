@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use datapath::{
     Colleagues,
-    meters::{PortMeters, TrafficMeters, WorkerMeters},
+    meters::{Capacities, PortMeters, TrafficMeters, WorkerMeters},
 };
 use meter::Counter;
 use model::{BackendId, PortId, VirtualServerId};
@@ -18,6 +18,8 @@ pub struct Fleet {
     pub members: Vec<Member>,
     /// Ticks of the workers' clock in a second.
     pub cycles_per_second: u64,
+    /// What control tells the workers of backends.
+    pub capacities: Arc<Capacities>,
 }
 
 /// One worker, as control sees it.
@@ -44,7 +46,10 @@ impl Fleet {
     /// The workers, as each of them sees the others.
     #[must_use]
     pub fn colleagues(&self) -> Colleagues {
-        Colleagues { workers: self.members.iter().map(|member| Arc::clone(&member.meters)).collect() }
+        Colleagues {
+            workers: self.members.iter().map(|member| Arc::clone(&member.meters)).collect(),
+            capacities: Arc::clone(&self.capacities),
+        }
     }
 
     /// A counter of a port, over all workers.
@@ -117,6 +122,7 @@ mod tests {
         let fleet = Fleet {
             members: (0..2).map(|lcore| Member { lcore, meters: Arc::new(WorkerMeters::new()) }).collect(),
             cycles_per_second: 1,
+            capacities: Arc::default(),
         };
         let count = |amount| {
             fleet.members.iter().for_each(|m| m.meters.backend(BackendId(3)).unwrap().packets_in.add(amount));

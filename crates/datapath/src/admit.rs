@@ -11,21 +11,23 @@ use model::{Address, BackendId, Mode, PortId, VirtualServerId};
 use nic::Frame;
 use wire::{
     checksum::{Delta, Sum},
+    ipv4::Ends,
     tcp::flags,
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, limit, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, fragment, limit, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
     plan::{self, Plan},
-    resolve,
+    quote, resolve, select,
     serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     state::{Memory, close},
     track::{self, Course},
+    tunnel,
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -41,19 +43,23 @@ pub(crate) fn admit<F: Frame>(
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
-            let absent = match absent_client(memory, sought) {
-                Some(absent) => absent,
+            let first = match absent_client(memory, sought) {
+                Some(absent) => First { absent, goes_on: false },
                 None => match continued(memory, occasion, frame, packet, sought)? {
                     Continued::Passed(step) => return Ok(step),
-                    Continued::BeginsAnew(absent) => absent,
+                    Continued::BeginsAnew(first) => first,
                 },
             };
             check_addresses(packet, key, occasion)?;
-            balanced(memory, occasion, frame, packet, (sought, absent))
+            balanced(memory, occasion, frame, packet, (sought, first))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
+        Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
         Kind::Icmp => {
             check_addresses(packet, key, occasion)?;
+            if quote::is_error(frame, packet) {
+                return quote::serve(memory, occasion, frame, packet, key);
+            }
             Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
         }
         Kind::Other => {
@@ -71,7 +77,11 @@ fn absent_client<F>(memory: &Memory<F>, sought: &Sought<'_>) -> Option<Absent> {
 }
 
 /// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
-fn check_addresses(packet: &Packet, key: &FlowKey, occasion: &Occasion<'_>) -> Result<(), DropReason> {
+pub(crate) fn check_addresses(
+    packet: &Packet,
+    key: &FlowKey,
+    occasion: &Occasion<'_>,
+) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
     let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
     if is_martian_source(key.source) && !may_be_unspecified {
@@ -93,7 +103,7 @@ fn balanced<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    (sought, absent): (&Sought<'_>, Absent),
+    (sought, first): (&Sought<'_>, First),
 ) -> Result<Step, DropReason> {
     let key = sought.key;
     if let Some(owner) = foreign_owner(memory, occasion, || *key) {
@@ -103,7 +113,7 @@ fn balanced<F: Frame>(
     let Some(plan) = (if is_planned { sought.plan } else { Plan::find(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
-    match open(memory, occasion, frame, packet, (key, absent), &plan)? {
+    match open(memory, occasion, frame, packet, (key, first), &plan)? {
         Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
         Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
     }
@@ -114,7 +124,14 @@ enum Continued {
     /// It was passed on, or waits.
     Passed(Step),
     /// There is no such flow, or no longer.
-    BeginsAnew(Absent),
+    BeginsAnew(First),
+}
+
+/// A packet that opens a flow.
+struct First {
+    absent: Absent,
+    /// Whether its conversation has begun already, with a backend that is down now.
+    goes_on: bool,
 }
 
 /// A packet of a flow that is not steady, or that was not found with the burst's (an earlier packet has opened it, or a hash
@@ -128,9 +145,9 @@ fn continued<F: Frame>(
 ) -> Result<Continued, DropReason> {
     let Found { index, side } = match memory.flows.settle(sought.candidate, sought.key) {
         Ok(found) => found,
-        Err(absent) => return Ok(Continued::BeginsAnew(absent)),
+        Err(absent) => return Ok(Continued::BeginsAnew(First { absent, goes_on: false })),
     };
-    let Memory { flows, limiter, neighbours, .. } = memory;
+    let Memory { flows, limiter, neighbours, outlook, meters, .. } = memory;
     let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
@@ -138,6 +155,9 @@ fn continued<F: Frame>(
             limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
         if has_bandwidth {
             limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
+        }
+        if flow.hot.state() == FlowState::Handshake {
+            outlook.follow_handshake(meters, (index, flow.hot.backend), side);
         }
         if flow.hot.checked != occasion.flow_generation() {
             resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
@@ -148,8 +168,12 @@ fn continued<F: Frame>(
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
+    let goes_on = course == Course::Reselects;
     match memory.flows.settle(Candidate::NONE, sought.key) {
-        Err(absent) if course == Course::BeginsAnew => Ok(Continued::BeginsAnew(absent)),
+        Err(absent) if goes_on || course == Course::BeginsAnew => {
+            Ok(Continued::BeginsAnew(First { absent, goes_on }))
+        }
+        _ if course == Course::BackendDown => Err(DropReason::BackendDown),
         _ => Err(DropReason::BackendRemoved),
     }
 }
@@ -165,6 +189,7 @@ fn pass_on<F: Frame>(
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
+        && !hot.mode().is_tunnel()
         && let Some(port) = pass::send_v4(
             (side, packet.protocol()),
             hot,
@@ -231,33 +256,30 @@ fn open<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &F,
     packet: &Packet,
-    (key, absent): (&FlowKey, Absent),
+    (key, first): (&FlowKey, First),
     &Plan { server: id, backend, hash }: &Plan,
 ) -> Result<Opened, DropReason> {
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
-    if !server.permits(key.source) {
-        return Err(DropReason::SourceDenied);
+    if !first.goes_on {
+        may_have_new(memory, occasion, (id, server), key, packet)?;
     }
-    if !may_open(server, packet) {
-        return Err(DropReason::NoFlow);
-    }
-    let (backend_id, backend) = within_limits(memory, occasion, (id, server), (key, hash), backend)?;
+    let is_planned = backend.is_some();
+    let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), backend)?;
     // A flood that finds the table full is to cost little.
-    if memory.flows.is_full() && server.mode != Mode::Dsr {
+    if memory.flows.is_full() && !server.mode.is_direct() {
         return Err(DropReason::FlowTableFull);
     }
     let to = (backend_id, backend);
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
-    let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
-    let to_backend = repair_between(server.mode, key, &reply);
+    let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, (egress, hash))?;
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
         checked: track::checked(
-            state,
+            (state, server.mode),
             occasion.flow_generation(),
             limit::has_bandwidth(snapshot, id, backend_id),
         ),
@@ -274,9 +296,9 @@ fn open<F: Frame>(
         client_mac: resolve::source_mac(frame),
         incarnation: backend.incarnation as u8,
     };
-    let index = match memory.flows.insert_absent(&flow, absent) {
+    let index = match memory.flows.insert_absent(&flow, first.absent) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(Opened::Untracked(flow)),
+        Err(Refused::Full) if server.mode.is_direct() => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
@@ -284,29 +306,55 @@ fn open<F: Frame>(
     if server.limits.new_per_second_per_source != 0 {
         memory.meters.source_rates.add(limit::source_hash(snapshot, id, key), occasion.now);
     }
+    if !is_planned {
+        select::opened(memory, occasion, (index, &flow));
+    }
     Ok(Opened::Flow(index))
 }
 
-/// The backend that is to have a new flow, unless a limit forbids it.
-fn within_limits<'a, F>(
+/// Refuses the first packet of a flow that a virtual server does not take. One that has begun already, with another backend, is none.
+fn may_have_new<F>(
     memory: &mut Memory<F>,
-    &Occasion { snapshot, now, .. }: &Occasion<'a>,
+    &Occasion { snapshot, now, .. }: &Occasion<'_>,
     (id, server): (VirtualServerId, &VirtualServer),
-    (key, hash): (&FlowKey, u64),
-    planned: Option<BackendId>,
-) -> Result<(BackendId, &'a Backend), DropReason> {
-    if !server.limits.is_none() {
-        let source = || limit::source_hash(snapshot, id, key);
-        memory.limiter.check_server((id, &server.limits), source, now)?;
+    key: &FlowKey,
+    packet: &Packet,
+) -> Result<(), DropReason> {
+    if !server.permits(key.source) {
+        return Err(DropReason::SourceDenied);
     }
-    let planned = planned.and_then(|id| Some((id, snapshot.backend(id)?))).ok_or(DropReason::NoBackend)?;
-    if planned.1.limits.is_none() {
-        return Ok(planned);
+    if !may_open(server, packet) {
+        return Err(DropReason::NoFlow);
     }
-    memory.limiter.check_backend(snapshot, server.pool, planned, hash, now)
+    if server.limits.is_none() {
+        return Ok(());
+    }
+    let source = || limit::source_hash(snapshot, id, key);
+    memory.limiter.check_server((id, &server.limits), source, now)
 }
 
-/// A `dsr` packet that the table has no room for goes by hash alone.
+/// The backend that is to have a new flow: the planned one, or who is chosen, or another one if that one has as much as it may.
+fn backend_with_room<'a, F>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'a>,
+    (id, server): (VirtualServerId, &VirtualServer),
+    of: (&FlowKey, u64),
+    planned: Option<BackendId>,
+) -> Result<(BackendId, &'a Backend), DropReason> {
+    let Memory { outlook, limiter, .. } = memory;
+    let (snapshot, now) = (occasion.snapshot, occasion.now);
+    let known = |id: Option<BackendId>| id.and_then(|id| Some((id, snapshot.backend(id)?)));
+    let chosen = planned.or_else(|| select::select(outlook, occasion, (id, server), of));
+    let chosen = known(chosen).ok_or(DropReason::NoBackend)?;
+    if !limiter.is_full(chosen, now) {
+        return limiter.check_backend(chosen, now).map(|()| chosen);
+    }
+    let other =
+        known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
+    limiter.check_backend(other, now).map(|()| other)
+}
+
+/// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
 fn untracked<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -344,18 +392,23 @@ pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
     server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
 }
 
-/// What the backend's replies will carry.
-fn reply_key<F: Frame>(
+/// What the backend's replies will carry (in `ipip` and `gue`: what outer headers are made of), and how rewriting for the backend
+/// changes checksums.
+fn translation<F: Frame>(
     memory: &Memory<F>,
-    snapshot: &Snapshot,
-    server: &VirtualServer,
+    (snapshot, server): (&Snapshot, &VirtualServer),
     backend: &Backend,
     key: &FlowKey,
     (egress, hash): (PortId, u64),
-) -> Result<FlowKey, DropReason> {
-    match server.mode {
-        Mode::Dsr => Ok(key.reversed()),
-        Mode::Nat => Ok(plan::reply_in_nat(key, backend)),
+) -> Result<(FlowKey, Repair), DropReason> {
+    let reply = match server.mode {
+        Mode::Dsr => return Ok((key.reversed(), Repair::default())),
+        Mode::Ipip | Mode::Gue => {
+            let outer = tunnel::outer(snapshot, server, (backend, egress), (key.is_v4(), hash));
+            let (ends, repair) = outer.ok_or(DropReason::NoRoute)?;
+            return Ok((outer_key(key, &ends), repair));
+        }
+        Mode::Nat => plan::reply_in_nat(key, backend),
         Mode::FullNat => {
             let wish = snat::Wish {
                 worker: memory.id,
@@ -366,18 +419,22 @@ fn reply_key<F: Frame>(
                 domain: key.domain,
                 hash,
             };
-            snat::choose(&memory.flows, &server.snat, &wish)
+            snat::choose(&memory.flows, &server.snat, &wish)?
         }
-    }
+    };
+    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(&reply));
+    Ok((reply, repair(Delta::between(old, new), Delta::between(old_ports, new_ports))))
 }
 
-/// How rewriting for the backend changes checksums.
-fn repair_between(mode: Mode, key: &FlowKey, reply: &FlowKey) -> Repair {
-    if mode == Mode::Dsr {
-        return Repair::default();
+/// Outer ends in the form of a key; nobody's.
+fn outer_key(key: &FlowKey, ends: &Ends) -> FlowKey {
+    FlowKey {
+        source: Address::from_v4(ends.source),
+        destination: Address::from_v4(ends.destination),
+        source_port: ends.source_port.get(),
+        destination_port: ends.destination_port.get(),
+        ..*key
     }
-    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(reply));
-    repair(Delta::between(old, new), Delta::between(old_ports, new_ports))
 }
 
 /// Of the addresses of a key, and of its ports.

@@ -9,15 +9,13 @@
 mod bucket;
 mod source;
 
-use std::sync::Arc;
-
 use flow::{FlowKey, Hot, Side};
-use model::{BackendId, Limits, MAX_BACKENDS, MAX_VIRTUAL_SERVERS, Millis, PoolId, VirtualServerId};
+use model::{BackendId, Limits, MAX_BACKENDS, MAX_VIRTUAL_SERVERS, Millis, VirtualServerId};
 
 use self::bucket::Bucket;
 pub use self::source::SourceRates;
 use crate::{
-    DropReason, Snapshot,
+    Colleagues, DropReason, Snapshot,
     meters::{TrafficMeters, WorkerMeters},
     snapshot::Backend,
 };
@@ -28,13 +26,6 @@ const RENEWED: usize = 16;
 const LEAST_BITS: u64 = 96_000;
 /// The part of a second whose bits may go at once.
 const BITS_AT_ONCE: u64 = 20;
-
-/// All workers.
-#[derive(Clone, Default)]
-pub struct Colleagues {
-    /// What each of them counts.
-    pub workers: Vec<Arc<WorkerMeters>>,
-}
 
 /// What one worker knows of what is limited.
 pub(crate) struct Limiter {
@@ -102,20 +93,7 @@ impl Limiter {
     /// Whether there may be one more flow.
     fn takes_flow(&mut self, subject: Subject, limits: &Limits, now: Millis) -> Result<(), UsedUp> {
         let Some((buckets, colleagues)) = self.buckets(subject) else { return Ok(()) };
-        let opened = || colleagues.sum(subject, |meters| meters.flows_opened.read());
-        if limits.connections != 0 {
-            // What is closed meanwhile is still open then: there are never less than none.
-            let closed = colleagues.sum(subject, |meters| meters.flows_closed.read());
-            if opened().saturating_sub(closed) >= u64::from(limits.connections) {
-                return Err(UsedUp::Connections);
-            }
-        }
-        let rate = u64::from(limits.new_per_second);
-        // Of what could have been opened earlier, a second's worth may be opened at once.
-        if rate != 0 && !buckets.flows.is_left(opened(), (rate, rate), now) {
-            return Err(UsedUp::Rate);
-        }
-        Ok(())
+        takes_flow((&mut buckets.flows, colleagues), subject, limits, now)
     }
 
     /// Whether a packet from this side may pass.
@@ -159,28 +137,32 @@ impl Limiter {
         }
     }
 
-    /// Who is to have a new flow: a backend, or if that one has as much as it may, the one of the next slot, or of the slot after that.
-    pub(crate) fn check_backend<'a>(
+    /// Whether a backend has as many flows as it may, or has got as many in a second.
+    pub(crate) fn is_full(&self, (id, backend): (BackendId, &Backend), now: Millis) -> bool {
+        let subject = Subject::Backend(id);
+        let Some(buckets) = self.backends.get(id.index()).filter(|_| !backend.limits.is_none()) else {
+            return false;
+        };
+        // Only looked at: the bucket stays as it is.
+        takes_flow((&mut { buckets.flows }, &self.colleagues), subject, &backend.limits, now).is_err()
+    }
+
+    /// Refuses the first packet of a flow for which a backend has no room.
+    pub(crate) fn check_backend(
         &mut self,
-        snapshot: &'a Snapshot,
-        pool: PoolId,
-        (first, backend): (BackendId, &'a Backend),
-        hash: u64,
+        (id, backend): (BackendId, &Backend),
         now: Millis,
-    ) -> Result<(BackendId, &'a Backend), DropReason> {
-        let mut full = None;
-        let others = snapshot.pool(pool).into_iter().flat_map(|pool| pool.others(hash));
-        let others = others.filter_map(|id| Some((id, snapshot.backend(id)?)));
-        for (id, backend) in std::iter::once((first, backend)).chain(others) {
-            if full == Some(id) || self.takes_flow(Subject::Backend(id), &backend.limits, now).is_err() {
-                full = Some(id);
-            } else if self.takes_packet(Subject::Backend(id), &backend.limits, Side::Client, now) {
-                return Ok((id, backend));
-            } else {
-                return Err(DropReason::BackendBandwidthLimit);
-            }
+    ) -> Result<(), DropReason> {
+        let (subject, limits) = (Subject::Backend(id), &backend.limits);
+        if limits.is_none() {
+            return Ok(());
         }
-        Err(DropReason::BackendLimit)
+        self.takes_flow(subject, limits, now).map_err(|_| DropReason::BackendLimit)?;
+        if self.takes_packet(subject, limits, Side::Client, now) {
+            Ok(())
+        } else {
+            Err(DropReason::BackendBandwidthLimit)
+        }
     }
 
     /// Refuses a packet of an open flow for which no bandwidth is left.
@@ -231,6 +213,28 @@ impl Limiter {
             self.takes_packet(subject, limits, side, now);
         }
     }
+}
+
+fn takes_flow(
+    (bucket, colleagues): (&mut Bucket, &Colleagues),
+    subject: Subject,
+    limits: &Limits,
+    now: Millis,
+) -> Result<(), UsedUp> {
+    let opened = || colleagues.sum(subject, |meters| meters.flows_opened.read());
+    if limits.connections != 0 {
+        // What is closed meanwhile is still open then: there are never less than none.
+        let closed = colleagues.sum(subject, |meters| meters.flows_closed.read());
+        if opened().saturating_sub(closed) >= u64::from(limits.connections) {
+            return Err(UsedUp::Connections);
+        }
+    }
+    let rate = u64::from(limits.new_per_second);
+    // Of what could have been opened earlier, a second's worth may be opened at once.
+    if rate != 0 && !bucket.is_left(opened(), (rate, rate), now) {
+        return Err(UsedUp::Rate);
+    }
+    Ok(())
 }
 
 /// Whether each packet of a flow is to be checked for bandwidth.

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Arp,
     /// ICMP or ICMPv6.
     Icmp,
+    /// A part of a packet, of any L4 protocol.
+    Fragment,
     /// Any other L4 protocol.
     Other,
 }
@@ -78,7 +80,7 @@ impl Packet {
         match self.kind {
             Kind::Icmp => protocol::ICMPV6,
             Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => self.protocol(),
-            Kind::Arp | Kind::Other => 0,
+            Kind::Arp | Kind::Fragment | Kind::Other => 0,
         }
     }
 
@@ -107,6 +109,8 @@ pub(crate) enum Step {
     Parsed,
     /// It is complete but for its next hop, which has yet to answer.
     Wait(PortId, NeighbourIndex),
+    /// It is a fragment whose first one has yet to come.
+    WaitForFirst,
     /// Nothing more is to be done but what the verdict says.
     Done(Verdict),
 }

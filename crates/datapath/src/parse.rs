@@ -93,7 +93,7 @@ fn refusal_v4<F: Frame>(lens: Lens<'_>, frame: &F, headers: &EthernetIpv4Tcp) ->
         return None;
     }
     let layout = match ipv4::check(head.get(ethernet::HEADER..)?, length - ethernet::HEADER) {
-        Ok(layout) if layout.is_fragment => return Some(DropReason::Fragment),
+        Ok(layout) if layout.is_fragment => return None,
         Ok(layout) => layout,
         Err(refusal) => return Some(cut_or(lens.port.device, refusal)),
     };
@@ -297,11 +297,13 @@ fn parse_v4(
 ) -> Result<Packet, DropReason> {
     let layout = ipv4::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
-    if layout.is_fragment {
-        return Err(DropReason::Fragment);
-    }
     let payload = bytes.get(layout.length..).unwrap_or_default();
-    let transport = parse_transport(header.protocol, payload, layout.total - layout.length, false)?;
+    let available = layout.total - layout.length;
+    let transport = if layout.is_fragment {
+        parse_fragment(ipv4::fragment(header), available)?
+    } else {
+        parse_transport(header.protocol, payload, available, false)?
+    };
     *key = FlowKey {
         source: Address::from_v4(header.source),
         destination: Address::from_v4(header.destination),
@@ -331,11 +333,12 @@ fn parse_v6(
 ) -> Result<Packet, DropReason> {
     let layout = ipv6::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
-    if layout.is_fragment {
-        return Err(DropReason::Fragment);
-    }
     let payload = bytes.get(layout.transport..).unwrap_or_default();
-    let transport = parse_transport(layout.protocol, payload, layout.total - layout.transport, true)?;
+    let available = layout.total - layout.transport;
+    let transport = match layout.fragment {
+        Some(fragment) => parse_fragment(fragment, available)?,
+        None => parse_transport(layout.protocol, payload, available, true)?,
+    };
     *key = FlowKey {
         source: Address::from_v6(header.source),
         destination: Address::from_v6(header.destination),
@@ -380,6 +383,13 @@ struct Transport {
     source_port: u16,
     destination_port: u16,
     flags: u8,
+}
+
+/// What a fragment carries is looked at when it is served (`fragment`).
+#[cold]
+fn parse_fragment(fragment: wire::fragment::Fragment, length: usize) -> Result<Transport, DropReason> {
+    fragment.check(length)?;
+    Ok(Transport { kind: Kind::Fragment, source_port: 0, destination_port: 0, flags: 0 })
 }
 
 #[inline]

@@ -2,8 +2,8 @@
 
 use std::slice;
 
-use flow::{Hit, Hot, Side};
-use model::{Address, BackendId, MacAddress, Millis};
+use flow::{Flow, Hit, Hot, Side};
+use model::{Address, BackendId, MacAddress, Millis, PortId};
 use nic::Frame;
 use wire::ethernet::Ethernet;
 
@@ -36,6 +36,16 @@ fn last_hop<'a>(snapshot: &'a Snapshot, flow: &'a Hot) -> Option<Link<'a>> {
     let (id, to) = flow.client_link();
     let port = snapshot.port(id).filter(|port| port.last_hop)?;
     Some(Link { port: id, mtu: port.mtu, to, from: &port.mac })
+}
+
+/// The port by which a flow's packets from one side leave, whether its next hop has answered or not.
+pub(crate) fn egress(snapshot: &Snapshot, flow: &Flow, side: Side) -> Option<PortId> {
+    let route = match side {
+        Side::Client => snapshot.backend(flow.backend)?.route?,
+        Side::Backend if snapshot.port(flow.client_port)?.last_hop => return Some(flow.client_port),
+        Side::Backend => snapshot.routes.best_in(flow.client.domain, flow.client.source)?,
+    };
+    Some(snapshot.routes.route(route)?.port)
 }
 
 /// Forgets the hop to a flow's backend when no route leads by it under a new snapshot.
@@ -76,7 +86,7 @@ pub(crate) fn search<'a, F>(
 }
 
 /// The way to a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
-fn destination<'a, F>(
+pub(crate) fn destination<'a, F>(
     neighbours: &'a mut Neighbours<F>,
     snapshot: &'a Snapshot,
     hop: NeighbourIndex,

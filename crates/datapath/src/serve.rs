@@ -13,7 +13,8 @@ use nic::{Burst, Frame};
 
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
-    neighbour::Neighbours,
+    answer::error,
+    neighbour::{Link, Neighbours},
     open,
     packet::{Kind, Packet, Packets, Step},
     pass,
@@ -22,6 +23,7 @@ use crate::{
     snapshot::Addresses,
     state::Memory,
     tally::Tallies,
+    tunnel,
 };
 
 /// When and where a burst is served.
@@ -91,6 +93,11 @@ pub(crate) fn serve_all<F: Frame>(
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
             _ => None,
         };
+        let port = match port {
+            None if candidate.is_some() => tunnel::pass(memory, occasion, frame, packet, *candidate),
+            None if plan.is_some() => open::open_tunnel_v4(memory, occasion, (frame, packet), plan),
+            port => port,
+        };
         if let Some(port) = port {
             *step = Step::Done(Verdict::Transmit(port));
             ports |= 1_u32.wrapping_shl(u32::from(port.0)); // there are fewer ports than bits
@@ -118,6 +125,7 @@ fn serve_other<F: Frame>(
 ) -> Step {
     let key = packet.key(frame.head(), occasion.domain);
     admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
+        .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
         .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
 }
 
@@ -133,15 +141,28 @@ pub(crate) fn pass_on<F: Frame>(
     let (snapshot, side) = (occasion.snapshot, flow.side);
     let step = match resolve::known_link(neighbours, snapshot, flow.hot, side) {
         Some(link) => {
-            rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+            write(frame, packet, &flow, (&link, snapshot))?;
             Step::Done(Verdict::Transmit(link.port))
         }
         None => {
             let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+            write(frame, packet, &flow, (&link, snapshot))?;
             step
         }
     };
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), side, packet.length);
     Ok(step)
+}
+
+/// Writes all that changes in a packet of a flow.
+fn write<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    flow: &Hit<'_>,
+    (link, snapshot): (&Link<'_>, &Snapshot),
+) -> Result<(), DropReason> {
+    if flow.hot.mode().is_tunnel() {
+        return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    rewrite::rewrite(frame.head_mut(), packet, flow, link)
 }

@@ -6,6 +6,7 @@
 //! is admitted like the first of any flow.
 
 use flow::{FlowState, Hot, Side, Tracked};
+use model::{Mode, OnBackendDown};
 use wire::{protocol, tcp::flags};
 
 use crate::{Snapshot, packet::Packet, snapshot::VirtualServer};
@@ -28,19 +29,29 @@ pub(crate) enum Course {
     GoesOn,
     /// It is over: the packet is the first of a new one.
     BeginsAnew,
+    /// It is over, but the packet goes on to another backend.
+    Reselects,
     /// It is over: its backend is no longer in the configuration.
     BackendRemoved,
+    /// It is over: its backend is down.
+    BackendDown,
 }
 
 /// What a packet means for the flow whose key it has.
 pub(crate) fn course(flow: &Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) -> Course {
-    match snapshot.backend(flow.hot.backend) {
-        Some(backend) if backend.incarnation as u8 != flow.hot.incarnation => Course::BackendRemoved,
-        Some(_) if begins_anew(flow.hot, side, packet, snapshot.up.is_up(flow.hot.backend)) => {
-            Course::BeginsAnew
-        }
-        Some(_) => Course::GoesOn,
-        None => Course::BackendRemoved,
+    let Some(backend) = snapshot.backend(flow.hot.backend) else { return Course::BackendRemoved };
+    if backend.incarnation as u8 != flow.hot.incarnation {
+        return Course::BackendRemoved;
+    }
+    let is_up = snapshot.up.is_up(flow.hot.backend);
+    if begins_anew(flow.hot, side, packet, is_up) {
+        return Course::BeginsAnew;
+    }
+    let is_tcp = flow.hot.protocol() == protocol::TCP;
+    match backend.on_down {
+        OnBackendDown::Drop if is_tcp && !is_up => Course::BackendDown,
+        OnBackendDown::Reselect if is_tcp && !is_up && side == Side::Client => Course::Reselects,
+        _ => Course::GoesOn,
     }
 }
 
@@ -67,14 +78,30 @@ pub(crate) fn track(
     }
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if side == Side::Client || packet.flags != 0 {
-        flow.hot.checked = checked(flow.hot.state(), snapshot.generation.0 as u32, has_bandwidth);
+        let is = (flow.hot.state(), flow.hot.mode());
+        flow.hot.checked = checked(is, snapshot.generation.0 as u32, has_bandwidth);
     }
 }
 
 /// What a flow remembers of being looked at under a generation: that one if it is established, since only then nothing more is
-/// to be seen to, and otherwise another one.
-pub(crate) fn checked(state: FlowState, generation: u32, has_bandwidth: bool) -> u32 {
-    if state == FlowState::Established && !has_bandwidth { generation } else { !generation }
+/// to be seen to, and otherwise another one, as if it has a bandwidth. A flow whose packets travel within others has another one too, of its
+/// own, so that those who send packets of steady flows leave its packets to those who encapsulate: [`is_steady_in_tunnel`].
+pub(crate) const fn checked((state, mode): (FlowState, Mode), generation: u32, has_bandwidth: bool) -> u32 {
+    match state {
+        FlowState::Established if has_bandwidth => !generation,
+        FlowState::Established if mode.is_tunnel() => generation ^ IN_TUNNEL,
+        FlowState::Established => generation,
+        FlowState::Handshake | FlowState::Closing => !generation,
+    }
+}
+
+/// What makes a generation another one: none is so far away.
+const IN_TUNNEL: u32 = 1 << 31;
+
+/// The same as [`is_steady`] for a flow whose packets travel within others; false for all other flows.
+#[inline(always)]
+pub(crate) fn is_steady_in_tunnel(flow: &Hot, packet: &Packet, generation: u32) -> bool {
+    is_steady(flow, packet, generation ^ IN_TUNNEL)
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.

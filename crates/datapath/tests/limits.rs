@@ -53,7 +53,10 @@ fn workers(count: u8, limits: Limits) -> Vec<Rig> {
 }
 
 fn join(all: &mut [Rig]) {
-    let colleagues = Colleagues { workers: all.iter().map(|rig| Arc::clone(&rig.meters)).collect() };
+    let colleagues = Colleagues {
+        workers: all.iter().map(|rig| Arc::clone(&rig.meters)).collect(),
+        ..Colleagues::default()
+    };
     for rig in all {
         let key = HashKey::from_seed([2; 16], u64::from(rig.state.id().0));
         rig.state =
@@ -181,7 +184,7 @@ fn with_backends(rig: &mut Rig, limits: [Limits; 2]) {
             snapshot.up.set(id, true);
         }
         snapshot.ports[1].neighbours.push((second.address, MacAddress([2, 0, 0, 0, 2, 12])));
-        snapshot.pools[0] = Arc::new(Pool { slots: Arc::new([0, 1]), members: vec![BackendId(0), id] });
+        snapshot.pools[0] = Arc::new(Pool::with_slots([0, 1], vec![BackendId(0), id]));
     });
 }
 
@@ -207,4 +210,41 @@ fn what_a_backend_may_not_take_in_this_second_another_one_takes() {
     assert_eq!(verdicts, [PASSED; 40]);
     assert_eq!([0, 2].map(|id| rig.meters.backends[id].flows_opened.read()), [2, 38]);
     rig.assert_conserved();
+}
+
+#[test]
+fn whatever_the_method_a_backend_that_has_enough_is_passed_over() {
+    use model::Method;
+    for method in [
+        Method::Rendezvous,
+        Method::SourceHash,
+        Method::RoundRobin,
+        Method::WeightedRoundRobin,
+        Method::LeastConnections,
+        Method::WeightedLeastConnections,
+        Method::Fastest,
+        Method::Adaptive,
+    ] {
+        let mut rig = Rig::new();
+        let limits = |connections| Limits { connections, ..Limits::NONE };
+        with_backends(&mut rig, [limits(3), limits(5)]);
+        rig.publish(|snapshot| {
+            let members = snapshot.pools[0].members.clone();
+            let candidate = |number: u8| balance::Candidate {
+                address: model::Address::from_v4([10, 0, 0, number]),
+                port: 80,
+                weight: 1,
+            };
+            let table = balance::Table::maglev([7; 16], &[candidate(1), candidate(2)], 64);
+            let levels = vec![balance::Level::FULL; 2];
+            let chooser = balance::Chooser::of(method, &table, &[1, 1], &levels);
+            snapshot.pools[0] = Arc::new(Pool::new(chooser, members, levels));
+        });
+        let verdicts: Vec<_> = (1..=10).map(|port| sent(&mut rig, &from((CLIENT, port), SYN))).collect();
+        assert_eq!(verdicts.iter().filter(|verdict| **verdict == PASSED).count(), 8, "{method:?}");
+        assert_eq!(verdicts[8..], [Verdict::Drop(DropReason::BackendLimit); 2], "{method:?}");
+        let opened = [0, 2].map(|id| rig.meters.backends[id].flows_opened.read());
+        assert_eq!(opened, [3, 5], "{method:?}");
+        rig.assert_conserved();
+    }
 }

@@ -55,7 +55,7 @@ fn with_tenant(workers: u8, is_known: bool) -> Snapshot {
     snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
     let backend = BackendId(snapshot.backends.len() as u32 - 1);
     snapshot.up.set(backend, true);
-    snapshot.pools.push(Arc::new(Pool { slots: Arc::new([0]), members: vec![backend] }));
+    snapshot.pools.push(Arc::new(Pool::with_slots([0], vec![backend])));
     let virtual_address = address(virtual_address(Mode::Nat, false));
     let server =
         snapshot.virtual_servers.iter().flatten().find(|server| server.service.address == virtual_address);

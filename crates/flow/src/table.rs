@@ -184,6 +184,13 @@ impl FlowTable {
         }
     }
 
+    /// What the candidate is, be it the packet's flow or not.
+    #[inline(always)]
+    #[must_use]
+    pub fn peek(&self, candidate: Candidate) -> Option<&Hot> {
+        self.hot.get((candidate.0 & POSITION) as usize)
+    }
+
     /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens now and then:
     /// [`FlowTable::find`] knows.
     #[inline]

@@ -13,8 +13,8 @@ mod id;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Facing, Gateway, Limits, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
-    Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
+    AdminState, Backend, Facing, Gateway, Limits, Method, Mode, Monitor, OnBackendDown, Persistence, Pool,
+    Port, Profile, Protocol, Route, Snat, Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 

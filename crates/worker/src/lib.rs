@@ -61,7 +61,7 @@ pub struct Parts<R: RxQueue, T, S, C> {
     pub reader: publish::Reader<Snapshot>,
     /// What it counts.
     pub meters: Arc<WorkerMeters>,
-    /// All workers, itself included.
+    /// All workers, itself included, and what control tells them.
     pub colleagues: Colleagues,
     /// Where new frames come from.
     pub source: S,
@@ -120,7 +120,8 @@ where
             ports: parts.ports.into_iter().take(MAX_PORTS).collect(),
             reader: parts.reader,
             state: WorkerState::new(parts.id, parts.flows, parts.flow_key, Arc::clone(&parts.meters))
-                .among(parts.colleagues),
+                .among(parts.colleagues)
+                .with_clock_of(parts.clock.hertz()),
             meters: parts.meters,
             source: parts.source,
             ticks_per_milli: (parts.clock.hertz() / 1000).max(1),

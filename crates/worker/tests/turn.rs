@@ -75,7 +75,7 @@ impl Bench {
             id: WorkerId(id),
             ports,
             reader,
-            colleagues: Colleagues { workers: vec![Arc::clone(&meters)] },
+            colleagues: Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() },
             meters: Arc::clone(&meters),
             source: MemorySource::new(100),
             clock: MemoryClock::default(),

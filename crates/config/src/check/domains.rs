@@ -9,7 +9,7 @@ use crate::{
     words::quoted,
 };
 
-use super::{at_most, unique_names, virtual_servers::Names};
+use super::{at_most, names::Names, unique_names};
 
 pub(super) fn check(file: &File, links: &[Port], findings: &mut Findings) {
     at_most(&file.route_domains, model::MAX_ROUTE_DOMAINS, "route domains", findings);
@@ -20,8 +20,19 @@ pub(super) fn check(file: &File, links: &[Port], findings: &mut Findings) {
     for given in of_links.chain(servers().map(|server| &server.route_domain)) {
         names.must_have("route domain", given, findings);
     }
-    let users = servers().filter_map(|server| Some((&server.pool, domain(&server.route_domain)?)));
-    pools(file, users, &names, findings);
+    pools(file, users(file), &names, findings);
+}
+
+/// The pools that virtual servers use, themselves or as a fallback, with the route domains that they are used in.
+pub(super) fn users(file: &File) -> impl Iterator<Item = (&Given<Name>, &str)> {
+    let named = file.pools.items().filter_map(|(_, pool)| Some((pool.name.value()?.0.as_str(), pool)));
+    let fallbacks: HashMap<&str, &Given<Name>> = named.map(|(name, pool)| (name, &pool.fallback)).collect();
+    file.virtual_servers.items().flat_map(move |(_, server)| {
+        let fallback = server.pool.value().and_then(|name| fallbacks.get(name.0.as_str()).copied());
+        let pools = [Some(&server.pool), fallback].into_iter().flatten();
+        let domain = domain(&server.route_domain);
+        pools.filter_map(move |pool| Some((pool, domain?)))
+    })
 }
 
 /// A pool's backends are of one route domain: that of the virtual servers that use it.

@@ -2,8 +2,10 @@
 
 use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
-use datapath::snapshot::{Addresses, Owned, Pool, Snapshot, SnatRange};
+use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, Snapshot, SnatRange};
 use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
+
+use super::pool_of;
 
 /// First and last of a range with nothing in it.
 const NO_PORTS: (u16, u16) = (1, 0);
@@ -36,8 +38,14 @@ pub(super) fn addresses(gateway: &Gateway, domain: u8, pools: &[Arc<Pool>]) -> A
     for address in servers(gateway, domain).flat_map(explicit_sources) {
         addresses.own((*address).into(), Owned::Snat);
     }
-    for (address, available) in availability(gateway, domain, pools) {
-        addresses.own(address, Owned::Virtual { available });
+    for (server, (address, length, available)) in
+        servers(gateway, domain).zip(availability(gateway, domain, pools))
+    {
+        if server.has_one_address() {
+            addresses.own(address, Owned::Virtual { available });
+        } else {
+            addresses.own_prefix(address, length, available);
+        }
     }
     for backend in nat_backends(gateway, domain) {
         addresses.expect_replies_from(backend.into());
@@ -50,15 +58,16 @@ fn servers(gateway: &Gateway, domain: u8) -> impl Iterator<Item = &VirtualServer
     gateway.virtual_servers.iter().filter(move |server| server.domain == domain)
 }
 
-/// The address of each virtual server, and whether a backend of its takes new flows.
+/// The address of each virtual server, the length of its prefix, and whether a backend of its takes new flows.
 fn availability(
     gateway: &Gateway,
     domain: u8,
     pools: &[Arc<Pool>],
-) -> impl Iterator<Item = (Address, bool)> + Clone {
+) -> impl Iterator<Item = (Address, u8, bool)> + Clone {
     servers(gateway, domain).map(|server| {
-        let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
-        (server.address.into(), available)
+        let available =
+            pools.get(pool_of(gateway, server, pools).index()).is_some_and(|pool| pool.is_available());
+        (server.address.into(), server.length, available)
     })
 }
 
@@ -81,6 +90,15 @@ pub(super) fn snat_ranges(gateway: &Gateway, server: &VirtualServer) -> Vec<Snat
             .map(|&address| range(None, address, ports_of_source(gateway, server.domain, address)))
             .collect(),
     }
+}
+
+/// The sources of outer headers that a virtual server has.
+pub(super) fn outer_sources(server: &VirtualServer) -> OuterSources {
+    let mut sources = OuterSources::default();
+    for network in &server.outer_sources {
+        sources.set(OuterSource::within(network.network().into(), network.prefix_len()));
+    }
+    sources
 }
 
 fn self_addresses(gateway: &Gateway, domain: u8) -> impl Iterator<Item = (PortId, &model::Port, IpAddr)> {
@@ -115,6 +133,7 @@ fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
 
 fn nat_backends(gateway: &Gateway, domain: u8) -> HashSet<IpAddr> {
     let servers = servers(gateway, domain).filter(|server| server.mode == Mode::Nat);
-    let pools = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
-    pools.flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
+    let own = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
+    let pools = own.flat_map(|pool| [Some(pool), pool.fallback.and_then(|id| gateway.pools.get(id.index()))]);
+    pools.flatten().flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
 }

@@ -173,7 +173,7 @@ impl Rig {
             id,
             ports: vec![PortQueues { rx, tx, host: None }],
             reader,
-            colleagues: Colleagues { workers: vec![Arc::clone(&meters)] },
+            colleagues: Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() },
             meters: Arc::clone(&meters),
             source: NoFrames,
             clock: clock.clone(),

@@ -126,6 +126,7 @@ fn fleet(eal: &Eal) -> Fleet {
     Fleet {
         members: eal.workers().iter().map(member).collect(),
         cycles_per_second: TscClock::new(eal).hertz(),
+        capacities: Arc::default(),
     }
 }
 
