@@ -21,12 +21,15 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
     number_of_backends(file, findings);
     number_of_slots(file, findings);
     fallbacks(file, findings);
-    let direct = users_of_dsr(file);
+    let dsr = users(file, |mode| mode == Mode::Dsr);
+    let direct = users(file, |mode| matches!(mode, Mode::Dsr | Mode::Ipip | Mode::Gue));
     for (_, pool) in file.pools.items() {
-        let user = pool.name.value().and_then(|name| direct.get(name.0.as_str())).copied();
-        method(pool, user, findings);
+        let user_of = |users: &HashMap<&str, &str>| {
+            pool.name.value().and_then(|name| users.get(name.0.as_str())).map(|name| (*name).to_owned())
+        };
+        method(pool, user_of(&direct).as_deref(), findings);
         if let Some(site) = sites.of_pool(pool) {
-            backends(pool, site, user, findings);
+            backends(pool, site, user_of(&dsr).as_deref(), findings);
         }
         for (place, monitor) in pool.monitors.items() {
             times(place, monitor, findings);
@@ -41,7 +44,8 @@ fn method(pool: &Pool, direct_for: Option<&str>, findings: &mut Findings) {
         && let Some(server) = direct_for
     {
         let message = format!(
-            "`fastest` cannot measure handshakes whose answers do not come by: virtual server `{server}` uses `dsr`"
+            "`fastest` cannot measure handshakes whose answers do not come by: the backends of virtual server \
+             `{server}` answer directly"
         );
         findings.add_at(place, message, "write `least_connections`, or use `nat` or `full_nat`");
     }
@@ -88,10 +92,10 @@ fn number_of_slots(file: &File, findings: &mut Findings) {
     }
 }
 
-/// For each pool that a virtual server uses with `dsr`, by itself or as a fallback: that virtual server.
-fn users_of_dsr(file: &File) -> HashMap<&str, &str> {
+/// For each pool that a virtual server uses with such a mode, by itself or as a fallback: that virtual server.
+fn users(file: &File, is_meant: impl Fn(Mode) -> bool) -> HashMap<&str, &str> {
     let servers = file.virtual_servers.items();
-    let direct = servers.filter(|(_, server)| server.mode.value() == Some(&Mode::Dsr));
+    let direct = servers.filter(|(_, server)| server.mode.value().is_some_and(|mode| is_meant(*mode)));
     let mut users: HashMap<&str, &str> = direct
         .filter_map(|(_, server)| Some((server.pool.value()?.0.as_str(), server.name.value()?.0.as_str())))
         .collect();

@@ -27,6 +27,8 @@ const BURSTS_PER_SECOND: f64 = 8e6;
 const WARM_UP: u64 = 65_536;
 /// The longest time that is told apart from longer ones, in ticks.
 const LONGEST: u64 = 1 << 40;
+/// How often a run is tried.
+const ATTEMPTS: usize = 100;
 
 /// What is measured with.
 struct Bench<'a> {
@@ -87,8 +89,22 @@ impl Bench<'_> {
         (self.seconds * self.hertz as f64) as u64
     }
 
-    /// Lets a packet be due after each `interval` of ticks, or always: cycles for each, and how they passed.
+    /// Lets a packet be due after each `interval` of ticks, or always: cycles for each, and how they passed. Where others share the
+    /// machine, the time may be over before the thread has run at all; then it begins again.
     fn run(&self, rig: &mut Rig, interval: f64) -> Result<(f64, Pace), Failure> {
+        for _ in 0..ATTEMPTS {
+            if let Some(run) = self.attempt(rig, interval)? {
+                return Ok(run);
+            }
+        }
+        Err(wrong(
+            self.case,
+            format_args!("no packet passed in {ATTEMPTS} attempts: the machine has too much to do"),
+        ))
+    }
+
+    /// The same once; `None` when no packet has passed.
+    fn attempt(&self, rig: &mut Rig, interval: f64) -> Result<Option<(f64, Pace)>, Failure> {
         rig.link().play(Some(self.script.clone()), None);
         to_end(rig, WARM_UP);
         let (stop, count) = (Arc::new(AtomicBool::new(false)), rig.count());
@@ -103,11 +119,11 @@ impl Bench<'_> {
         check_count(self.case, count, rig.count())?;
         let Some(Tap::Pace(pace)) = pace else { return Err(wrong(self.case, "nothing was measured")) };
         let passed: u64 = pace.passages().iter().map(|passage| u64::from(passage.packets)).sum();
-        if passed != pace.handed_out() || passed == 0 {
+        if passed != pace.handed_out() {
             let what = format_args!("of {} packets {passed} passed in bursts", pace.handed_out());
             return Err(wrong(self.case, what));
         }
-        Ok((spent.as_secs_f64() * self.hertz as f64 / passed as f64, pace))
+        Ok((passed > 0).then(|| (spent.as_secs_f64() * self.hertz as f64 / passed as f64, pace)))
     }
 }
 
