@@ -102,7 +102,9 @@ fn new_flows_are_opened_at_the_rate_wherever_they_come() {
     let mut port = 1000;
     // All have looked at all limits once.
     for rig in &mut all {
-        (0..10).for_each(|_| rig.keep_house());
+        (0..10).for_each(|_| {
+            rig.keep_house();
+        });
     }
     // Half a second quiet for the last worker, then all come to it.
     for milli in 0..3000_u64 {
