@@ -53,6 +53,10 @@ impl Frame for Leaked {
     fn prepend(&mut self, length: usize) -> bool {
         self.0.prepend(length)
     }
+
+    fn behead(&mut self, length: usize) -> bool {
+        self.0.behead(length)
+    }
 }
 
 /// Bursts of a case.

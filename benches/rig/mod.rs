@@ -68,6 +68,15 @@ impl Frame for InlineFrame {
         }
         fits
     }
+
+    fn behead(&mut self, length: usize) -> bool {
+        let is_longer = length < self.length;
+        if is_longer {
+            self.bytes.copy_within(length..self.length, 0);
+            self.length -= length;
+        }
+        is_longer
+    }
 }
 
 /// A source of no frames.

@@ -41,6 +41,7 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("transmit_queue_full", "files have room"),
     ("host_queue_full", "files have room"),
     ("hand_over_full", "takes two workers"),
+    ("no_room_for_tag", "frames of a capture have room"),
     ("no_headroom", "frames of a capture have room"),
     ("no_room_for_answer", "frames of a capture have room"),
     ("fragments_scattered", "takes ten fragments out of order"),

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     GATEWAY, capture,
-    case::{Bytes, Case, Counters},
+    case::{self, Bytes, Case, Counters},
     decode,
 };
 
@@ -77,6 +77,9 @@ impl Program {
         let [input, output, copy] = ["in.pcap", "out.pcap", "gateway.yaml"].map(|name| self.file(name));
         capture::write(&input, packets);
         fs::copy(configuration, &copy).unwrap();
+        for list in ["allowed.txt", "denied.txt"] {
+            fs::copy(case::folder().join(list), self.file(list)).unwrap();
+        }
         let mut command = Command::new(self.file("tidegate"));
         if geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);

@@ -19,4 +19,5 @@ mod paths;
 mod reload;
 mod site;
 mod stop;
+mod tenants;
 mod workers;

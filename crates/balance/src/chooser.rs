@@ -29,6 +29,9 @@ pub enum Chooser {
     Handshake(Box<[Member]>),
 }
 
+/// Slots or turns that are looked at for a backend that is not full.
+const OTHERS: u64 = 64;
+
 /// What a packet tells a chooser.
 #[derive(Clone, Copy, Debug)]
 pub struct Hashes {
@@ -74,6 +77,25 @@ impl Chooser {
             Self::Flows(members) => fewest_flows(members, hashes.flow, sight),
             Self::Capacity(members) => most_capable(members, hashes.flow, sight),
             Self::Handshake(members) => fastest(members, hashes.flow, sight),
+        }
+    }
+
+    /// Another backend for a new flow, when the one that was chosen is full: that of one of the next slots or turns, some of them, or of all
+    /// backends that are not full the one that the method says. `None` when none is found.
+    #[must_use]
+    pub fn another(&self, hashes: Hashes, turn: &mut u32, sight: &impl Sight) -> Option<u32> {
+        let mut last = None;
+        // Neighbours are often the same one.
+        let mut has_room =
+            |&position: &u32| last.replace(position) != Some(position) && !sight.is_full(position);
+        let mut next = |slots: &[u32], hash: u64| {
+            (1..=OTHERS).filter_map(|step| choose(slots, hash.wrapping_add(step))).find(&mut has_room)
+        };
+        match self {
+            Self::Flow(slots) => next(slots, hashes.flow),
+            Self::Source(slots) => next(slots, hashes.source),
+            Self::Turn(rotation) => (1..=OTHERS).filter_map(|_| rotation.next(turn)).find(&mut has_room),
+            Self::Flows(_) | Self::Capacity(_) | Self::Handshake(_) => self.choose(hashes, turn, sight),
         }
     }
 

@@ -17,6 +17,10 @@ pub trait Sight {
     fn capacity(&self, position: u32) -> u64;
     /// How long a backend takes to answer a SYN; 0: not known.
     fn handshake(&self, position: u32) -> u64;
+    /// Whether a backend may have no more flows, if that matters to this choice.
+    fn is_full(&self, _position: u32) -> bool {
+        false
+    }
 }
 
 /// The capacity of a backend that takes as much as its weight promises.
@@ -43,12 +47,12 @@ fn least<'a>(members: impl Iterator<Item = &'a Member>, load: impl Fn(&Member) -
 
 /// The member that has the fewest flows for its weight when it has one more; of several one by chance, which `hash` is.
 pub(crate) fn fewest_flows(members: &[Member], hash: u64, sight: &impl Sight) -> Option<u32> {
-    least(from_any(members, hash), |member| (sight.open_flows(member.position), member.weight.into()))
+    least(with_room(members, hash, sight), |member| (sight.open_flows(member.position), member.weight.into()))
 }
 
 /// The member that has the fewest flows for its capacity.
 pub(crate) fn most_capable(members: &[Member], hash: u64, sight: &impl Sight) -> Option<u32> {
-    least(from_any(members, hash), |member| {
+    least(with_room(members, hash, sight), |member| {
         let worth = u64::from(member.weight) * sight.capacity(member.position).min(MOST_CAPACITY);
         (sight.open_flows(member.position), worth.max(1))
     })
@@ -61,8 +65,8 @@ pub(crate) fn most_capable(members: &[Member], hash: u64, sight: &impl Sight) ->
 pub(crate) fn fastest(members: &[Member], hash: u64, sight: &impl Sight) -> Option<u32> {
     let is_trial = (hash >> 27) & 31 == 0;
     let time = |member: &Member| if is_trial { 0 } else { step(sight.handshake(member.position)) };
-    let shortest = members.iter().map(time).min()?;
-    let fast = from_any(members, hash).filter(|member| time(member) == shortest);
+    let shortest = with_room(members, hash, sight).map(time).min()?;
+    let fast = with_room(members, hash, sight).filter(|member| time(member) == shortest);
     least(fast, |member| (sight.open_flows(member.position), member.weight.into()))
 }
 
@@ -73,6 +77,11 @@ fn step(time: u64) -> u32 {
     }
     let exponent = time.ilog2();
     exponent * 4 + ((time >> (exponent - 2)) & 3) as u32 - 4
+}
+
+/// All members that may have more flows, beginning with any one.
+fn with_room<'a>(members: &'a [Member], hash: u64, sight: &impl Sight) -> impl Iterator<Item = &'a Member> {
+    from_any(members, hash).filter(|member| !sight.is_full(member.position))
 }
 
 /// All members, beginning with any one.

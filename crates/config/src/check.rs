@@ -3,6 +3,7 @@
 //!
 //! Nothing follows from a value that is mistaken: a check that needs it is left out, so that each mistake is told once.
 
+mod domains;
 mod names;
 mod networks;
 mod pools;
@@ -20,17 +21,19 @@ use crate::{
     text::Name,
     words::quoted,
 };
-use site::Site;
+use site::Sites;
 
 /// Reports all that contradicts itself or the rest of the file.
 pub(crate) fn all(file: &File, findings: &mut Findings) {
     process::check(file, findings);
-    ports::check(file, findings);
+    let links = file.links();
+    ports::check(file, &links, findings);
     queues::check(file, findings);
-    let site = Site::of(file);
-    pools::check(file, &site, findings);
+    let sites = Sites::of(file, &links);
+    domains::check(file, &links, findings);
+    pools::check(file, &sites, findings);
     profiles(file, findings);
-    virtual_servers::check(file, &site, findings);
+    virtual_servers::check(file, &sites, findings);
 }
 
 fn profiles(file: &File, findings: &mut Findings) {

@@ -2,27 +2,20 @@
 
 /// Keys.
 const KEYS: &[&str] = &[
-    "bandwidth",
     "close_timeout",
     "df",
     "generate_isn",
     "handshake_timeout",
     "idle_action_on_full",
     "keep_alive",
-    "limits",
     "loose_close",
-    "max_connections",
     "mss_clamp",
     "mss_override",
-    "new_per_second",
     "path",
     "reassemble_fragments",
     "reset_on_timeout",
-    "route_domain",
-    "route_domains",
     "rtt_from_client",
     "rtt_from_server",
-    "sources",
     "strip_sack",
     "syn_allowlist",
     "syn_cookie_mss",
@@ -32,7 +25,6 @@ const KEYS: &[&str] = &[
     "tos_to_client",
     "tos_to_server",
     "ttl",
-    "vlans",
     "window_scale",
 ];
 

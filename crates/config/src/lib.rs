@@ -7,7 +7,8 @@
 //! 2. `structure`: the tree is walked against the JSON Schema of the `raw` types. Unknown, duplicate and missing keys, wrong
 //!    types, ranges and forms (`text`) are reported; what is wrong is left out, so that the rest is still checked.
 //! 3. `check`: what no schema can say: references, conflicts, addresses that no port reaches.
-//! 4. `meaning`: the raw values become a [`Configuration`].
+//! 4. `sources`: files that the configuration names are read and checked.
+//! 5. `meaning`: the raw values become a [`Configuration`].
 //!
 //! What must stay true: a file yields a configuration only when nothing at all is wrong with it; the types in `raw` are
 //! the single source of what is accepted, of [`schema`] and of [`reference()`]; time and memory are bounded by the limits
@@ -24,6 +25,7 @@ mod mistake;
 mod raw;
 mod reference;
 mod schema;
+mod sources;
 mod structure;
 mod text;
 mod tree;
@@ -55,21 +57,23 @@ pub fn read(path: &Path) -> Result<Configuration, Mistakes> {
     }
 }
 
-/// Checks `text`, which messages call `name`.
+/// Checks `text`, which messages call `name`. Files that it names are looked for beside that.
 ///
 /// # Errors
 /// Every mistake in it.
 pub fn parse(text: &str, name: &str) -> Result<Configuration, Mistakes> {
     let mut findings = Findings::default();
-    match understand(text, &mut findings) {
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    match understand(text, folder, &mut findings) {
         Some(configuration) if findings.is_empty() => Ok(configuration),
         _ => Err(findings.into_mistakes(name, text)),
     }
 }
 
-fn understand(text: &str, findings: &mut Findings) -> Option<Configuration> {
+fn understand(text: &str, folder: &Path, findings: &mut Findings) -> Option<Configuration> {
     let tree = tree::read(text, findings)?;
     let file = structure::check(&tree, &schema(), findings)?;
     check::all(&file, findings);
-    Some(meaning::of(&file))
+    let sources = sources::of(&file, folder, findings);
+    Some(meaning::of(&file, sources))
 }

@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, path::PathBuf, time};
 
-use model::{Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour, VirtualServer};
+use model::{
+    Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
+    VirtualServer, Vlan,
+};
 
 use crate::{
     Configuration, Control, Eal, Hugepages, Idle, Shutdown, Workers,
@@ -11,13 +14,15 @@ use crate::{
 };
 
 /// What `file` means.
-pub(crate) fn of(file: &raw::File) -> Configuration {
+///
+/// `sources` are those of the virtual servers, in their order.
+pub(crate) fn of(file: &raw::File, sources: Vec<Sources>) -> Configuration {
     Configuration {
         eal: file.eal.value().map(eal).unwrap_or_default(),
         workers: workers(file.workers.value()),
         control: control(file.control.value()),
         shutdown: shutdown(file.shutdown.value()),
-        gateway: gateway(file),
+        gateway: gateway(file, sources),
     }
 }
 
@@ -62,7 +67,7 @@ fn shutdown(raw: Option<&raw::Shutdown>) -> Shutdown {
     Shutdown { drain: drain.map_or(time::Duration::ZERO, |drain| drain.0) }
 }
 
-fn gateway(file: &raw::File) -> Gateway {
+fn gateway(file: &raw::File, sources: Vec<Sources>) -> Gateway {
     let mut pools: Vec<Pool> = file.pools.items().filter_map(|(_, raw)| pool(raw)).collect();
     let names: Vec<String> = pools.iter().map(|pool| pool.name.clone()).collect();
     let ids: HashMap<&str, PoolId> =
@@ -72,12 +77,42 @@ fn gateway(file: &raw::File) -> Gateway {
     }
     let profiles: HashMap<String, Profile> =
         file.profiles.items().filter_map(|(_, raw)| profile(raw)).map(|p| (p.name.clone(), p)).collect();
-    let servers = file.virtual_servers.items();
-    let virtual_servers = servers.filter_map(|(_, raw)| virtual_server(raw, &ids, &profiles)).collect();
-    Gateway { ports: file.ports.items().filter_map(|(_, raw)| port(raw)).collect(), virtual_servers, pools }
+    let domains = Domains::of(file);
+    let servers = file.virtual_servers.items().zip(sources);
+    let virtual_servers = servers
+        .filter_map(|((_, raw), sources)| {
+            let domain = domains.number(&raw.route_domain);
+            Some(VirtualServer { sources, domain, ..virtual_server(raw, &ids, &profiles)? })
+        })
+        .collect();
+    let ports = file.ports.items().filter_map(|(_, raw)| port(raw, &domains)).collect();
+    let route_domains = domains.names.iter().map(|&name| name.to_owned()).collect();
+    Gateway { ports, virtual_servers, pools, route_domains }
 }
 
-fn port(raw: &raw::Port) -> Option<Port> {
+/// The numbers of route domains.
+struct Domains<'a> {
+    names: Vec<&'a str>,
+}
+
+impl<'a> Domains<'a> {
+    fn of(file: &'a raw::File) -> Self {
+        let names = file.route_domains.items().filter_map(|(_, raw)| raw.name.value());
+        Self { names: names.map(|name| name.0.as_str()).collect() }
+    }
+
+    /// Of one without a name, 0.
+    fn number(&self, given: &Given<crate::text::Name>) -> u8 {
+        let position = given.value().and_then(|name| self.names.iter().position(|known| *known == name.0));
+        position.map_or(0, |position| position as u8 + 1)
+    }
+}
+
+fn vlan(raw: &raw::Vlan, on: &raw::Port, domains: &Domains<'_>) -> Option<Vlan> {
+    Some(Vlan { id: *raw.id.value()?, port: port(&raw.as_port(on), domains)? })
+}
+
+fn port(raw: &raw::Port, domains: &Domains<'_>) -> Option<Port> {
     Some(Port {
         name: raw.name.value()?.0.clone(),
         device: raw.device.value()?.0.clone(),
@@ -95,6 +130,8 @@ fn port(raw: &raw::Port) -> Option<Port> {
         host: flag(&raw.host),
         neighbours: raw.neighbours.items().filter_map(|(_, raw)| neighbour(raw)).collect(),
         mtu: raw.mtu.value().copied().unwrap_or(default::MTU),
+        domain: domains.number(&raw.route_domain),
+        vlans: raw.vlans.items().filter_map(|(_, vlan)| self::vlan(vlan, raw, domains)).collect(),
     })
 }
 
@@ -158,7 +195,30 @@ fn backend(raw: &raw::Backend) -> Option<Backend> {
             Some(raw::State::Drain) => model::AdminState::Drain,
             Some(raw::State::Disabled) => model::AdminState::Disabled,
         },
+        limits: Limits {
+            connections: number(&raw.max_connections),
+            new_per_second: number(&raw.new_per_second),
+            new_per_second_per_source: 0,
+            bandwidth: rate(&raw.bandwidth),
+        },
     })
+}
+
+fn limits(raw: &raw::Limits) -> Limits {
+    Limits {
+        connections: number(&raw.connections),
+        new_per_second: number(&raw.new_per_second),
+        new_per_second_per_source: number(&raw.new_per_second_per_source),
+        bandwidth: rate(&raw.bandwidth),
+    }
+}
+
+fn number(given: &Given<u32>) -> u32 {
+    given.value().copied().unwrap_or_default()
+}
+
+fn rate(given: &Given<crate::text::Rate>) -> u64 {
+    given.value().map_or(0, |rate| rate.0)
 }
 
 fn monitor(raw: &raw::Monitor) -> Monitor {
@@ -208,6 +268,9 @@ fn virtual_server(
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         persistence: raw.persistence.value().and_then(persistence),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
+        domain: 0,
+        sources: Sources::default(),
+        limits: raw.limits.value().map_or(Limits::NONE, limits),
     })
 }
 

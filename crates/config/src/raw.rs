@@ -15,9 +15,9 @@ use serde::Deserialize;
 
 pub(crate) use given::{Auto, AutoWord, Given, List};
 pub(crate) use pool::{Backend, Method, Monitor, OnBackendDown, Pool, State};
-pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route};
+pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route, Vlan};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
-pub(crate) use virtual_server::{Mode, Persistence, Profile, Protocol, VirtualServer};
+pub(crate) use virtual_server::{Limits, Mode, Persistence, Profile, Protocol, Sources, VirtualServer};
 
 /// What a key means when the file does not say.
 pub(crate) mod default {
@@ -35,6 +35,15 @@ pub(crate) mod default {
     pub(crate) const PERSISTENCE_SECONDS: u64 = 180;
     pub(crate) const FALL: u16 = 3;
     pub(crate) const RISE: u16 = 2;
+}
+
+/// An address space of its own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteDomain {
+    /// Its name; no other route domain has it.
+    #[schemars(extend("examples" = ["tenant-a"]))]
+    pub(crate) name: Given<crate::text::Name>,
 }
 
 /// The whole file.
@@ -61,6 +70,10 @@ pub(crate) struct File {
     /// The devices that packets come and go by, 1 to 16.
     #[schemars(length(min = 1), extend("examples" = [[{ "name": "uplink", "device": "0000:3b:02.0", "addresses": ["192.0.2.2/24"] }]]))]
     pub(crate) ports: List<Port>,
+    /// Address spaces of their own: addresses may be there again in another one, and nothing passes from one to another.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) route_domains: List<RouteDomain>,
     /// Bundles of settings that virtual servers share. One with the name `default` holds for virtual servers that name none.
     #[serde(default)]
     #[schemars(extend("default" = []))]
@@ -73,4 +86,22 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(extend("default" = []))]
     pub(crate) virtual_servers: List<VirtualServer>,
+}
+
+impl File {
+    /// All that has addresses: ports, then their VLANs as ports.
+    pub(crate) fn links(&self) -> Vec<Port> {
+        let ports = || self.ports.items().map(|(_, port)| port);
+        let vlans = ports().flat_map(|port| port.vlans.items().map(|(_, vlan)| vlan.as_port(port)));
+        ports().cloned().chain(vlans).collect()
+    }
+}
+
+/// The route domain that something is of, the one without a name as `""`; `None` when that is mistaken.
+pub(crate) fn domain(given: &Given<crate::text::Name>) -> Option<&str> {
+    match given {
+        Given::Absent => Some(""),
+        Given::Mistaken => None,
+        Given::At(_, name) => Some(&name.0),
+    }
 }

@@ -39,6 +39,8 @@ anything is wrong. Editors complete and check it with `dpdk-config/schema.json` 
 |---|---|
 | duration | a number and `ms`, `s`, `m` or `h`: `250ms`, `5s`, `10m` |
 | address | `192.0.2.1` or `\"2001:db8::1\"`; names are not looked up |
+| rate | `0`, or bits a second: a number and `bps`, `kbps`, `Mbps` or `Gbps`: `10Gbps` |
+| prefix | a network's address and length, or an address alone: `10.0.0.0/8`, `\"2001:db8::/32\"`, `192.0.2.1` |
 | network | an address and the length of its network: `192.0.2.2/24` |
 | endpoint | an address and a port: `\"10.1.0.11:9000\"`, `\"[2001:db8::11]:9000\"` |
 | Ethernet address | `\"02:00:00:00:00:01\"` |
@@ -57,6 +59,7 @@ fn limits() -> String {
         ("workers", model::MAX_WORKERS),
         ("virtual servers", model::MAX_VIRTUAL_SERVERS),
         ("backends, over all pools", model::MAX_BACKENDS),
+        ("prefixes of a list of sources", model::MAX_SOURCE_PREFIXES),
     ];
     let rows: String = limits.iter().map(|(what, most)| format!("| {what} | {most} |\n")).collect();
     format!(
@@ -71,7 +74,7 @@ Names, devices, interfaces, addresses, routes and backends that are there twice;
 port and protocol; references to pools and profiles that do not exist; routers and neighbours outside their port's networks;
 backends that no port leads to, and with `dsr` those that are on no port's own network; a virtual server whose address a
 port, router or neighbour has, or whose family its pool has not; `full_nat` without a source address of the family;
-a monitor's `timeout` that is not less than its `interval`; an lcore with two tasks. A backend with `weight: 0` and a pool that
+prefixes that are both allowed and denied; a monitor's `timeout` that is not less than its `interval`; an lcore with two tasks. A backend with `weight: 0` and a pool that
 nobody uses are fine.
 "
     )
@@ -158,6 +161,9 @@ fn form_words(name: &str) -> &str {
         "Mac" => "Ethernet address",
         "Name" => "name",
         "Network" => "network",
+        "Rate" => "rate",
+        "Prefix" => "prefix",
+        "FilePath" => "path",
         "Seed" => "32 hexadecimal digits",
         "SocketPath" => "path",
         _ => name,

@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
         form: Option<Form>,
         label: Label<'_>,
     ) -> Option<Value> {
-        if let Some(Err(refusal)) = form.map(|form| (form.check)(text)) {
+        if let Some(Err(refusal)) = form.as_ref().map(|form| (form.check)(text)) {
             self.findings.add(node.span, format!("{}: {}", label.show(), refusal.message), refusal.remedy);
             return None;
         }
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
             _ if text.parse::<f64>().is_ok() => "a number",
             _ => return Some(json!(text)),
         };
-        if !plain {
+        if !plain || form.is_some_and(|form| form.may_be_a_number) {
             return Some(json!(text));
         }
         let message = format!("{} must be text, but {} is {other} to YAML", label.show(), quoted(text));

@@ -32,11 +32,20 @@ pub(crate) struct Form {
     pub(crate) expected: &'static str,
     /// Whether a text has this form.
     pub(crate) check: fn(&str) -> Result<(), Refusal>,
+    /// Whether what it accepts may be a number to YAML.
+    pub(crate) may_be_a_number: bool,
 }
+
+/// The forms that may be a number to YAML.
+const NUMBERS: [&str; 1] = ["Rate"];
 
 /// The form with the name that it has in the schema.
 pub(crate) fn form(name: &str) -> Option<Form> {
-    FORMS.iter().find(|(known, ..)| *known == name).map(|&(_, expected, check)| Form { expected, check })
+    FORMS.iter().find(|(known, ..)| *known == name).map(|&(_, expected, check)| Form {
+        expected,
+        check,
+        may_be_a_number: NUMBERS.contains(&name),
+    })
 }
 
 macro_rules! forms {
@@ -62,6 +71,11 @@ macro_rules! forms {
 
                 fn json_schema(_: &mut SchemaGenerator) -> Schema {
                     let pattern: &str = $pattern;
+                    if NUMBERS.contains(&stringify!($name)) {
+                        // What is no text has no pattern, so the one number that may stand there is said in a range.
+                        let types = ["string", "integer"];
+                        return json_schema!({ "type": types, "description": $expected, "pattern": pattern, "minimum": 0, "maximum": 0 });
+                    }
                     json_schema!({ "type": "string", "description": $expected, "pattern": pattern })
                 }
             }
@@ -79,12 +93,18 @@ forms! {
     Device(String) = device, "^\\S+$", "a PCI address such as `0000:3b:02.0` or a DPDK vdev such as `net_af_packet0,iface=veth0`";
     /// A time span.
     Duration(time::Duration) = duration, "^[0-9]+(ms|s|m|h)$", "a duration such as `250ms`, `5s` or `1m`";
+    /// Bits a second.
+    Rate(u64) = rate, "^([0-9]+(bps|kbps|Mbps|Gbps)|0)$", "a rate such as `10Gbps` or `500Mbps`, or `0`";
     /// An IP address.
     Address(IpAddr) = address, "^[0-9A-Fa-f.:]+$", "an IP address such as `192.0.2.1` or `2001:db8::1`";
     /// An IP address, or a network of them.
     Addresses(IpNet) = addresses, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "an IP address such as `192.0.2.1`, or a network such as `198.51.100.0/24`";
     /// An IP address and the length of its network.
     Network(IpNet) = network, "^[0-9A-Fa-f.:]+/[0-9]+$", "an address and the length of its network, such as `192.0.2.2/24`";
+    /// Addresses that share their first bits.
+    Prefix(IpNet) = prefix, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "a prefix such as `10.0.0.0/8`, or an address";
+    /// The path of a file.
+    FilePath(String) = file_path, "^.+$", "the path of a file";
     /// An IP address and a port.
     Endpoint(SocketAddr) = endpoint, "^[0-9A-Fa-f.:\\[\\]]+:[0-9]+$", "an address and a port, such as `10.1.0.11:9000` or `[2001:db8::11]:9000`";
     /// An Ethernet address.
@@ -255,6 +275,64 @@ fn network(text: &str) -> Result<IpNet, Refusal> {
         Err(_) => "write it like `192.0.2.2/24` or `2001:db8::2/64`".to_owned(),
     };
     Err(Refusal::new(message, remedy))
+}
+
+fn rate(text: &str) -> Result<u64, Refusal> {
+    const GREATEST: u64 = 100_000_000_000_000;
+    if text == "0" {
+        return Ok(0);
+    }
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let bits = match unit {
+        "bps" => 1,
+        "kbps" => 1_000,
+        "Mbps" => 1_000_000,
+        "Gbps" => 1_000_000_000,
+        _ => 0,
+    };
+    if digits == 0 || bits == 0 {
+        let message = format!("{} is not a rate", quoted(text));
+        return Err(Refusal::new(
+            message,
+            "write a number and `bps`, `kbps`, `Mbps` or `Gbps`, such as `10Gbps`",
+        ));
+    }
+    let total = number.parse::<u64>().ok().and_then(|number| number.checked_mul(bits));
+    total.filter(|&total| total <= GREATEST).ok_or_else(|| {
+        Refusal::new(
+            format!("{} is more than 100000Gbps", quoted(text)),
+            "write a lower rate, or `0` for none",
+        )
+    })
+}
+
+/// An address alone is a prefix of all its bits.
+pub(crate) fn prefix(text: &str) -> Result<IpNet, Refusal> {
+    let network = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(network), _) => network,
+        (Err(_), Ok(address)) => address.into(),
+        _ => {
+            let message = format!("{} is not a prefix", quoted(text));
+            return Err(Refusal::new(message, "write it like `192.0.2.0/24` or `2001:db8::/32`"));
+        }
+    };
+    let length = network.prefix_len().saturating_sub(96);
+    unmapped(network.addr(), |v4| format!("{v4}/{length}"))?;
+    let whole = network.trunc();
+    if whole == network {
+        return Ok(network);
+    }
+    let message = format!("{} has bits behind its length", quoted(text));
+    Err(Refusal::new(message, format!("write `{whole}`, or `{}` for the address alone", network.addr())))
+}
+
+fn file_path(text: &str) -> Result<String, Refusal> {
+    let sound = !text.is_empty() && !text.contains('\0') && !text.ends_with('/');
+    let refusal = || {
+        Refusal::new(format!("{} is not the path of a file", quoted(text)), "write a path such as `deny.txt`")
+    };
+    sound.then(|| text.to_owned()).ok_or_else(refusal)
 }
 
 fn addresses(text: &str) -> Result<IpNet, Refusal> {

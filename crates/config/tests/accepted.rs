@@ -134,3 +134,94 @@ ports:
 - { name: b, device: net_null1, addresses: [192.0.2.9/32, 192.0.3.1/24, 'fe80::2/64'] }",
     );
 }
+
+const SERVER: &str = "pools: [{ name: p, backends: [{ address: '192.0.2.9:80' }] }]
+virtual_servers: [{ name: v, address: 198.51.100.1, port: 80, protocol: tcp, mode: nat, pool: p";
+
+#[test]
+fn a_list_of_sources_is_read_from_the_file_beside_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tidegate.yaml");
+    let lists = "# denied\n10.0.0.0/8 # all of it\r\n\n  2001:db8::/32\n192.0.2.7";
+    fs::write(folder.path().join("deny.txt"), lists).unwrap();
+    let sources = "sources: { deny: [203.0.113.0/24], deny_file: deny.txt, allow: [10.1.0.0/16] }";
+    fs::write(&path, format!("{SMALLEST}{SERVER}, {sources} }}]")).unwrap();
+    let read = config::read(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let sources = &read.gateway.virtual_servers[0].sources;
+    let shown = |list: &[ipnet::IpNet]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&sources.deny), ["203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"]);
+    assert_eq!(shown(&sources.allow), ["10.1.0.0/16"]);
+    fs::write(folder.path().join("deny.txt"), "10.0.0.0/8\n10.0.0.0/33\n10.1.0.0/16\n10.0.0.1/8\n").unwrap();
+    let mistakes = config::read(&path).unwrap_err();
+    let told: Vec<&str> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+    assert_eq!(told.len(), 3, "{mistakes}");
+    for (told, part) in
+        told.iter().zip(["line 2 of", "line 4 of", "`10.1.0.0/16` is both allowed and denied"])
+    {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn limits_are_what_the_file_says_and_without_it_none() {
+    let text = format!(
+        "{SMALLEST}{}",
+        SERVER.replace(
+            "'192.0.2.9:80'",
+            "'192.0.2.9:80', max_connections: 5, new_per_second: 6, bandwidth: 2kbps"
+        )
+    );
+    let limits = "limits: { connections: 4294967295, new_per_second_per_source: 2, bandwidth: 10Gbps }";
+    let gateway = accepted(&format!("{text}, {limits} }}]")).gateway;
+    let none = model::Limits::NONE;
+    assert_eq!(
+        gateway.virtual_servers[0].limits,
+        model::Limits {
+            connections: u32::MAX,
+            new_per_second_per_source: 2,
+            bandwidth: 10_000_000_000,
+            ..none
+        }
+    );
+    assert_eq!(
+        gateway.pools[0].backends[0].limits,
+        model::Limits { connections: 5, new_per_second: 6, bandwidth: 2_000, ..none }
+    );
+    for nothing in ["limits: { bandwidth: 0 }", "limits: { bandwidth: '0', connections: 0 }"] {
+        let gateway = accepted(&format!("{text}, {nothing} }}]")).gateway;
+        assert!(gateway.virtual_servers[0].limits.is_none(), "{nothing}");
+    }
+}
+
+#[test]
+fn addresses_may_be_there_again_in_another_route_domain() {
+    let gateway = accepted(
+        "version: 1
+route_domains: [{ name: a }, { name: b }]
+ports:
+- name: trunk
+  device: net_null0
+  addresses: [192.0.2.2/24]
+  vlans:
+  - { id: 100, name: in-a, route_domain: a, addresses: [10.0.0.1/24], gateway: [10.0.0.254], last_hop: off }
+  - { id: 200, name: in-b, route_domain: b, addresses: [10.0.0.1/24] }
+  - { id: 300, name: none, addresses: [10.0.0.1/24] }
+- { name: own, device: net_null1, route_domain: b, addresses: [10.0.1.1/24] }
+pools:
+- { name: pa, backends: [{ address: '10.0.0.9:80' }] }
+- { name: pb, backends: [{ address: '10.0.0.9:80' }] }
+virtual_servers:
+- { name: va, route_domain: a, address: 192.0.2.2, port: 80, protocol: tcp, mode: nat, pool: pa }
+- { name: vb, route_domain: b, address: 192.0.2.2, port: 80, protocol: tcp, mode: full_nat, pool: pb }",
+    )
+    .gateway;
+    assert_eq!(gateway.route_domains, ["a", "b"]);
+    let links: Vec<_> = gateway.links().map(|(id, port)| (id.0, port.name.as_str(), port.domain)).collect();
+    assert_eq!(links, [(0, "trunk", 0), (1, "own", 2), (2, "in-a", 1), (3, "in-b", 2), (4, "none", 0)]);
+    let tags: Vec<_> = gateway.tags().map(|(port, id)| (port.0, id)).collect();
+    assert_eq!(tags, [(0, 100), (0, 200), (0, 300)]);
+    let in_a = &gateway.ports[0].vlans[0].port;
+    assert_eq!((in_a.gateways.len(), in_a.last_hop, in_a.device.as_str()), (1, false, "net_null0"));
+    assert_eq!(gateway.virtual_servers.iter().map(|server| server.domain).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!([gateway.domain_of_pool(0), gateway.domain_of_pool(1)], [1, 2]);
+}

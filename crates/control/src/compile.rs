@@ -74,24 +74,26 @@ const FLOW_HASH: u64 = 1;
 #[must_use]
 pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, facts: &Facts) -> Snapshot {
     registry.renew(gateway);
-    let routes = Routes::new(route::routes(gateway));
+    let routes = Routes::in_domains(route::routes(gateway));
     let (mut backends, mut up) = (vec![None; registry.backend_ids()], Up::default());
     let mut pools = Vec::with_capacity(gateway.pools.len());
-    for pool in &gateway.pools {
+    for (position, pool) in gateway.pools.iter().enumerate() {
         let members = registry.members(pool);
         let standings = standing::standings(pool, health);
-        enter(&mut backends, pool, &members, &routes);
+        enter(&mut backends, pool, &members, (&routes, gateway.domain_of_pool(position)));
         note(&mut up, &members, &standings);
         pools.push(registry.pool(pool, &members, levels(&standings), facts.seed));
     }
     registry.forget_tables(gateway);
     let virtual_servers = virtual_servers(gateway, registry, &pools);
+    registry.forget_sources(&virtual_servers);
     Snapshot {
         generation: facts.generation,
         workers: facts.workers.max(1),
         hash_key: HashKey::from_seed(facts.seed, FLOW_HASH),
         ports: ports(gateway, facts),
-        addresses: address::addresses(gateway, &pools),
+        addresses: address::addresses(gateway, 0, &pools),
+        tenants: address::tenants(gateway, &pools),
         routes,
         services: Arc::new(services(gateway, registry)),
         broad: Arc::new(broad(gateway, registry)),
@@ -129,7 +131,7 @@ pub fn recompile(
     }
     if availability_changed {
         snapshot.virtual_servers = virtual_servers(gateway, registry, &snapshot.pools).into();
-        snapshot.addresses.renew_availability(address::availability(gateway, &snapshot.pools));
+        address::renew_availability(&mut snapshot, gateway);
     }
     snapshot
 }
@@ -152,7 +154,7 @@ fn enter(
     by_id: &mut [Option<Backend>],
     pool: &model::Pool,
     members: &[Option<(BackendId, u16)>],
-    routes: &Routes,
+    (routes, domain): (&Routes, u8),
 ) {
     for (backend, member) in pool.backends.iter().zip(members) {
         let Some((id, incarnation)) = *member else { continue };
@@ -160,23 +162,23 @@ fn enter(
         if backend.state != AdminState::Disabled {
             let address = backend.address.ip().into();
             let port = backend.address.port();
-            let route = routes.best(address);
-            *entry = Some(Backend { address, port, route, incarnation, on_down: pool.on_backend_down });
+            let (route, on_down) = (routes.best_in(domain, address), pool.on_backend_down);
+            *entry = Some(Backend { address, port, route, incarnation, on_down, limits: backend.limits });
         }
     }
 }
 
 fn virtual_servers(
     gateway: &Gateway,
-    registry: &Registry,
+    registry: &mut Registry,
     pools: &[Arc<Pool>],
 ) -> Vec<Option<VirtualServer>> {
     let mut by_id = vec![None; registry.virtual_server_ids()];
     for server in &gateway.virtual_servers {
         let id = registry.virtual_server(&server.name);
         if let Some(entry) = id.and_then(|id| by_id.get_mut(id.index())) {
-            let pool = pool_of(gateway, server, pools);
-            *entry = Some(VirtualServer { pool, ..virtual_server(gateway, server) });
+            let (pool, sources) = (pool_of(gateway, server, pools), registry.sources(&server.sources));
+            *entry = Some(VirtualServer { pool, sources, ..virtual_server(gateway, server) });
         }
     }
     by_id
@@ -209,6 +211,8 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
+        sources: None,
+        limits: server.limits,
         outer_sources: address::outer_sources(server),
     }
 }
@@ -232,11 +236,21 @@ fn broad(gateway: &Gateway, registry: &Registry) -> Broad {
 }
 
 fn service(server: &model::VirtualServer) -> Service {
-    Service::new(server.address.into(), server.port, server.protocol)
+    Service::new(server.address.into(), server.port, server.protocol).in_domain(server.domain)
 }
 
 fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
-    gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect()
+    let mut ports: Vec<Port> =
+        gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect();
+    let vlans = gateway.links().skip(gateway.ports.len()).zip(gateway.tags());
+    for ((id, port), (parent, tag)) in vlans {
+        let Some(facts) = facts.ports.get(parent.index()) else { continue };
+        if let Some(parent) = ports.get_mut(parent.index()) {
+            parent.vlans.push((tag, id));
+        }
+        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts) });
+    }
+    ports
 }
 
 fn port(port: &model::Port, facts: PortFacts) -> Port {
@@ -258,6 +272,9 @@ fn port(port: &model::Port, facts: PortFacts) -> Port {
             }),
         },
         neighbours: port.neighbours.iter().map(|n| (n.address.into(), n.mac)).collect(),
+        domain: port.domain,
+        tag: None,
+        vlans: Vec::new(),
     }
 }
 
@@ -342,6 +359,34 @@ mod tests {
 
         let back = compiled(&gateway, &mut registry);
         assert_eq!(back.pools[0].slots, before.pools[0].slots, "and they come back exactly");
+    }
+
+    #[test]
+    fn sources_are_shared_by_all_that_have_the_same() {
+        let mut gateway =
+            fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1), fixture::pool("c", 1)]);
+        let sources = || model::Sources {
+            deny: ["10.0.0.0/8".parse().unwrap(), "192.0.2.0/24".parse().unwrap()].into(),
+            allow: ["10.1.0.0/16".parse().unwrap()].into(),
+        };
+        gateway.virtual_servers[0].sources = sources();
+        gateway.virtual_servers[1].sources = sources();
+        let mut registry = Registry::default();
+        let of =
+            |snapshot: &Snapshot, number: usize| snapshot.virtual_servers[number].clone().unwrap().sources;
+        let before = compiled(&gateway, &mut registry);
+        let [a, b, c] = [0, 1, 2].map(|number| of(&before, number));
+        assert!(Arc::ptr_eq(a.as_ref().unwrap(), &b.unwrap()) && c.is_none());
+        assert!(!a.as_ref().unwrap().permit(address("10.0.0.1")));
+
+        gateway.virtual_servers[0].sources = sources();
+        gateway.virtual_servers[1].sources = model::Sources::default();
+        let after = compiled(&gateway, &mut registry);
+        assert!(Arc::ptr_eq(&a.unwrap(), &of(&after, 0).unwrap()), "what did not change is shared");
+
+        gateway.virtual_servers[0].sources.allow = Arc::default();
+        let changed = compiled(&gateway, &mut registry);
+        assert!(!of(&changed, 0).unwrap().permit(address("10.1.0.1")));
     }
 
     /// All of a snapshot that health can change.
@@ -503,7 +548,7 @@ mod tests {
     #[test]
     fn nat_expects_its_backends_and_has_no_sources() {
         let snapshot = compiled(&fixture::gateway([fixture::pool("a", 1)]), &mut Registry::default());
-        assert!(snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(snapshot.addresses.is_nat_backend(address("10.0.0.1")));
         assert!(snapshot.virtual_servers.iter().flatten().all(|server| server.snat.is_empty()));
         let Some(Owned::Port { snat_first, snat_last, .. }) = snapshot.addresses.owner(address("10.0.0.254"))
         else {
@@ -518,7 +563,7 @@ mod tests {
         gateway.virtual_servers[0].mode = Mode::FullNat;
         gateway.ports[0].host = true;
         let snapshot = compiled(&gateway, &mut Registry::default());
-        assert!(!snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(!snapshot.addresses.is_nat_backend(address("10.0.0.1")));
         let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
         let [SnatRange { port: Some(PortId(0)), address: source, first, last }] = ranges[..] else {
             panic!("one source: {ranges:?}")
@@ -549,7 +594,7 @@ mod tests {
         let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
         gateway.virtual_servers[0].mode = Mode::Dsr;
         let snapshot = compiled(&gateway, &mut Registry::default());
-        assert!(!snapshot.is_nat_backend(address("10.0.0.1")));
+        assert!(!snapshot.addresses.is_nat_backend(address("10.0.0.1")));
         assert!(snapshot.virtual_servers[0].as_ref().unwrap().snat.is_empty());
         let owner = snapshot.addresses.owner(address("192.0.2.1"));
         assert_eq!(owner, Some(Owned::Virtual { available: true }));

@@ -85,7 +85,13 @@ pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
 
 /// A backend of weight 1.
 pub(crate) fn backend(address: &str) -> Backend {
-    Backend { address: address.parse().unwrap(), weight: 1, priority: 1, state: AdminState::Enabled }
+    Backend {
+        address: address.parse().unwrap(),
+        weight: 1,
+        priority: 1,
+        state: AdminState::Enabled,
+        limits: model::Limits::NONE,
+    }
 }
 
 /// A pool with backends at 10.0.0.1:80 and up.
@@ -131,6 +137,8 @@ pub(crate) fn port(name: &str) -> Port {
         host: false,
         neighbours: Vec::new(),
         mtu: 1500,
+        domain: 0,
+        vlans: Vec::new(),
     }
 }
 
@@ -148,6 +156,9 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         profile: Profile::default(),
         persistence: None,
         pool: PoolId(pool),
+        domain: 0,
+        sources: model::Sources::default(),
+        limits: model::Limits::NONE,
     }
 }
 
@@ -158,7 +169,7 @@ pub(crate) fn gateway(pools: impl IntoIterator<Item = Pool>) -> Gateway {
     let virtual_servers = numbered
         .map(|(n, pool)| VirtualServer { port: 80 + n, ..virtual_server(&pool.name, n.into()) })
         .collect();
-    Gateway { ports: vec![port("uplink")], pools, virtual_servers }
+    Gateway { ports: vec![port("uplink")], pools, virtual_servers, route_domains: Vec::new() }
 }
 
 /// Facts that fit it.

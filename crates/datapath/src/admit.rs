@@ -16,7 +16,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, fragment, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, fragment, limit, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -50,20 +50,20 @@ pub(crate) fn admit<F: Frame>(
                     Continued::BeginsAnew(first) => first,
                 },
             };
-            check_addresses(packet, key, occasion.snapshot)?;
+            check_addresses(packet, key, occasion)?;
             balanced(memory, occasion, frame, packet, (sought, first))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
         Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
         Kind::Icmp => {
-            check_addresses(packet, key, occasion.snapshot)?;
+            check_addresses(packet, key, occasion)?;
             if quote::is_error(frame, packet) {
                 return quote::serve(memory, occasion, frame, packet, key);
             }
             Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
         }
         Kind::Other => {
-            check_addresses(packet, key, occasion.snapshot)?;
+            check_addresses(packet, key, occasion)?;
             Ok(Step::Done(unanswered(occasion, key, DropReason::ProtocolUnsupported)))
         }
     }
@@ -77,13 +77,17 @@ fn absent_client<F>(memory: &Memory<F>, sought: &Sought<'_>) -> Option<Absent> {
 }
 
 /// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
-pub(crate) fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
+pub(crate) fn check_addresses(
+    packet: &Packet,
+    key: &FlowKey,
+    occasion: &Occasion<'_>,
+) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
     let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
     if is_martian_source(key.source) && !may_be_unspecified {
         return Err(DropReason::SourceMartian);
     }
-    if snapshot.addresses.is_ours(key.source) {
+    if occasion.addresses().is_ours(key.source) {
         return Err(DropReason::SourceIsOurs);
     }
     if is_group(key.destination) {
@@ -143,16 +147,22 @@ fn continued<F: Frame>(
         Ok(found) => found,
         Err(absent) => return Ok(Continued::BeginsAnew(First { absent, goes_on: false })),
     };
-    let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let Memory { flows, limiter, neighbours, outlook, meters, .. } = memory;
+    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let course = track::course(&flow, side, packet, occasion.snapshot);
     if course == Course::GoesOn {
+        let has_bandwidth =
+            limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
+        if has_bandwidth {
+            limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
+        }
         if flow.hot.state() == FlowState::Handshake {
-            memory.outlook.follow_handshake(&memory.meters, (index, flow.hot.backend), side);
+            outlook.follow_handshake(meters, (index, flow.hot.backend), side);
         }
         if flow.hot.checked != occasion.flow_generation() {
-            resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
+            resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
         }
-        track::track(&mut flow, side, packet, occasion.snapshot);
+        track::track(&mut flow, side, packet, occasion.snapshot, has_bandwidth);
         return pass_on(memory, occasion, frame, packet, (index, side)).map(Continued::Passed);
     }
     if let Some(flow) = memory.flows.remove(index) {
@@ -216,18 +226,18 @@ pub(crate) fn foreign_owner<F>(
 
 /// A packet that no virtual server is the destination of.
 fn without_service(occasion: &Occasion<'_>, key: &FlowKey) -> Verdict {
-    match occasion.snapshot.addresses.owner(key.destination) {
+    match occasion.addresses().owner(key.destination) {
         Some(owned) if owned.is_snat_port(key.destination_port) => Verdict::Drop(DropReason::NoFlow),
         Some(Owned::Virtual { .. }) => Verdict::Drop(DropReason::NoVirtualServer),
         Some(_) => unanswered(occasion, key, DropReason::NoListener),
-        None if occasion.snapshot.is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
+        None if occasion.addresses().is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
         None => Verdict::Drop(DropReason::NoVirtualServer),
     }
 }
 
 /// What is not answered here goes to the host, if the destination is a port's own address and the port has a host twin.
 pub(crate) fn unanswered(occasion: &Occasion<'_>, key: &FlowKey, otherwise: DropReason) -> Verdict {
-    match occasion.snapshot.addresses.owner(key.destination) {
+    match occasion.addresses().owner(key.destination) {
         Some(Owned::Port { port, .. }) => to_host(occasion, port, otherwise),
         Some(_) => Verdict::Drop(otherwise),
         None => Verdict::Drop(DropReason::NoVirtualServer),
@@ -251,13 +261,11 @@ fn open<F: Frame>(
 ) -> Result<Opened, DropReason> {
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
-    if !first.goes_on && !may_open(server, packet) {
-        return Err(DropReason::NoFlow);
+    if !first.goes_on {
+        may_have_new(memory, occasion, (id, server), key, packet)?;
     }
     let is_planned = backend.is_some();
-    let chosen = backend.or_else(|| select::select(&mut memory.outlook, occasion, (id, server), (key, hash)));
-    let backend_id = chosen.ok_or(DropReason::NoBackend)?;
-    let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
+    let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), backend)?;
     // A flood that finds the table full is to cost little.
     if memory.flows.is_full() && !server.mode.is_direct() {
         return Err(DropReason::FlowTableFull);
@@ -270,7 +278,11 @@ fn open<F: Frame>(
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: track::checked(state, server.mode, occasion.flow_generation()),
+        checked: track::checked(
+            (state, server.mode),
+            occasion.flow_generation(),
+            limit::has_bandwidth(snapshot, id, backend_id),
+        ),
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,
@@ -291,10 +303,55 @@ fn open<F: Frame>(
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
+    if server.limits.new_per_second_per_source != 0 {
+        memory.meters.source_rates.add(limit::source_hash(snapshot, id, key), occasion.now);
+    }
     if !is_planned {
         select::opened(memory, occasion, (index, &flow));
     }
     Ok(Opened::Flow(index))
+}
+
+/// Refuses the first packet of a flow that a virtual server does not take. One that has begun already, with another backend, is none.
+fn may_have_new<F>(
+    memory: &mut Memory<F>,
+    &Occasion { snapshot, now, .. }: &Occasion<'_>,
+    (id, server): (VirtualServerId, &VirtualServer),
+    key: &FlowKey,
+    packet: &Packet,
+) -> Result<(), DropReason> {
+    if !server.permits(key.source) {
+        return Err(DropReason::SourceDenied);
+    }
+    if !may_open(server, packet) {
+        return Err(DropReason::NoFlow);
+    }
+    if server.limits.is_none() {
+        return Ok(());
+    }
+    let source = || limit::source_hash(snapshot, id, key);
+    memory.limiter.check_server((id, &server.limits), source, now)
+}
+
+/// The backend that is to have a new flow: the planned one, or who is chosen, or another one if that one has as much as it may.
+fn backend_with_room<'a, F>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'a>,
+    (id, server): (VirtualServerId, &VirtualServer),
+    of: (&FlowKey, u64),
+    planned: Option<BackendId>,
+) -> Result<(BackendId, &'a Backend), DropReason> {
+    let Memory { outlook, limiter, .. } = memory;
+    let (snapshot, now) = (occasion.snapshot, occasion.now);
+    let known = |id: Option<BackendId>| id.and_then(|id| Some((id, snapshot.backend(id)?)));
+    let chosen = planned.or_else(|| select::select(outlook, occasion, (id, server), of));
+    let chosen = known(chosen).ok_or(DropReason::NoBackend)?;
+    if !limiter.is_full(chosen, now) {
+        return limiter.check_backend(chosen, now).map(|()| chosen);
+    }
+    let other =
+        known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
+    limiter.check_backend(other, now).map(|()| other)
 }
 
 /// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
@@ -359,6 +416,7 @@ fn translation<F: Frame>(
                 egress,
                 backend: (backend.address, backend.port),
                 protocol: key.protocol,
+                domain: key.domain,
                 hash,
             };
             snat::choose(&memory.flows, &server.snat, &wish)?

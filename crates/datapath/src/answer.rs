@@ -71,7 +71,7 @@ fn learn<F: Frame>(memory: &mut Memory<F>, occasion: &Occasion<'_>, address: Add
 
 /// Whether questions for an address are answered on the port that they came by.
 fn is_answered(occasion: &Occasion<'_>, address: Address) -> bool {
-    match occasion.snapshot.addresses.owner(address) {
+    match occasion.addresses().owner(address) {
         Some(Owned::Port { port, .. }) => port == occasion.arrival.port,
         Some(Owned::Snat | Owned::Virtual { .. }) => true,
         None => false,

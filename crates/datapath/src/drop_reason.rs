@@ -72,6 +72,20 @@ reasons! {
     DestinationGroup,
     /// The destination is no virtual server.
     NoVirtualServer,
+    /// The virtual server takes no new flows from this source.
+    SourceDenied,
+    /// The virtual server has as many open flows as it may have.
+    ConnectionLimit,
+    /// The virtual server has opened as many flows as it may in a second.
+    ConnectionRateLimit,
+    /// The source has opened as many flows as one may in a second with this virtual server.
+    SourceRateLimit,
+    /// The virtual server's bandwidth is used up.
+    BandwidthLimit,
+    /// No backend of the pool was found that has fewer open flows, or has opened fewer in this second, than it may.
+    BackendLimit,
+    /// The backend's bandwidth is used up.
+    BackendBandwidthLimit,
     /// The destination is one of our own addresses, and nothing listens there.
     NoListener,
     /// The L4 protocol is not balanced.
@@ -134,6 +148,8 @@ reasons! {
     NoHeadroom,
     /// The answer is longer than the request, and its frame has no room.
     NoRoomForAnswer,
+    /// The frame has no room for the tag of the VLAN that it would leave by.
+    NoRoomForTag,
     /// The gateway stopped with the packet in its hands.
     Shutdown,
 }

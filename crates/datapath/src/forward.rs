@@ -9,7 +9,8 @@ use crate::{
     parse::Lens,
     plan,
     serve::{self, Occasion},
-    solicit,
+    snapshot::Port,
+    solicit, vlan,
 };
 
 /// Where a burst came from.
@@ -40,8 +41,34 @@ pub fn forward<F, S>(
         state.memory.meters.drop_packets(crate::DropReason::NoRoute, burst.len() as u64);
         return F::free(burst);
     };
+    if port.vlans.is_empty() || arrival.is_handed_over {
+        forward_from(state, snapshot, (arrival, port), now, burst, outputs, source);
+    } else {
+        vlan::forward_trunk(state, snapshot, (arrival, port), now, burst, outputs, source);
+    }
+    if snapshot.has_vlans() {
+        vlan::tag_all(&state.memory.meters, snapshot, outputs);
+    }
+    F::free(&mut outputs.dropped);
+}
+
+/// Handles a burst that came by one port without tags.
+#[inline(always)]
+pub(crate) fn forward_from<F, S>(
+    state: &mut WorkerState<F>,
+    snapshot: &Snapshot,
+    (arrival, port): (Arrival, &Port),
+    now: Millis,
+    burst: &mut Burst<F>,
+    outputs: &mut Outputs<F>,
+    source: &mut S,
+) where
+    F: Frame,
+    S: FrameSource<Frame = F>,
+{
+    let domain = port.domain;
     let WorkerState { memory, packets } = state;
-    let lens = Lens { port, addresses: &snapshot.addresses, flows: &memory.flows };
+    let lens = Lens { port, addresses: snapshot.addresses_in(domain), flows: &memory.flows };
     let seen = look::look_all(lens, burst, packets);
     if let Some(reason) = seen.refused {
         memory.meters.drop_packets(reason, burst.len() as u64);
@@ -50,10 +77,10 @@ pub fn forward<F, S>(
     if port.device.partial_checksums && !arrival.is_handed_over {
         complete::complete_all(burst, packets, &memory.meters);
     }
-    let (mut together, occasion) = (None, Occasion { snapshot, arrival, now });
+    let (mut together, occasion) = (None, Occasion { snapshot, arrival, now, domain });
     if seen.goes_on {
         if !seen.is_complete {
-            plan::plan_all(&memory.flows, snapshot, packets, burst);
+            plan::plan_all(&memory.flows, (snapshot, domain), packets, burst);
         }
         together = serve::serve_all(memory, &occasion, packets, burst);
     }
@@ -62,7 +89,6 @@ pub fn forward<F, S>(
         fragment::release_all(memory, &occasion, outputs);
     }
     solicit::send_all(memory, snapshot, outputs, source);
-    F::free(&mut outputs.dropped);
 }
 
 impl<F: Frame> WorkerState<F> {

@@ -58,14 +58,15 @@ pub(crate) fn serve<F: Frame>(
     frame: &mut F,
     packet: &Packet,
 ) -> Result<Step, DropReason> {
-    let part = read(frame.head(), packet).ok_or(DropReason::HeadersScattered)?;
+    let part = read(frame.head(), packet, occasion.domain).ok_or(DropReason::HeadersScattered)?;
     let snapshot = occasion.snapshot;
-    admit::check_addresses(packet, &part.key, snapshot)?;
+    admit::check_addresses(packet, &part.key, occasion)?;
     if !matches!(part.key.protocol, protocol::TCP | protocol::UDP) {
         return Ok(Step::Done(admit::unanswered(occasion, &part.key, DropReason::Fragment)));
     }
     // Nothing is kept of packets that are not for us.
-    if !snapshot.addresses.is_ours(part.key.destination) && !snapshot.is_nat_backend(part.key.source) {
+    let addresses = occasion.addresses();
+    if !addresses.is_ours(part.key.destination) && !addresses.is_nat_backend(part.key.source) {
         return Err(DropReason::NoVirtualServer);
     }
     let hash = snapshot.hash_key.hash(&part.id);
@@ -86,7 +87,7 @@ const fn collector(hash: u64, workers: u8) -> WorkerId {
     WorkerId((((hash >> 32) * workers as u64) >> 32) as u8)
 }
 
-fn read(head: &[u8], packet: &Packet) -> Option<Part> {
+fn read(head: &[u8], packet: &Packet, domain: u8) -> Option<Part> {
     let network = head.get(usize::from(packet.network)..)?;
     let length = (usize::from(packet.network) + usize::from(packet.length))
         .checked_sub(usize::from(packet.transport))?;
@@ -99,7 +100,7 @@ fn read(head: &[u8], packet: &Packet) -> Option<Part> {
         let [source, destination] = [header.source, header.destination].map(Address::from_v4);
         (ipv4::fragment(header), source, destination, header.protocol)
     };
-    let key = FlowKey { source, destination, protocol, ..FlowKey::default() };
+    let key = FlowKey { source, destination, protocol, domain, ..FlowKey::default() };
     let [a, b, c, d] = fragment.identification.to_be_bytes();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     // RFC 8200, 4.5: over IPv6 what follows the fragment header may be another one in each fragment, and does not tell them apart.
@@ -227,7 +228,7 @@ pub(crate) fn hold<F: Frame>(
     packet: &Packet,
     frame: F,
 ) {
-    let Some(part) = read(frame.head(), packet) else {
+    let Some(part) = read(frame.head(), packet, occasion.domain) else {
         return emit::drop(&memory.meters, outputs, DropReason::HeadersScattered, frame);
     };
     let hash = occasion.snapshot.hash_key.hash(&part.id);

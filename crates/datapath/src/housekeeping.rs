@@ -10,7 +10,7 @@ use crate::{
     neighbour::Hop,
     solicit,
     state::{Memory, close},
-    track,
+    track, vlan,
 };
 
 /// Flows looked at in one call.
@@ -36,6 +36,9 @@ pub fn housekeeping<F, S>(
     let memory = &mut state.memory;
     expire_flows(memory, snapshot, now);
     keep_backends_known(memory, snapshot, now);
+    if snapshot.workers > 1 {
+        memory.limiter.renew(snapshot, now);
+    }
     let Memory { neighbours, fragments, meters, .. } = memory;
     fragments.expire(now, FRAGMENTS, |frame| {
         emit::drop(meters, outputs, DropReason::FragmentHeadLost, frame);
@@ -45,6 +48,9 @@ pub fn housekeeping<F, S>(
     });
     emit::release_held(memory, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
+    if snapshot.has_vlans() {
+        vlan::tag_all(&memory.meters, snapshot, outputs);
+    }
     memory.count_held();
     memory.meters.flows.set(memory.flows.len() as u64);
 }

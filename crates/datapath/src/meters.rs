@@ -10,7 +10,7 @@
 use meter::{Counter, Gauge, Histogram};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
-use crate::{DropReason, persistence::Noted};
+use crate::{DropReason, limit::SourceRates, persistence::Noted};
 
 /// All counters of one worker.
 pub struct WorkerMeters {
@@ -22,6 +22,8 @@ pub struct WorkerMeters {
     pub virtual_servers: Box<[TrafficMeters]>,
     /// By [`BackendId`].
     pub backends: Box<[TrafficMeters]>,
+    /// What sources have opened in this second, for limits.
+    pub source_rates: SourceRates,
     /// By [`BackendId`]: what the other workers look at when they choose.
     pub loads: Box<[LoadMeters]>,
     /// Which backends clients keep.
@@ -156,6 +158,7 @@ impl WorkerMeters {
             drops: zeroed(DropReason::COUNT),
             virtual_servers: zeroed(MAX_VIRTUAL_SERVERS),
             backends: zeroed(MAX_BACKENDS),
+            source_rates: SourceRates::default(),
             loads: zeroed(MAX_BACKENDS),
             persistence: Noted::default(),
             originated_frames: Counter::default(),

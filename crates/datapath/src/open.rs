@@ -1,7 +1,7 @@
 //! Opens flows for plain first packets: the common case of what `admit` does, in one go.
 //!
 //! Floods of new flows take this way, so it looks at each thing once and copies nothing twice. Whatever is not as in nearly all
-//! first packets (another worker's flow, `full_nat`, an address that is nobody's, a hop that is not known, a full table) is left
+//! first packets (another worker's flow, `full_nat`, an address that is nobody's, a limit, a hop that is not known, a full table) is left
 //! to `admit`, with nothing changed.
 
 use flow::{FlowState, Hot, Identity, Repair, Side};
@@ -79,12 +79,18 @@ fn enter_v4<'a, F>(
 ) -> Option<Entered<'a, F>> {
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
-    let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
+    let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head, 0)).is_none();
     if !is_ours || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
+    if !server.permits_v4(ends.source) || !server.limits.is_none() {
+        return None;
+    }
     let id = plan.backend?;
-    let backend = snapshot.backend(id).filter(|_| snapshot.addresses.is_client_v4(ends.source))?;
+    let backend = snapshot.backend(id).filter(|backend| backend.limits.is_none())?;
+    if !snapshot.addresses.is_client_v4(ends.source) {
+        return None;
+    }
     let hop = resolve::only_hop(snapshot, backend)?;
     let neighbour = memory.neighbours.remembered(id, hop)?;
     let (reply, to_backend) = translate(&ends, backend, hop.port)?;
@@ -95,7 +101,7 @@ fn enter_v4<'a, F>(
     hot.set_state(state);
     hot.created = occasion.flow_time();
     hot.incarnation = backend.incarnation as u8;
-    hot.checked = track::checked(state, server.mode, occasion.flow_generation());
+    hot.checked = track::checked((state, server.mode), occasion.flow_generation(), false);
     hot.backend = id;
     hot.neighbour = neighbour.0;
     let Memory { flows, neighbours, tallies, meters, .. } = memory;

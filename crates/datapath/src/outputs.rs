@@ -48,6 +48,16 @@ impl<F> Lane<F> {
         burst.try_push(frame).map_err(|full| full.element())
     }
 
+    /// Takes the first burst that waits; `None` when none does.
+    pub(crate) fn take_first(&mut self) -> Option<Burst<F>> {
+        let position = self.bursts.iter().take(self.last + 1).position(|burst| !burst.is_empty());
+        let Some(burst) = position.and_then(|position| self.bursts.get_mut(position)) else {
+            self.last = 0;
+            return None;
+        };
+        Some(std::mem::take(burst))
+    }
+
     /// The bursts that wait, in order. Whoever takes them leaves them empty.
     pub fn bursts(&mut self) -> impl Iterator<Item = &mut Burst<F>> {
         let used = self.last + 1;

@@ -23,12 +23,12 @@ pub(crate) fn owner(snapshot: &Snapshot, port: PortId, key: &FlowKey) -> Option<
             _ => Some(owner_by_client(snapshot, key.source, key.source_port, key.protocol)),
         };
     }
-    if let Some(owned) = snapshot.addresses.owner(key.destination) {
+    if let Some(owned) = snapshot.addresses_in(key.domain).owner(key.destination) {
         return owned
             .is_snat_port(key.destination_port)
             .then(|| owner_by_snat_port(first_snat_port(owned), key.destination_port, snapshot.workers));
     }
-    let is_reply = snapshot.is_nat_backend(key.source);
+    let is_reply = snapshot.addresses_in(key.domain).is_nat_backend(key.source);
     is_reply.then(|| owner_by_client(snapshot, key.destination, key.destination_port, key.protocol))
 }
 

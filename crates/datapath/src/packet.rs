@@ -57,8 +57,8 @@ impl Packet {
         place: Place::NOWHERE,
     };
 
-    /// Its key, read from the headers of its frame; the default one, which no flow has, if it is ARP.
-    pub(crate) fn key(&self, head: &[u8]) -> FlowKey {
+    /// Its key in a route domain, read from the headers of its frame; the default one, which no flow has, if it is ARP.
+    pub(crate) fn key(&self, head: &[u8], domain: u8) -> FlowKey {
         let network = usize::from(self.network);
         let (source, destination, protocol) = if self.kind == Kind::Arp {
             return FlowKey::default();
@@ -72,7 +72,7 @@ impl Packet {
         let ports = wire::header::<[U16; 2]>(head, usize::from(self.transport));
         let [source_port, destination_port] =
             ports.filter(|_| self.is_balanced()).map_or([0; 2], |ports| ports.map(U16::get));
-        FlowKey { source, destination, source_port, destination_port, protocol, ..FlowKey::default() }
+        FlowKey { source, destination, source_port, destination_port, protocol, domain, ..FlowKey::default() }
     }
 
     /// Behind extension headers the L4 protocol is known by what was made of it.

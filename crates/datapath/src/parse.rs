@@ -47,7 +47,9 @@ pub(crate) struct Memo {
 impl Memo {
     pub(crate) fn new(lens: Lens<'_>) -> Self {
         let nowhere = [0; 4];
-        Self { to_us: Unicast::to(lens.port.mac.0), destination: (nowhere, lens.addresses.way_v4(nowhere)) }
+        // Other route domains take the long way, which looks at them: so this one has nothing to look at.
+        let to_us = if lens.port.domain == 0 { Unicast::to(lens.port.mac.0) } else { Unicast::NONE };
+        Self { to_us, destination: (nowhere, lens.addresses.way_v4(nowhere)) }
     }
 }
 
@@ -75,8 +77,9 @@ fn parse_other<F: Frame>(
 ) -> Result<(), DropReason> {
     let refusal = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
         Some(headers) if to_us.is(&headers.link) => refusal_v4(lens, frame, headers),
-        Some(headers) => refusal_of_others(headers),
-        None => None,
+        // In other route domains nothing was looked at yet.
+        Some(headers) if !to_us.is_none() => refusal_of_others(headers),
+        _ => None,
     };
     refusal.map_or_else(|| parse(lens, frame, packet), Err)
 }
@@ -242,6 +245,7 @@ fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result
     }
     trim(frame, length, link.network + usize::from(packet.length));
     if packet.is_balanced() {
+        key.domain = port.domain;
         packet.place = lens.flows.place(lens.addresses.way(key.destination), key);
         lens.flows.prefetch(packet.place);
     }
@@ -453,6 +457,9 @@ mod tests {
             device: DeviceTraits::default(),
             senders: Senders::default(),
             neighbours: Vec::new(),
+            domain: 0,
+            tag: None,
+            vlans: Vec::new(),
         }
     }
 
@@ -463,7 +470,7 @@ mod tests {
     fn both(lens: Lens<'_>, bytes: &[u8]) -> (Said, Said) {
         let said = |say: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> bool| {
             let (mut packet, mut frame) = (Packet::NONE, MemoryFrame::new(bytes));
-            say(lens, &mut frame, &mut packet).then(|| (packet, packet.key(frame.head())))
+            say(lens, &mut frame, &mut packet).then(|| (packet, packet.key(frame.head(), 0)))
         };
         let plain: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> bool =
             |lens, frame, packet| parse_plain(lens, &mut Memo::new(lens), frame, packet);

@@ -173,7 +173,7 @@ pub(crate) fn pass_other<F>(
     candidate: Candidate,
 ) -> Option<PortId> {
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let flow = flows.confirm(candidate, &packet.key(head))?;
+    let flow = flows.confirm(candidate, &packet.key(head, occasion.domain))?;
     if !is_ready(flow.hot, packet, occasion) {
         return None;
     }

@@ -42,7 +42,7 @@ impl Plan {
 #[inline(never)]
 pub(crate) fn plan_all<F: Frame>(
     flows: &FlowTable,
-    snapshot: &Snapshot,
+    (snapshot, domain): (&Snapshot, u8),
     packets: &mut Packets,
     burst: &Burst<F>,
 ) {
@@ -56,7 +56,7 @@ pub(crate) fn plan_all<F: Frame>(
                 Some(headers) if packet.kind == Kind::PlainV4 => {
                     plan_v4(snapshot, (headers, packet.protocol()), &mut last)
                 }
-                _ => Plan::find(snapshot, &packet.key(frame.head())),
+                _ => Plan::find(snapshot, &packet.key(frame.head(), domain)),
             };
             if plan.is_some() {
                 flows.prepare(packet.place);
@@ -91,7 +91,7 @@ fn service_v4<'a>(
     protocol: u8,
 ) -> Option<(VirtualServerId, Option<&'a Pool>)> {
     let address = Address::from_v4(ends.destination);
-    let service = Service { address, port: ends.destination_port.get(), protocol };
+    let service = Service { address, port: ends.destination_port.get(), protocol, domain: 0 };
     let id = snapshot.find(&service)?;
     Some((id, planned_pool(snapshot, snapshot.virtual_server(id)?)))
 }

@@ -76,7 +76,7 @@ pub(crate) fn serve<F: Frame>(
 
 /// An error about what the host has sent is the host's.
 fn to_host(occasion: &Occasion<'_>, key: &FlowKey, reason: DropReason) -> Result<Step, DropReason> {
-    match occasion.snapshot.addresses.owner(key.destination) {
+    match occasion.addresses().owner(key.destination) {
         Some(Owned::Port { port, .. }) => match admit::to_host(occasion, port, reason) {
             Verdict::Drop(reason) => Err(reason),
             verdict => Ok(Step::Done(verdict)),
@@ -116,6 +116,7 @@ fn read<F: Frame>(frame: &F, packet: &Packet, key: &FlowKey) -> Result<Error, Dr
         source_port: quote.source_port,
         destination_port: quote.destination_port,
         protocol: quote.protocol,
+        domain: key.domain,
         ..FlowKey::default()
     };
     Ok(Error { at: start + quote::OFFSET, quote, key })

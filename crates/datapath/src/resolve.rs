@@ -43,7 +43,7 @@ pub(crate) fn egress(snapshot: &Snapshot, flow: &Flow, side: Side) -> Option<Por
     let route = match side {
         Side::Client => snapshot.backend(flow.backend)?.route?,
         Side::Backend if snapshot.port(flow.client_port)?.last_hop => return Some(flow.client_port),
-        Side::Backend => snapshot.routes.best(flow.client.source)?,
+        Side::Backend => snapshot.routes.best_in(flow.client.domain, flow.client.source)?,
     };
     Some(snapshot.routes.route(route)?.port)
 }
@@ -80,7 +80,7 @@ pub(crate) fn search<'a, F>(
             flow.hot.neighbour = hop.0;
             hop
         }
-        Side::Backend => address_hop(neighbours, snapshot, client.source, hash, now)?,
+        Side::Backend => address_hop(neighbours, snapshot, (client.domain, client.source), hash, now)?,
     };
     destination(neighbours, snapshot, hop)
 }
@@ -145,15 +145,15 @@ pub(crate) fn only_hop(snapshot: &Snapshot, backend: &Backend) -> Option<Hop> {
     Some(Hop { port: route.port, address })
 }
 
-/// The next hop towards any address.
+/// The next hop towards any address of a route domain.
 pub(crate) fn address_hop<F>(
     neighbours: &mut Neighbours<F>,
     snapshot: &Snapshot,
-    destination: Address,
+    (domain, destination): (u8, Address),
     hash: u64,
     now: Millis,
 ) -> Result<NeighbourIndex, DropReason> {
-    let route = snapshot.routes.best(destination).ok_or(DropReason::NoRoute)?;
+    let route = snapshot.routes.best_in(domain, destination).ok_or(DropReason::NoRoute)?;
     hop(neighbours, snapshot, route, destination, hash, now)
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use balance::{Chooser, Hashes, Sight};
 use flow::{Flow, FlowIndex, FlowKey, FlowState, Side};
-use model::{BackendId, VirtualServerId, WorkerId};
+use model::{BackendId, Millis, VirtualServerId, WorkerId};
 use wire::U16;
 
 use crate::{
     Persistence, Snapshot, WorkerMeters,
+    limit::Limiter,
     meters::{Capacities, LoadMeters},
     persistence::{self, Network},
     serve::Occasion,
@@ -134,9 +135,30 @@ pub(crate) fn select(
         }
     }
     let turn = turns.get_mut(server.pool.index() % TURNS)?;
-    let hashes = Hashes { flow, source: snapshot.hash_key.hash_end(key.source, U16::new(0), 0, 0) };
-    let member = pool.chooser.choose(hashes, turn, &View { pool, colleagues })?;
+    let view = View { pool, colleagues, room: None };
+    let member = pool.chooser.choose(hashes(snapshot, key, flow), turn, &view)?;
     pool.members.get(member as usize).copied()
+}
+
+/// Another backend for a new flow, because the one that was chosen has as much as it may; `None` when none is found.
+#[cold]
+pub(crate) fn another(
+    outlook: &mut Outlook,
+    limiter: &Limiter,
+    &Occasion { snapshot, now, .. }: &Occasion<'_>,
+    server: &VirtualServer,
+    (key, flow): (&FlowKey, u64),
+) -> Option<BackendId> {
+    let pool = snapshot.pool(server.pool)?;
+    let Outlook { colleagues, turns, .. } = outlook;
+    let turn = turns.get_mut(server.pool.index() % TURNS)?;
+    let view = View { pool, colleagues, room: Some((limiter, snapshot, now)) };
+    let member = pool.chooser.another(hashes(snapshot, key, flow), turn, &view)?;
+    pool.members.get(member as usize).copied()
+}
+
+fn hashes(snapshot: &Snapshot, key: &FlowKey, flow: u64) -> Hashes {
+    Hashes { flow, source: snapshot.hash_key.hash_end(key.source, U16::new(0), 0, 0) }
 }
 
 /// The time as persistence counts it.
@@ -175,6 +197,8 @@ pub(crate) fn adopt<F>(memory: &mut Memory<F>, snapshot: &Snapshot) {
 struct View<'a> {
     pool: &'a Pool,
     colleagues: &'a Colleagues,
+    /// Who knows which backends are full, when that is asked.
+    room: Option<(&'a Limiter, &'a Snapshot, Millis)>,
 }
 
 impl View<'_> {
@@ -185,6 +209,14 @@ impl View<'_> {
 }
 
 impl Sight for View<'_> {
+    fn is_full(&self, position: u32) -> bool {
+        let is_full = |(limiter, snapshot, now): (&Limiter, &Snapshot, Millis)| {
+            let id = *self.pool.members.get(position as usize)?;
+            Some(limiter.is_full((id, snapshot.backend(id)?), now))
+        };
+        self.room.and_then(is_full).unwrap_or(false)
+    }
+
     fn open_flows(&self, position: u32) -> u64 {
         self.loads(position).map(|load| load.open_flows.read()).sum()
     }

@@ -20,6 +20,7 @@ use crate::{
     pass,
     plan::Plan,
     resolve, rewrite,
+    snapshot::Addresses,
     state::Memory,
     tally::Tallies,
     tunnel,
@@ -30,6 +31,8 @@ pub(crate) struct Occasion<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) arrival: Arrival,
     pub(crate) now: Millis,
+    /// The route domain of the port that it came by.
+    pub(crate) domain: u8,
 }
 
 impl Occasion<'_> {
@@ -37,6 +40,11 @@ impl Occasion<'_> {
     #[inline(always)]
     pub(crate) const fn flow_time(&self) -> u32 {
         self.now.0 as u32
+    }
+
+    /// Which addresses are ours where the burst came from.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        self.snapshot.addresses_in(self.domain)
     }
 
     /// The snapshot's generation as flows remember it.
@@ -115,7 +123,7 @@ fn serve_other<F: Frame>(
     candidate: Candidate,
     plan: &Option<Plan>,
 ) -> Step {
-    let key = packet.key(frame.head());
+    let key = packet.key(frame.head(), occasion.domain);
     admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
         .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
         .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))

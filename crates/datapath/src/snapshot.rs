@@ -10,8 +10,10 @@
 
 mod address;
 mod broad;
+mod ladder;
 mod outer;
 mod route;
+mod sources;
 mod up;
 mod way;
 
@@ -21,8 +23,8 @@ use balance::{Chooser, Level};
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
-    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
-    VirtualServerId,
+    Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId,
+    Protocol, VirtualServerId,
 };
 
 pub use self::{
@@ -30,6 +32,7 @@ pub use self::{
     broad::Broad,
     outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
+    sources::Sources,
     up::Up,
 };
 
@@ -54,6 +57,8 @@ pub struct Snapshot {
     pub ports: Vec<Port>,
     /// Which addresses are ours.
     pub addresses: Addresses,
+    /// The same in route domains 1 and up.
+    pub tenants: Arc<[Addresses]>,
     /// Where a destination is reached.
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
@@ -79,6 +84,8 @@ pub struct Service {
     pub port: u16,
     /// Its L4 protocol's number.
     pub protocol: u8,
+    /// Its route domain.
+    pub domain: u8,
 }
 
 /// One port as a worker sees it.
@@ -98,6 +105,12 @@ pub struct Port {
     pub senders: Senders,
     /// Neighbours that are given rather than resolved.
     pub neighbours: Vec<(Address, MacAddress)>,
+    /// Its route domain.
+    pub domain: u8,
+    /// If it is a VLAN of a port: that port, and its id there.
+    pub tag: Option<(PortId, u16)>,
+    /// Its VLANs by id, in their order.
+    pub vlans: Vec<(u16, PortId)>,
 }
 
 /// A port's first self address of each family.
@@ -143,6 +156,10 @@ pub struct VirtualServer {
     pub loose_initiation: bool,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
+    /// Whom it takes new flows from; `None`: from everybody.
+    pub sources: Option<Arc<Sources>>,
+    /// What it may take.
+    pub limits: Limits,
     /// `ipip` and `gue`: where outer headers are said to be from; without one of a backend's family, the port that faces it.
     pub outer_sources: OuterSources,
 }
@@ -222,6 +239,22 @@ pub struct Backend {
     pub incarnation: u16,
     /// What becomes of its TCP flows when it is down.
     pub on_down: OnBackendDown,
+    /// What it may take.
+    pub limits: Limits,
+}
+
+impl VirtualServer {
+    /// Whether this source may open flows.
+    #[inline]
+    pub(crate) fn permits(&self, source: Address) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.permit(source))
+    }
+
+    /// The same for an IPv4 address.
+    #[inline(always)]
+    pub(crate) fn permits_v4(&self, source: [u8; 4]) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.permit_v4(source))
+    }
 }
 
 impl Snapshot {
@@ -270,13 +303,18 @@ impl Snapshot {
         self.ports.get(id.index())
     }
 
+    /// Whether any port has VLANs. They come behind the ports.
+    pub(crate) fn has_vlans(&self) -> bool {
+        self.ports.last().is_some_and(|last| last.tag.is_some())
+    }
+
     /// The ids of all ports.
     pub fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
         (0..self.ports.len().min(MAX_PORTS) as u8).map(PortId)
     }
 
     /// Where an outer header to a backend is said to be from: as its virtual server says, or the port that it leaves by. A port
-    /// without an address of that family says it is another one. `None` when none has one.
+    /// without an address of that family says it is another one of its route domain. `None` when none has one.
     pub(crate) fn outer_source(
         &self,
         server: Option<&VirtualServer>,
@@ -287,13 +325,22 @@ impl Snapshot {
             return Some(given);
         }
         let own = |port: &Port| port.senders.of(is_v4).map(OuterSource::exactly);
-        self.port(egress).and_then(own).or_else(|| self.ports.iter().find_map(own))
+        let domain = self.domain(egress);
+        let others = || self.ports.iter().filter(|port| port.domain == domain).find_map(own);
+        self.port(egress).and_then(own).or_else(others)
     }
 
-    /// Whether packets of this protocol and from this address may be a `nat` backend's replies.
+    /// Which addresses are ours in a route domain.
     #[must_use]
-    pub fn is_nat_backend(&self, source: Address) -> bool {
-        self.addresses.is_nat_backend(source)
+    pub fn addresses_in(&self, domain: u8) -> &Addresses {
+        let tenant = usize::from(domain).checked_sub(1);
+        tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.addresses)
+    }
+
+    /// The route domain that packets are of that come by a port.
+    #[must_use]
+    pub fn domain(&self, port: PortId) -> u8 {
+        self.port(port).map_or(0, |port| port.domain)
     }
 }
 
@@ -302,12 +349,23 @@ impl Service {
     #[inline]
     #[must_use]
     pub(crate) const fn of(key: &FlowKey) -> Self {
-        Self { address: key.destination, port: key.destination_port, protocol: key.protocol }
+        Self {
+            address: key.destination,
+            port: key.destination_port,
+            protocol: key.protocol,
+            domain: key.domain,
+        }
     }
 
     /// The service of an address, port and protocol of the configuration.
     #[must_use]
     pub const fn new(address: Address, port: u16, protocol: Protocol) -> Self {
-        Self { address, port, protocol: protocol.number() }
+        Self { address, port, protocol: protocol.number(), domain: 0 }
+    }
+
+    /// The same in a route domain.
+    #[must_use]
+    pub const fn in_domain(self, domain: u8) -> Self {
+        Self { domain, ..self }
     }
 }

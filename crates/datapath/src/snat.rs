@@ -23,6 +23,7 @@ pub(crate) struct Wish {
     /// The backend.
     pub(crate) backend: (Address, u16),
     pub(crate) protocol: u8,
+    pub(crate) domain: u8,
     /// A hash of the client.
     pub(crate) hash: u64,
 }
@@ -30,8 +31,13 @@ pub(crate) struct Wish {
 /// A key for the backend's replies that no flow has yet.
 pub(crate) fn choose(flows: &FlowTable, ranges: &[SnatRange], wish: &Wish) -> Result<FlowKey, DropReason> {
     let (address, port) = wish.backend;
-    let mut reply =
-        FlowKey { source: address, source_port: port, protocol: wish.protocol, ..FlowKey::default() };
+    let mut reply = FlowKey {
+        source: address,
+        source_port: port,
+        protocol: wish.protocol,
+        domain: wish.domain,
+        ..FlowKey::default()
+    };
     let usable = |range: &&SnatRange| range.port.is_none_or(|port| port == wish.egress);
     let usable = |range: &&SnatRange| usable(range) && range.address.is_v4() == address.is_v4();
     let count = ranges.iter().filter(usable).count() as u64;

@@ -12,6 +12,7 @@ use crate::{
     answer::allowance::Allowance,
     fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
+    limit::Limiter,
     neighbour::{Fact, Neighbours},
     packet::Packets,
     select::{self, Colleagues, Outlook},
@@ -47,6 +48,8 @@ pub(crate) struct Memory<F> {
     pub(crate) backend_cursor: usize,
     /// What choices depend on besides the packet.
     pub(crate) outlook: Outlook,
+    /// What is limited.
+    pub(crate) limiter: Limiter,
 }
 
 impl<F> Memory<F> {
@@ -62,6 +65,7 @@ impl<F: Frame> WorkerState<F> {
     pub fn new(id: WorkerId, flows: usize, hash_key: HashKey, meters: Arc<WorkerMeters>) -> Self {
         let flows = FlowTable::with_capacity(flows, hash_key);
         meters.flows_capacity.set(flows.capacity() as u64);
+        let alone = Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() };
         let memory = Memory {
             id,
             flows,
@@ -69,10 +73,8 @@ impl<F: Frame> WorkerState<F> {
             fragments: Fragments::new(),
             allowance: Allowance::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
-            outlook: Outlook::new(
-                id,
-                Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() },
-            ),
+            outlook: Outlook::new(id, alone.clone()),
+            limiter: Limiter::new(alone),
             meters,
             facts: ArrayVec::new(),
             backend_cursor: 0,
@@ -80,9 +82,11 @@ impl<F: Frame> WorkerState<F> {
         Self { memory, packets: Packets::new() }
     }
 
-    /// The same, among these workers, itself included: what they have to do counts when a backend is chosen.
+    /// The same, among these workers, itself included: what they have to do counts when a backend is chosen, and limits hold for all
+    /// of them together.
     #[must_use]
     pub fn among(mut self, colleagues: Colleagues) -> Self {
+        self.memory.limiter = Limiter::new(colleagues.clone());
         self.memory.outlook = Outlook::new(self.memory.id, colleagues);
         self
     }

@@ -64,21 +64,31 @@ pub(crate) fn is_steady(flow: &Hot, packet: &Packet, generation: u32) -> bool {
 }
 
 /// Moves a flow on that goes on under a snapshot: its TCP state follows the packet's flags.
-pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, packet: &Packet, snapshot: &Snapshot) {
+///
+/// Packets of flows that have a bandwidth are all looked at.
+pub(crate) fn track(
+    flow: &mut Tracked<'_>,
+    side: Side,
+    packet: &Packet,
+    snapshot: &Snapshot,
+    has_bandwidth: bool,
+) {
     if packet.flags != 0 {
         follow_tcp(flow.hot, side, packet.flags);
     }
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if side == Side::Client || packet.flags != 0 {
-        flow.hot.checked = checked(flow.hot.state(), flow.hot.mode(), snapshot.generation.0 as u32);
+        let is = (flow.hot.state(), flow.hot.mode());
+        flow.hot.checked = checked(is, snapshot.generation.0 as u32, has_bandwidth);
     }
 }
 
 /// What a flow remembers of being looked at under a generation: that one if it is established, since only then nothing more is
-/// to be seen to, and otherwise another one. A flow whose packets travel within others has another one too, of its own, so that those
-/// who send packets of steady flows leave its packets to those who encapsulate: [`is_steady_in_tunnel`].
-pub(crate) const fn checked(state: FlowState, mode: Mode, generation: u32) -> u32 {
+/// to be seen to, and otherwise another one, as if it has a bandwidth. A flow whose packets travel within others has another one too, of its
+/// own, so that those who send packets of steady flows leave its packets to those who encapsulate: [`is_steady_in_tunnel`].
+pub(crate) const fn checked((state, mode): (FlowState, Mode), generation: u32, has_bandwidth: bool) -> u32 {
     match state {
+        FlowState::Established if has_bandwidth => !generation,
         FlowState::Established if mode.is_tunnel() => generation ^ IN_TUNNEL,
         FlowState::Established => generation,
         FlowState::Handshake | FlowState::Closing => !generation,

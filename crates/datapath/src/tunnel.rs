@@ -143,7 +143,7 @@ fn pass_other<F: Frame>(
     candidate: Candidate,
 ) -> Option<PortId> {
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let Hit { hot, .. } = flows.confirm(candidate, &packet.key(frame.head()))?;
+    let Hit { hot, .. } = flows.confirm(candidate, &packet.key(frame.head(), occasion.domain))?;
     let at = (frame, usize::from(packet.network));
     match packet.v6 {
         true => send::<F, Ipv6>(hot, (neighbours, tallies), occasion, at, packet),

@@ -72,6 +72,19 @@ pub(crate) fn prepend(first: &mut rte_mbuf, length: usize) -> bool {
     true
 }
 
+/// Cuts `length` bytes off the front of the chain; see [`Frame::behead`].
+#[inline]
+pub(crate) fn behead(first: &mut rte_mbuf, length: usize) -> bool {
+    if length >= usize::from(first.data_len) {
+        return false;
+    }
+    // It is less than `data_len`, so all three fit.
+    first.data_off += length as u16;
+    first.data_len -= length as u16;
+    first.pkt_len -= length as u32;
+    true
+}
+
 /// Makes the chain `length` bytes long; see [`Frame::resize`].
 pub(crate) fn resize(first: &mut rte_mbuf, length: usize) -> bool {
     let present = first.pkt_len as usize;

@@ -2,13 +2,14 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{MAGLEV_SLOTS, MacAddress, PoolId};
+use crate::{MAGLEV_SLOTS, MacAddress, PoolId, PortId};
 
 /// All that the datapath is told: where packets come and go, and what is balanced to where.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +20,41 @@ pub struct Gateway {
     pub pools: Vec<Pool>,
     /// The virtual servers, in the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
+    /// The names of the route domains; the first is domain 1, and 0 is the one without a name.
+    pub route_domains: Vec<String>,
+}
+
+/// A VLAN of a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vlan {
+    /// The id in its tags, 1 to 4094.
+    pub id: u16,
+    /// What it is apart from that: a port with the device of the one that it is on, without VLANs of its own.
+    pub port: Port,
+}
+
+impl Gateway {
+    /// All that packets come and go by, as [`PortId`]s count it: first the ports, then their VLANs.
+    pub fn links(&self) -> impl Iterator<Item = (PortId, &Port)> + Clone {
+        let vlans = self.ports.iter().flat_map(|port| &port.vlans).map(|vlan| &vlan.port);
+        (0..).map(PortId).zip(self.ports.iter().chain(vlans))
+    }
+
+    /// The VLANs, as they follow the ports: the port that each is on, and its id.
+    pub fn tags(&self) -> impl Iterator<Item = (PortId, u16)> + Clone {
+        let ports = (0..).map(PortId).zip(&self.ports);
+        ports.flat_map(|(parent, port)| port.vlans.iter().map(move |vlan| (parent, vlan.id)))
+    }
+
+    /// The route domain of a pool, by its position: that of the virtual servers that use it.
+    #[must_use]
+    pub fn domain_of_pool(&self, pool: usize) -> u8 {
+        let falls_back_on_it =
+            |id: PoolId| self.pools.get(id.index())?.fallback.filter(|id| id.index() == pool);
+        let is_used = |id: PoolId| id.index() == pool || falls_back_on_it(id).is_some();
+        let user = self.virtual_servers.iter().find(|server| is_used(server.pool));
+        user.map_or(0, |server| server.domain)
+    }
 }
 
 /// A device that packets come and go by.
@@ -48,6 +84,10 @@ pub struct Port {
     pub neighbours: Vec<StaticNeighbour>,
     /// Bytes of the largest IP packet that leaves.
     pub mtu: u16,
+    /// The route domain that its addresses are of.
+    pub domain: u8,
+    /// What comes and goes by it with tags.
+    pub vlans: Vec<Vlan>,
 }
 
 /// A network behind one or several routers.
@@ -191,6 +231,35 @@ pub struct Backend {
     pub priority: u16,
     /// What the operator wants of it.
     pub state: AdminState,
+    /// What it may take.
+    pub limits: Limits,
+}
+
+/// What a virtual server or a backend may take; 0: as much as comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Open flows.
+    pub connections: u32,
+    /// Flows opened in a second.
+    pub new_per_second: u32,
+    /// Flows opened in a second from one source address; of virtual servers only.
+    pub new_per_second_per_source: u32,
+    /// Bits of IP packets a second, in each direction.
+    pub bandwidth: u64,
+}
+
+impl Limits {
+    /// As much as comes.
+    pub const NONE: Self =
+        Self { connections: 0, new_per_second: 0, new_per_second_per_source: 0, bandwidth: 0 };
+
+    /// Whether nothing is limited.
+    #[inline]
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        let flows = self.connections | self.new_per_second | self.new_per_second_per_source;
+        flows == 0 && self.bandwidth == 0
+    }
 }
 
 /// What the operator wants of a backend.
@@ -247,6 +316,32 @@ pub struct VirtualServer {
     pub persistence: Option<Persistence>,
     /// Its backends.
     pub pool: PoolId,
+    /// The route domain that its address, its clients and its backends are of.
+    pub domain: u8,
+    /// Whom it takes new flows from.
+    pub sources: Sources,
+    /// What it may take.
+    pub limits: Limits,
+}
+
+/// Whom a virtual server takes new flows from. Of prefixes that contain an address the longest decides; without one an
+/// address is allowed unless others are by name. No prefix is in both lists.
+///
+/// A clone is cheap, since lists may be very long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sources {
+    /// These are allowed.
+    pub allow: Arc<[IpNet]>,
+    /// These are not.
+    pub deny: Arc<[IpNet]>,
+}
+
+impl Sources {
+    /// Whether nothing is said of anybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
 }
 
 impl VirtualServer {

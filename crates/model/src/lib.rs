@@ -13,13 +13,15 @@ mod id;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Facing, Gateway, Method, Mode, Monitor, OnBackendDown, Persistence, Pool, Port,
-    Profile, Protocol, Route, Snat, StaticNeighbour, VirtualServer, slots_for,
+    AdminState, Backend, Facing, Gateway, Limits, Method, Mode, Monitor, OnBackendDown, Persistence, Pool,
+    Port, Profile, Protocol, Route, Snat, Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 
-/// Ports of one gateway at most.
+/// Ports of one gateway at most, their VLANs included.
 pub const MAX_PORTS: usize = 16;
+/// Route domains of one gateway at most, besides the one without a name.
+pub const MAX_ROUTE_DOMAINS: usize = 64;
 /// Workers of one gateway at most.
 pub const MAX_WORKERS: usize = 64;
 /// Virtual servers of one gateway at most.
@@ -36,5 +38,7 @@ pub const SNAT_PORTS_BESIDE_HOST: std::ops::RangeInclusive<u16> = 1024..=32_767;
 pub const MAGLEV_SLOTS: usize = 65_536;
 /// Slots of a pool's Maglev table that may be configured at most.
 pub const MAX_MAGLEV_SLOTS: usize = 1 << 24;
+/// Prefixes of one list of sources at most, from all files and the configuration.
+pub const MAX_SOURCE_PREFIXES: usize = 1 << 22;
 /// Slots of all pools' Maglev tables together at most: 512 MiB.
 pub const MAX_ALL_MAGLEV_SLOTS: usize = 1 << 27;

@@ -66,6 +66,12 @@ pub trait Frame: Sized {
     #[must_use]
     fn prepend(&mut self, length: usize) -> bool;
 
+    /// Cuts `length` bytes off the front of the frame.
+    ///
+    /// False, with the frame unchanged, when the first segment has not more than that.
+    #[must_use]
+    fn behead(&mut self, length: usize) -> bool;
+
     /// What the device found out about the L4 checksum while receiving.
     fn checksum(&self) -> ReceivedChecksum {
         ReceivedChecksum::Unknown

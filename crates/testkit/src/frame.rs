@@ -120,6 +120,15 @@ impl Frame for MemoryFrame {
         true
     }
 
+    fn behead(&mut self, length: usize) -> bool {
+        let Some(first) = self.segments.first_mut().filter(|first| length < first.len()) else {
+            return false;
+        };
+        first.drain(..length);
+        self.headroom += length;
+        true
+    }
+
     fn checksum(&self) -> ReceivedChecksum {
         self.checksum
     }
@@ -178,6 +187,8 @@ mod tests {
         let mut frame = MemoryFrame::scattered(&[&[1, 2], &[3]]);
         assert!(frame.prepend(100) && !frame.prepend(29) && frame.prepend(28));
         assert_eq!((frame.length(), &frame.bytes()[128..]), (131, &[1, 2, 3][..]));
+        assert!(!frame.behead(130) && frame.behead(129));
+        assert_eq!((frame.bytes(), frame.headroom), (vec![2, 3], 129));
     }
 
     #[test]

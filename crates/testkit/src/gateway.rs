@@ -10,7 +10,7 @@ use datapath::{
     },
 };
 use model::{
-    Address, BackendId, Generation, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
+    Address, BackendId, Generation, Limits, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
     VirtualServerId,
 };
 
@@ -78,6 +78,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
             port(BACKENDS_MAC, SELF, SELF_6, vec![BACKEND, BACKEND_6]),
         ],
         addresses: Addresses::default(),
+        tenants: Arc::default(),
         routes: Routes::new(vec![
             Route { to: Network::new(address("10.10.1.0"), 24), port: CLIENTS, via: vec![] },
             Route { to: Network::new(address("2001:db8:1::"), 64), port: CLIENTS, via: vec![] },
@@ -116,6 +117,9 @@ fn port(mac: [u8; 6], v4: &str, v6: &str, neighbours: Vec<&str>) -> Port {
         device: DeviceTraits::default(),
         senders: Senders { v4: Some(address(v4).v4()), v6: Some(address(v6).octets()) },
         neighbours: neighbours.into_iter().map(|text| (address(text), MacAddress(BACKEND_MAC))).collect(),
+        domain: 0,
+        tag: None,
+        vlans: vec![],
     }
 }
 
@@ -129,6 +133,7 @@ fn add_pool(snapshot: &mut Snapshot, backend: &str) {
         route,
         incarnation: 0,
         on_down: OnBackendDown::None,
+        limits: Limits::NONE,
     };
     snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
     snapshot.up.set(id, true);
@@ -151,6 +156,8 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         idle_timeout: 300_000,
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
+        sources: None,
+        limits: Limits::NONE,
         outer_sources: Default::default(),
     };
     snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();

@@ -41,10 +41,20 @@ impl Unicast {
     /// The bits that count: the destination, and whether the source is a group, which none can be (IEEE 802.3, 3.2.3).
     const MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0]);
 
+    /// Of no frames at all.
+    pub const NONE: Self = Self(u64::MAX);
+
     /// Of frames to this address.
     #[must_use]
     pub const fn to([a, b, c, d, e, f]: [u8; 6]) -> Self {
         Self(u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Whether it is of no frames at all.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == Self::NONE.0
     }
 
     /// Whether this is the header of such a frame.

@@ -32,10 +32,16 @@ impl<'a> Names<'a> {
         }
         let remedy = findings.remedy(|| match nearest(&name.0, self.names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if self.names.is_empty() => format!("add a {noun} with this name to `{noun}s`"),
+            None if self.names.is_empty() => {
+                format!("add a {noun} with this name to `{}s`", noun.replace(' ', "_"))
+            }
             None => format!("write {}, or add a {noun} with this name", or_list(self.some())),
         });
         findings.add_at(place, format!("there is no {noun} {}", quoted(&name.0)), remedy);
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| *known == name)
     }
 
     /// Some of the names, for a message.

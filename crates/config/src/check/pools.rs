@@ -9,9 +9,14 @@ use crate::{
     text,
 };
 
-use super::{Firsts, is_somebodys, names::Names, site::Site, unique_names};
+use super::{
+    Firsts, is_somebodys,
+    names::Names,
+    site::{Site, Sites},
+    unique_names,
+};
 
-pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
+pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
     unique_names("pool", file.pools.items().map(|(_, pool)| &pool.name), findings);
     number_of_backends(file, findings);
     number_of_slots(file, findings);
@@ -22,10 +27,10 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
         let user_of = |users: &HashMap<&str, &str>| {
             pool.name.value().and_then(|name| users.get(name.0.as_str())).map(|name| (*name).to_owned())
         };
-        let user = user_of(&dsr);
-        let user = user.as_deref();
         method(pool, user_of(&direct).as_deref(), findings);
-        backends(pool, site, user, findings);
+        if let Some(site) = sites.of_pool(pool) {
+            backends(pool, site, user_of(&dsr).as_deref(), findings);
+        }
         for (place, monitor) in pool.monitors.items() {
             times(place, monitor, findings);
         }

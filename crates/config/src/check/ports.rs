@@ -9,22 +9,53 @@ use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, File, Given, List, Neighbour, Port, Route, default},
+    raw::{Auto, File, Given, List, Neighbour, Port, Route, default, domain},
     text::{Address, Mac, device_id, interface},
     words::quoted,
 };
 
 use super::{Firsts, at_most, family, is_somebodys, networks::Networks, unique_names};
 
-pub(super) fn check(file: &File, findings: &mut Findings) {
-    at_most(&file.ports, model::MAX_PORTS, "ports", findings);
-    unique_names("port", file.ports.items().map(|(_, port)| &port.name), findings);
+pub(super) fn check(file: &File, links: &[Port], findings: &mut Findings) {
+    number(file, links, findings);
+    unique_names("port", links.iter().map(|port| &port.name), findings);
     devices(file, findings);
-    addresses(file, findings);
+    addresses(links, findings);
     for (_, port) in file.ports.items() {
         mtu(port, findings);
         mac(&port.mac, findings);
+        vlan_ids(port, findings);
+    }
+    for port in links {
         reachable(port, findings);
+    }
+}
+
+/// A VLAN counts as a port.
+fn number(file: &File, links: &[Port], findings: &mut Findings) {
+    let Some((place, ports)) = file.ports.at() else { return };
+    if ports.len() > model::MAX_PORTS {
+        return at_most(&file.ports, model::MAX_PORTS, "ports", findings);
+    }
+    if links.len() > model::MAX_PORTS {
+        let most = model::MAX_PORTS;
+        let message =
+            format!("{} ports and VLANs are more than the {most} that a gateway can have", links.len());
+        findings.add_at(place, message, format!("remove {}", links.len() - most));
+    }
+}
+
+fn vlan_ids(port: &Port, findings: &mut Findings) {
+    let mut firsts = Firsts::new();
+    for (place, &id) in port.vlans.items().filter_map(|(_, vlan)| vlan.id.at()) {
+        if let Some(first) = firsts.before(id, place) {
+            let message = format!("two VLANs of the port have the id {id}");
+            findings.add_at(
+                place,
+                message,
+                format!("write another id; the first is on line {}", findings.line(first)),
+            );
+        }
     }
 }
 
@@ -60,25 +91,27 @@ fn without_number(vdev: &str) -> &str {
     vdev.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
-fn addresses(file: &File, findings: &mut Findings) {
+fn addresses(ports: &[Port], findings: &mut Findings) {
     let mut firsts = Firsts::new();
-    let mut links = Vec::new();
-    for (number, (_, port)) in file.ports.items().enumerate() {
+    let mut links: HashMap<&str, Vec<_>> = HashMap::new();
+    for (number, port) in ports.iter().enumerate() {
+        // What is in another route domain is another address.
+        let Some(domain) = domain(&port.route_domain) else { continue };
         for (place, network) in port.addresses.items() {
             let address = network.0.addr();
             if !is_somebodys(address, place, findings) || !is_a_hosts(network.0, place, findings) {
                 continue;
             }
-            if let Some(first) = firsts.before(address, place) {
+            if let Some(first) = firsts.before((domain, address), place) {
                 let message = format!("`{address}` is given twice as a port's address");
                 let remedy = format!("write another address; the first is on line {}", findings.line(first));
                 findings.add_at(place, message, remedy);
             } else if has_neighbours(network.0) {
-                links.push((network.0.trunc(), number, place));
+                links.entry(domain).or_default().push((network.0.trunc(), number, place));
             }
         }
     }
-    on_one_port(links, findings);
+    links.into_values().for_each(|links| on_one_port(links, findings));
 }
 
 /// Whether anybody else can be in the network, and only there: link-local addresses of IPv6 are on every link.

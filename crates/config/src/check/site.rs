@@ -4,9 +4,12 @@ use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use crate::raw::{File, Given, Port};
+use crate::{
+    raw::{self, File, Given, Pool, Port},
+    text::Name,
+};
 
-use super::networks::Networks;
+use super::{domains, networks::Networks};
 
 /// What all ports together own and reach.
 #[derive(Default)]
@@ -29,14 +32,53 @@ pub(super) struct Site<'a> {
     unsure: bool,
 }
 
+/// The sites of all route domains.
+pub(super) struct Sites<'a> {
+    by_domain: HashMap<&'a str, Site<'a>>,
+    /// The route domains of pools, by name.
+    of_pools: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Sites<'a> {
+    pub(super) fn of(file: &'a File, links: &'a [Port]) -> Self {
+        let named = file.route_domains.items().filter_map(|(_, domain)| domain.name.value());
+        let domains = named.map(|name| name.0.as_str()).chain([""]);
+        let users =
+            domains::users(file).filter_map(|(pool, domain)| Some((pool.value()?.0.as_str(), domain)));
+        Self {
+            by_domain: domains.map(|domain| (domain, Site::of(file, links, domain))).collect(),
+            of_pools: users.collect(),
+        }
+    }
+
+    /// The site of a route domain; `None` when there is no such one.
+    pub(super) fn of_domain(&self, given: &Given<Name>) -> Option<&Site<'a>> {
+        self.by_domain.get(raw::domain(given)?)
+    }
+
+    /// The site that a pool's backends are at.
+    pub(super) fn of_pool(&self, pool: &Pool) -> Option<&Site<'a>> {
+        let domain = pool.name.value().and_then(|name| self.of_pools.get(name.0.as_str())).copied();
+        self.by_domain.get(domain.unwrap_or_default())
+    }
+}
+
 impl<'a> Site<'a> {
-    pub(super) fn of(file: &'a File) -> Self {
-        let mut site = Self { unsure: file.ports.is_partly_mistaken(), ..Self::default() };
-        for (_, port) in file.ports.items() {
-            site.add_port(port);
+    /// What is of a route domain.
+    fn of(file: &'a File, links: &'a [Port], domain: &str) -> Self {
+        let vlans = file.ports.items().any(|(_, port)| port.vlans.is_partly_mistaken());
+        let mut site = Self { unsure: file.ports.is_partly_mistaken() || vlans, ..Self::default() };
+        for port in links {
+            match raw::domain(&port.route_domain) {
+                Some(of) if of == domain => site.add_port(port),
+                Some(_) => {}
+                None => site.unsure = true,
+            }
         }
         for (_, server) in file.virtual_servers.items() {
-            if let Some(address) = server.address.value() {
+            if raw::domain(&server.route_domain) == Some(domain)
+                && let Some(address) = server.address.value()
+            {
                 let name = server.name.value().map_or("", |name| name.0.as_str());
                 if address.0.prefix_len() == address.0.max_prefix_len() {
                     site.virtual_servers.entry(address.0.addr()).or_insert(name);

@@ -6,18 +6,23 @@ use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, File, Given, Mode, Protocol, VirtualServer},
+    raw::{Auto, File, Given, Mode, Protocol, VirtualServer, domain},
     text::{self, Address},
 };
 
 mod outer;
 
-use super::{Firsts, at_most, family, is_somebodys, names::Names, site::Site, unique_names};
+use super::{
+    Firsts, at_most, family, is_somebodys,
+    names::Names,
+    site::{Site, Sites},
+    unique_names,
+};
 
 /// Seconds that a client may be known after its last new flow.
 const LONGEST_PERSISTENCE: u64 = 12 * 3600;
 
-pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
+pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
     at_most(&file.virtual_servers, model::MAX_VIRTUAL_SERVERS, "virtual servers", findings);
     unique_names("virtual server", file.virtual_servers.items().map(|(_, server)| &server.name), findings);
     overlaps(file, findings);
@@ -30,6 +35,7 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
         outer::check(server, findings);
         broad(server, findings);
         if let Some((place, network)) = server.address.at()
+            && let Some(site) = sites.of_domain(&server.route_domain)
             && is_somebodys(network.0.addr(), place, findings)
         {
             let address = network.0.addr();
@@ -44,8 +50,8 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
 fn overlaps(file: &File, findings: &mut Findings) {
     let mut firsts = Firsts::new();
     for (_, server) in file.virtual_servers.items() {
-        let (Some((place, address)), Some(&port), Some(&protocol)) =
-            (server.address.at(), server.port.value(), server.protocol.value())
+        let (Some((place, address)), Some(&port), Some(&protocol), Some(domain)) =
+            (server.address.at(), server.port.value(), server.protocol.value(), domain(&server.route_domain))
         else {
             continue;
         };
@@ -53,7 +59,7 @@ fn overlaps(file: &File, findings: &mut Findings) {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        if let Some(first) = firsts.before((address.0, port, protocol), place) {
+        if let Some(first) = firsts.before((domain, address.0, port, protocol), place) {
             let port = if port == 0 { "any port".to_owned() } else { format!("port {port}") };
             let message = format!("two virtual servers take {protocol} {port} of `{}`", shown(address.0));
             let line = findings.line(first);

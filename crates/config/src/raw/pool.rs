@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Duration, Endpoint, Name};
+use crate::text::{Duration, Endpoint, Name, Rate};
 
 use super::{Auto, Given, List, default, number::Slots};
 
@@ -107,6 +107,18 @@ pub(crate) struct Backend {
     #[serde(default)]
     #[schemars(extend("default" = "enabled"))]
     pub(crate) state: Given<State>,
+    /// Open flows, over all workers; 0: as many as come. New flows beyond it go to other backends of the pool.
+    #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
+    pub(crate) max_connections: Given<u32>,
+    /// New flows a second, over all workers; 0: as many as come. New flows beyond it go to other backends of the pool.
+    #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
+    pub(crate) new_per_second: Given<u32>,
+    /// Bits of IP packets a second, in each direction, over all workers; 0: as many as come. Packets beyond it are dropped.
+    #[serde(default)]
+    #[schemars(extend("default" = 0))]
+    pub(crate) bandwidth: Given<Rate>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

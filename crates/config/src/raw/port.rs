@@ -8,7 +8,7 @@ use crate::text::{Address, Device, Mac, Name, Network};
 use super::{Auto, Given, List, default, number::Queues};
 
 /// A device that packets come and go by.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Port {
     /// Its name in counters, commands and messages; no other port has it.
@@ -56,6 +56,69 @@ pub(crate) struct Port {
     #[serde(default)]
     #[schemars(range(min = 68, max = 65535), extend("default" = default::MTU))]
     pub(crate) mtu: Given<u16>,
+    /// The route domain that its own addresses, and what comes without a tag, are of; without it the one without a name.
+    #[serde(default)]
+    pub(crate) route_domain: Given<Name>,
+    /// What comes and goes by it with a tag (IEEE 802.1Q). Each VLAN counts as a port.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) vlans: List<Vlan>,
+}
+
+/// A VLAN of a port: what comes with its tag, and leaves with it. Its Ethernet address and MTU are the port's.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Vlan {
+    /// The id in its tags.
+    #[schemars(range(min = 1, max = 4094), extend("examples" = [100]))]
+    pub(crate) id: Given<u16>,
+    /// Its name; no other port or VLAN has it.
+    #[schemars(extend("examples" = ["tenant-a"]))]
+    pub(crate) name: Given<Name>,
+    /// The route domain that it is of; without it the one without a name.
+    #[serde(default)]
+    pub(crate) route_domain: Given<Name>,
+    /// The gateway's own addresses in it with the length of their network, as a port's.
+    #[schemars(length(min = 1), extend("examples" = [["192.0.2.2/24"]]))]
+    pub(crate) addresses: List<Network>,
+    /// Routers for what is on no network of its route domain; several of a family share the load by flow.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) gateway: List<Address>,
+    /// Networks behind particular routers.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) routes: List<Route>,
+    /// Whether replies to a client leave by the MAC address that its packets came from.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) last_hop: Given<LastHop>,
+    /// Neighbours that are given; all others are resolved by ARP and ND.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) neighbours: List<Neighbour>,
+}
+
+impl Vlan {
+    /// What it is apart from its tag.
+    pub(crate) fn as_port(&self, on: &Port) -> Port {
+        Port {
+            name: self.name.clone(),
+            device: on.device.clone(),
+            addresses: self.addresses.clone(),
+            gateway: self.gateway.clone(),
+            routes: self.routes.clone(),
+            last_hop: self.last_hop.clone(),
+            mac: Given::Absent,
+            queues: Given::Absent,
+            facing: Given::Absent,
+            host: Given::Absent,
+            neighbours: self.neighbours.clone(),
+            mtu: on.mtu.clone(),
+            route_domain: self.route_domain.clone(),
+            vlans: Given::Absent,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -81,7 +144,7 @@ pub(crate) enum Facing {
 }
 
 /// A network behind one or several routers.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
     /// The network.
@@ -93,7 +156,7 @@ pub(crate) struct Route {
 }
 
 /// An address on a port's network and its Ethernet address.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Neighbour {
     /// The neighbour's IP address, on a network of the port.

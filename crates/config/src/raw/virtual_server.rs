@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Address, Addresses, Duration, Name, Network};
+use crate::text::{Address, Addresses, Duration, FilePath, Name, Network, Prefix, Rate};
 
-use super::{Auto, Given, default};
+use super::{Auto, Given, List, default};
 
 /// A bundle of settings that virtual servers share.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -68,6 +68,60 @@ pub(crate) struct VirtualServer {
     /// The pool with its backends, of the same address family unless the mode is `ipip` or `gue`.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
+    /// The route domain that its address, its clients and the backends of its pool are of; without it the one without a name.
+    #[serde(default)]
+    pub(crate) route_domain: Given<Name>,
+    /// Whom it takes new flows from; flows that are open go on. Without it from everybody.
+    #[serde(default)]
+    pub(crate) sources: Given<Sources>,
+    /// What it may take, over all workers. First packets beyond a limit are dropped.
+    #[serde(default)]
+    pub(crate) limits: Given<Limits>,
+}
+
+/// What a virtual server may take, over all workers; 0: as much as comes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Open flows.
+    #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
+    pub(crate) connections: Given<u32>,
+    /// New flows a second. After a pause a second's worth may come at once.
+    #[serde(default)]
+    #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
+    pub(crate) new_per_second: Given<u32>,
+    /// New flows from one source address within a second.
+    #[serde(default)]
+    #[schemars(range(max = 1_000_000), extend("default" = 0))]
+    pub(crate) new_per_second_per_source: Given<u32>,
+    /// Bits of IP packets a second, in each direction. Packets beyond it are dropped; 50 ms' worth may come at once. Flows with a bandwidth cost more
+    /// cycles a packet.
+    #[serde(default)]
+    #[schemars(extend("default" = 0))]
+    pub(crate) bandwidth: Given<Rate>,
+}
+
+/// Whom a virtual server takes new flows from. Of prefixes that contain a source the longest decides; a source that is in none is
+/// denied if anything is allowed by name, and allowed otherwise.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sources {
+    /// Allowed prefixes.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) allow: List<Prefix>,
+    /// Denied prefixes. None is in both lists.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    pub(crate) deny: List<Prefix>,
+    /// A file with more allowed prefixes: one a line, behind `#` comments. It is read with the configuration, and its
+    /// path counts from there.
+    #[serde(default)]
+    pub(crate) allow_file: Given<FilePath>,
+    /// The same with denied ones.
+    #[serde(default)]
+    pub(crate) deny_file: Given<FilePath>,
 }
 
 /// How clients keep their backend.

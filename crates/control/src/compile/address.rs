@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
-use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, SnatRange};
+use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, Snapshot, SnatRange};
 use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
 
 use super::pool_of;
@@ -10,19 +10,36 @@ use super::pool_of;
 /// First and last of a range with nothing in it.
 const NO_PORTS: (u16, u16) = (1, 0);
 
-/// The addresses that are answered for or expected, and why.
-pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
+/// The addresses of all route domains that have a name.
+pub(super) fn tenants(gateway: &Gateway, pools: &[Arc<Pool>]) -> Arc<[Addresses]> {
+    (1..).zip(&gateway.route_domains).map(|(domain, _)| addresses(gateway, domain, pools)).collect()
+}
+
+/// Says anew which virtual addresses are available.
+pub(super) fn renew_availability(snapshot: &mut Snapshot, gateway: &Gateway) {
+    snapshot.addresses.renew_availability(availability(gateway, 0, &snapshot.pools));
+    if !gateway.route_domains.is_empty() {
+        let mut tenants = snapshot.tenants.to_vec();
+        for (domain, addresses) in (1..).zip(&mut tenants) {
+            addresses.renew_availability(availability(gateway, domain, &snapshot.pools));
+        }
+        snapshot.tenants = tenants.into();
+    }
+}
+
+/// The addresses that are answered for or expected in a route domain, and why.
+pub(super) fn addresses(gateway: &Gateway, domain: u8, pools: &[Arc<Pool>]) -> Addresses {
     let mut addresses = Addresses::default();
-    for (id, port, address) in self_addresses(gateway) {
+    for (id, port, address) in self_addresses(gateway, domain) {
         let (snat_first, snat_last) =
-            if is_snat_source(gateway, address) { snat_ports(port).into_inner() } else { NO_PORTS };
+            if is_snat_source(gateway, domain, address) { snat_ports(port).into_inner() } else { NO_PORTS };
         addresses.own(address.into(), Owned::Port { port: id, snat_first, snat_last });
     }
-    for address in gateway.virtual_servers.iter().flat_map(explicit_sources) {
+    for address in servers(gateway, domain).flat_map(explicit_sources) {
         addresses.own((*address).into(), Owned::Snat);
     }
     for (server, (address, length, available)) in
-        gateway.virtual_servers.iter().zip(availability(gateway, pools))
+        servers(gateway, domain).zip(availability(gateway, domain, pools))
     {
         if server.has_one_address() {
             addresses.own(address, Owned::Virtual { available });
@@ -30,18 +47,24 @@ pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
             addresses.own_prefix(address, length, available);
         }
     }
-    for backend in nat_backends(gateway) {
+    for backend in nat_backends(gateway, domain) {
         addresses.expect_replies_from(backend.into());
     }
     addresses
 }
 
+/// The virtual servers of a route domain.
+fn servers(gateway: &Gateway, domain: u8) -> impl Iterator<Item = &VirtualServer> + Clone {
+    gateway.virtual_servers.iter().filter(move |server| server.domain == domain)
+}
+
 /// The address of each virtual server, the length of its prefix, and whether a backend of its takes new flows.
-pub(super) fn availability(
+fn availability(
     gateway: &Gateway,
+    domain: u8,
     pools: &[Arc<Pool>],
 ) -> impl Iterator<Item = (Address, u8, bool)> + Clone {
-    gateway.virtual_servers.iter().map(|server| {
+    servers(gateway, domain).map(|server| {
         let available =
             pools.get(pool_of(gateway, server, pools).index()).is_some_and(|pool| pool.is_available());
         (server.address.into(), server.length, available)
@@ -58,13 +81,14 @@ pub(super) fn snat_ranges(gateway: &Gateway, server: &VirtualServer) -> Vec<Snat
     };
     match &server.snat {
         _ if server.mode != Mode::FullNat => Vec::new(),
-        Snat::Auto => self_addresses(gateway)
+        Snat::Auto => self_addresses(gateway, server.domain)
             .filter(|(_, _, address)| address.is_ipv4() == server.address.is_ipv4())
             .map(|(id, port, address)| range(Some(id), address, snat_ports(port)))
             .collect(),
-        Snat::Addresses(given) => {
-            given.iter().map(|&address| range(None, address, ports_of_source(gateway, address))).collect()
-        }
+        Snat::Addresses(given) => given
+            .iter()
+            .map(|&address| range(None, address, ports_of_source(gateway, server.domain, address)))
+            .collect(),
     }
 }
 
@@ -77,8 +101,8 @@ pub(super) fn outer_sources(server: &VirtualServer) -> OuterSources {
     sources
 }
 
-fn self_addresses(gateway: &Gateway) -> impl Iterator<Item = (PortId, &model::Port, IpAddr)> {
-    let ports = (0..).map(PortId).zip(&gateway.ports);
+fn self_addresses(gateway: &Gateway, domain: u8) -> impl Iterator<Item = (PortId, &model::Port, IpAddr)> {
+    let ports = gateway.links().filter(move |(_, port)| port.domain == domain);
     ports.flat_map(|(id, port)| port.addresses.iter().map(move |net| (id, port, net.addr())))
 }
 
@@ -87,18 +111,16 @@ fn snat_ports(port: &model::Port) -> RangeInclusive<u16> {
 }
 
 /// The source ports of an address of the configuration's `snat` list, which may be a port's own.
-fn ports_of_source(gateway: &Gateway, source: IpAddr) -> RangeInclusive<u16> {
-    let own = self_addresses(gateway).find(|(_, _, address)| *address == source);
+fn ports_of_source(gateway: &Gateway, domain: u8, source: IpAddr) -> RangeInclusive<u16> {
+    let own = self_addresses(gateway, domain).find(|(_, _, address)| *address == source);
     own.map_or(SNAT_PORTS, |(_, port, _)| snat_ports(port))
 }
 
 /// Whether `full_nat` uses a port's own address as a source.
-fn is_snat_source(gateway: &Gateway, address: IpAddr) -> bool {
-    gateway.virtual_servers.iter().filter(|server| server.mode == Mode::FullNat).any(|server| {
-        match &server.snat {
-            Snat::Auto => server.address.is_ipv4() == address.is_ipv4(),
-            Snat::Addresses(given) => given.contains(&address),
-        }
+fn is_snat_source(gateway: &Gateway, domain: u8, address: IpAddr) -> bool {
+    servers(gateway, domain).filter(|server| server.mode == Mode::FullNat).any(|server| match &server.snat {
+        Snat::Auto => server.address.is_ipv4() == address.is_ipv4(),
+        Snat::Addresses(given) => given.contains(&address),
     })
 }
 
@@ -109,8 +131,8 @@ fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
     }
 }
 
-fn nat_backends(gateway: &Gateway) -> HashSet<IpAddr> {
-    let servers = gateway.virtual_servers.iter().filter(|server| server.mode == Mode::Nat);
+fn nat_backends(gateway: &Gateway, domain: u8) -> HashSet<IpAddr> {
+    let servers = servers(gateway, domain).filter(|server| server.mode == Mode::Nat);
     let own = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
     let pools = own.flat_map(|pool| [Some(pool), pool.fallback.and_then(|id| gateway.pools.get(id.index()))]);
     pools.flatten().flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()

@@ -7,7 +7,8 @@ use std::{
 };
 
 use balance::Level;
-use datapath::snapshot::Pool;
+use datapath::snapshot::{Lookup, Network, Pool, Sources, VirtualServer};
+use ipnet::IpNet;
 use model::{BackendId, Gateway, MAX_BACKENDS, MAX_VIRTUAL_SERVERS, VirtualServerId};
 
 use super::{ids::Ids, table::PoolTable};
@@ -21,6 +22,7 @@ pub struct Registry {
     virtual_servers: Ids<String>,
     backends: Ids<BackendKey>,
     tables: HashMap<String, PoolTable>,
+    sources: Lookup<model::Sources, Arc<Sources>>,
 }
 
 impl Default for Registry {
@@ -29,6 +31,7 @@ impl Default for Registry {
             virtual_servers: Ids::new(MAX_VIRTUAL_SERVERS),
             backends: Ids::new(MAX_BACKENDS),
             tables: HashMap::new(),
+            sources: Lookup::default(),
         }
     }
 }
@@ -104,6 +107,28 @@ impl Registry {
                 compiled
             }
         }
+    }
+
+    /// The compiled form of lists of sources, shared by all virtual servers and snapshots in which they are the same; `None` for empty
+    /// ones.
+    pub(super) fn sources(&mut self, lists: &model::Sources) -> Option<Arc<Sources>> {
+        if lists.is_empty() {
+            return None;
+        }
+        let compile = || {
+            let network = |net: &IpNet| Network::new(net.addr().into(), net.prefix_len());
+            let [allowed, denied] =
+                [&lists.allow, &lists.deny].map(|list| list.iter().map(network).collect::<Vec<_>>());
+            Arc::new(Sources::new(&allowed, &denied))
+        };
+        Some(Arc::clone(self.sources.entry(lists.clone()).or_insert_with(compile)))
+    }
+
+    /// Lets go of lists of sources that nothing but this has.
+    pub(super) fn forget_sources(&mut self, used: &[Option<VirtualServer>]) {
+        let used: HashSet<*const Sources> =
+            used.iter().flatten().filter_map(|server| server.sources.as_ref()).map(Arc::as_ptr).collect();
+        self.sources.retain(|_, sources| used.contains(&Arc::as_ptr(sources)));
     }
 
     /// Lets go of the tables of pools that `gateway` does not have.

@@ -6,17 +6,19 @@ use datapath::snapshot::{Network, Route};
 use ipnet::IpNet;
 use model::{Address, Gateway, PortId};
 
-/// All ways out, in the order in which they win over others of the same length: a port's own networks, then configured
+/// All ways out with their route domains, in the order in which they win over others of the same length: a port's own networks, then configured
 /// routes, then gateways.
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
-    let ports = || (0..).map(PortId).zip(&gateway.ports);
+pub(super) fn routes(gateway: &Gateway) -> Vec<(u8, Route)> {
+    let ports = || gateway.links();
     let connected = ports().flat_map(|(id, port)| port.addresses.iter().map(move |net| connected(id, net)));
     let configured =
         ports().flat_map(|(id, port)| port.routes.iter().map(move |route| configured(id, route)));
     let default = ports().flat_map(|(id, port)| {
         [IpAddr::is_ipv4, IpAddr::is_ipv6].into_iter().filter_map(move |family| default(id, port, family))
     });
-    connected.chain(configured).chain(default).collect()
+    let domains: Vec<u8> = ports().map(|(_, port)| port.domain).collect();
+    let domain = |route: &Route| domains.get(route.port.index()).copied().unwrap_or_default();
+    connected.chain(configured).chain(default).map(|route| (domain(&route), route)).collect()
 }
 
 fn network(net: &IpNet) -> Network {

@@ -16,6 +16,7 @@ pub(super) fn needs_restart(before: &Configuration, after: &Configuration) -> Ve
         (before.eal != after.eal, "eal"),
         (before.workers != after.workers, "workers"),
         (before.control != after.control, "control"),
+        (before.gateway.route_domains != after.gateway.route_domains, "route_domains"),
     ];
     let mut different: Vec<_> = sections
         .iter()
@@ -52,6 +53,10 @@ fn port(before: &Port, after: &Port) -> Vec<String> {
     compare("facing", before.facing != after.facing);
     compare("host", before.host != after.host);
     compare("mtu", before.mtu != after.mtu);
+    compare("route_domain", before.domain != after.domain);
+    // What else there is of a VLAN may change.
+    let tags = |port: &Port| port.vlans.iter().map(|vlan| (vlan.id, vlan.port.domain)).collect::<Vec<_>>();
+    compare("vlans", tags(before) != tags(after));
     different
 }
 

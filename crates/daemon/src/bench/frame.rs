@@ -121,6 +121,12 @@ impl Frame for PoolFrame {
         start.is_some()
     }
 
+    fn behead(&mut self, length: usize) -> bool {
+        let is_longer = length < self.length();
+        self.0.start += if is_longer { length } else { 0 };
+        is_longer
+    }
+
     #[inline]
     fn free(burst: &mut Burst<Self>) {
         // All are of one pool.

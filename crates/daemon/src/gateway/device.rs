@@ -170,6 +170,8 @@ pub(super) mod tests {
             host: false,
             neighbours: Vec::new(),
             mtu: 1500,
+            domain: 0,
+            vlans: Vec::new(),
         }
     }
 

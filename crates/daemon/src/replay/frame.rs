@@ -45,6 +45,14 @@ impl Frame for PlainFrame {
         }
         fits
     }
+
+    fn behead(&mut self, length: usize) -> bool {
+        let is_longer = length < self.0.len();
+        if is_longer {
+            self.0.drain(..length);
+        }
+        is_longer
+    }
 }
 
 /// Makes frames without end.
@@ -78,6 +86,8 @@ mod tests {
         let mut frame = PlainFrame(vec![1, 2, 3]);
         assert!(frame.prepend(2) && !frame.prepend(LONGEST));
         assert_eq!(frame.head(), [0, 0, 1, 2, 3]);
+        assert!(!frame.behead(5) && frame.behead(3));
+        assert_eq!(frame.head(), [2, 3]);
     }
 
     #[test]

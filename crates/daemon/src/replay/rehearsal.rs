@@ -84,10 +84,10 @@ impl Rehearsal {
     /// When there is none.
     pub(crate) fn port(&self, name: Option<&str>) -> Result<PortId, Failure> {
         let Some(name) = name else { return Ok(PortId(0)) };
-        let ports = &self.configuration.gateway.ports;
-        let found = self.snapshot.port_ids().zip(ports).find(|(_, port)| port.name == name);
+        let gateway = &self.configuration.gateway;
+        let found = gateway.links().find(|(_, port)| port.name == name);
         found.map(|(id, _)| id).ok_or_else(|| {
-            let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+            let names: Vec<&str> = gateway.links().map(|(_, port)| port.name.as_str()).collect();
             Failure::usage(format_args!("the configuration has no port `{name}`"))
                 .remedy(format_args!("--port takes one of: {}", names.join(", ")))
         })
@@ -95,12 +95,13 @@ impl Rehearsal {
 
     /// The name of a port.
     pub(crate) fn port_name(&self, id: PortId) -> &str {
-        self.configuration.gateway.ports.get(id.index()).map_or("", |port| &port.name)
+        self.configuration.gateway.links().nth(id.index()).map_or("", |(_, port)| &port.name)
     }
 
     /// Lets a frame arrive at a port, in a burst of its own.
     pub(crate) fn arrive(&mut self, port: PortId, bytes: Vec<u8>, now: Millis) -> Outcome {
-        let key = summary(&bytes).key;
+        let domain = self.snapshot.domain(port);
+        let key = summary(&bytes).key.map(|key| FlowKey { domain, ..key });
         if let Some(meters) = self.meters.port(port) {
             meters.rx_frames.add(1);
             meters.rx_bytes.add(bytes.len() as u64);

@@ -17,7 +17,8 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
             "The sender's link layer is at fault: look at its ARP table."
         }
         R::EtherTypeUnknown | R::EtherTypeIsLength => "Nothing; such frames are part of any link.",
-        R::VlanUnknown | R::VlanStacked => "Untag the frames where the switch port is configured.",
+        R::VlanUnknown => "Give the port the VLAN in `vlans`, or take it off the switch's port.",
+        R::VlanStacked => "Take the outer tag off where the switch's port is configured.",
         R::FrameCut | R::FrameOverMtu => {
             "Switch segmentation offload off at the sender (ethtool -K IFACE tso off gso off), or raise the port's mtu."
         }
@@ -30,6 +31,12 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::NoVirtualServer => {
             "Compare address, port and protocol with `virtual_servers`; send here only what they are for."
         }
+        R::SourceDenied => "Allow the source in the virtual server's `sources`, if it may come in.",
+        R::ConnectionLimit | R::ConnectionRateLimit | R::SourceRateLimit | R::BandwidthLimit => {
+            "Raise the virtual server's `limits`, if the pool can take more; see who sends so much."
+        }
+        R::BackendLimit => "Add backends to the pool, or raise their `max_connections` or `new_per_second`.",
+        R::BackendBandwidthLimit => "Add backends to the pool, or raise the backend's `bandwidth`.",
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
         R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
         R::Fragment => {
@@ -78,7 +85,7 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::NoHeadroom => {
             "Look for what takes the room in front of packets at the port's device: DPDK leaves 128 bytes."
         }
-        R::NoRoomForAnswer => "Raise the port's mtu.",
+        R::NoRoomForAnswer | R::NoRoomForTag => "Raise the port's mtu.",
         R::Shutdown => "Nothing; the gateway was stopping.",
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn answer<F: Frame>(
     let message: Arp = *wire::header(frame.head(), offset).ok_or(DropReason::HeadersScattered)?;
     let (sender, target) =
         (Address::from_v4(message.sender_address), Address::from_v4(message.target_address));
-    if occasion.snapshot.addresses.owner(sender).is_some() {
+    if occasion.addresses().owner(sender).is_some() {
         return Err(DropReason::SourceIsOurs);
     }
     if !is_answered(occasion, target) {

@@ -24,7 +24,7 @@ pub(super) fn answer<F: Frame>(
     if is_multicast(key.destination) {
         return Err(DropReason::DestinationGroup);
     }
-    match occasion.snapshot.addresses.owner(key.destination) {
+    match occasion.addresses().owner(key.destination) {
         Some(Owned::Virtual { available: false }) => return Err(DropReason::NoBackend),
         Some(_) => {}
         None => return Err(DropReason::NoVirtualServer),

@@ -130,10 +130,10 @@ pub(crate) fn report<F: Frame>(
     trouble: Trouble,
 ) -> Result<Verdict, DropReason> {
     let snapshot = occasion.snapshot;
-    let key = packet.key(frame.head());
+    let key = packet.key(frame.head(), occasion.domain);
     let port = snapshot.port(occasion.arrival.port).ok_or(DropReason::NoRoute)?;
     let is_group_frame = frame.head().first().is_some_and(|octet| octet & 1 == 1);
-    let is_nobody = is_martian_source(key.source) || snapshot.addresses.is_ours(key.source);
+    let is_nobody = is_martian_source(key.source) || occasion.addresses().is_ours(key.source);
     // What is larger than its own link takes was made by a sender that leaves cutting it up to a card: it knows the MTU.
     let is_offloaded = matches!(trouble, Trouble::TooBig { .. }) && packet.length > port.mtu;
     if is_group_frame || is_nobody || is_group(key.destination) || is_offloaded {

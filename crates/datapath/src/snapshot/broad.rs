@@ -20,7 +20,7 @@ impl Broad {
     pub fn add(&mut self, service: Service, length: u8, id: VirtualServerId) {
         let network = Network::new(service.address, length);
         self.remember(network.length());
-        let service = Service { address: network.first(), ..service };
+        let service = Service { address: network.first_address(), ..service };
         self.services.insert((service, network.length()), id);
     }
 
@@ -28,13 +28,13 @@ impl Broad {
     pub(super) fn own(&mut self, address: Address, length: u8, available: bool) {
         let network = Network::new(address, length);
         self.remember(network.length());
-        *self.prefixes.entry((network.first(), network.length())).or_default() |= available;
+        *self.prefixes.entry((network.first_address(), network.length())).or_default() |= available;
     }
 
     /// Says anew whether a prefix is available.
     pub(super) fn renew(&mut self, address: Address, length: u8, available: bool) {
         let network = Network::new(address, length);
-        if let Some(entry) = self.prefixes.get_mut(&(network.first(), network.length())) {
+        if let Some(entry) = self.prefixes.get_mut(&(network.first_address(), network.length())) {
             *entry = available;
         }
     }
@@ -73,7 +73,7 @@ impl Broad {
 /// The first address of the prefix that an address lies in; `None` for an IPv4 address in one that is not IPv4's.
 fn masked(address: Address, length: u8) -> Option<Address> {
     let network = Network::mapped(address, length);
-    network.contains(address).then(|| network.first())
+    network.contains(address).then(|| network.first_address())
 }
 
 #[cfg(test)]

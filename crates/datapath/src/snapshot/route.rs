@@ -28,7 +28,7 @@ impl Network {
     }
 
     /// The first of its addresses.
-    pub(super) fn first(&self) -> Address {
+    pub(super) fn first_address(&self) -> Address {
         Address::from_v6(self.address.to_be_bytes())
     }
 
@@ -41,6 +41,21 @@ impl Network {
     #[must_use]
     pub fn family_of(address: Address) -> Self {
         Self::new(address, 0)
+    }
+
+    /// Whether it is of IPv4 addresses.
+    pub(super) const fn is_v4(&self) -> bool {
+        self.length >= 96 && self.address >> 32 == 0xffff
+    }
+
+    /// Its first address, as a number.
+    pub(super) const fn first(&self) -> u128 {
+        self.address
+    }
+
+    /// Its last address, as a number.
+    pub(super) const fn last(&self) -> u128 {
+        self.address | !self.mask
     }
 
     /// Whether `address` lies in it. IPv4 and IPv6 never meet: the whole of IPv6 excludes IPv4-mapped addresses.
@@ -68,29 +83,41 @@ pub struct RouteIndex(u32);
 
 /// All routes, the longest prefixes first.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Arc<[Route]>);
+pub struct Routes(Arc<[(u8, Route)]>);
 
 impl Routes {
     /// Orders routes by the length of their prefix; of two alike, the one given first wins.
     #[must_use]
-    pub fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.to.length));
+    pub fn new(routes: Vec<Route>) -> Self {
+        Self::in_domains(routes.into_iter().map(|route| (0, route)).collect())
+    }
+
+    /// The same of several route domains.
+    #[must_use]
+    pub fn in_domains(mut routes: Vec<(u8, Route)>) -> Self {
+        routes.sort_by_key(|(_, route)| std::cmp::Reverse(route.to.length));
         Self(routes.into())
     }
 
     /// The best route to `destination`; `None` when nothing leads there.
     #[must_use]
     pub fn best(&self, destination: Address) -> Option<RouteIndex> {
+        self.best_in(0, destination)
+    }
+
+    /// The same in a route domain.
+    #[must_use]
+    pub fn best_in(&self, domain: u8, destination: Address) -> Option<RouteIndex> {
         self.0
             .iter()
-            .position(|route| route.to.contains(destination))
+            .position(|(of, route)| *of == domain && route.to.contains(destination))
             .map(|position| RouteIndex(position as u32))
     }
 
     /// The route at a position.
     #[must_use]
     pub fn route(&self, index: RouteIndex) -> Option<&Route> {
-        self.0.get(index.0 as usize)
+        self.0.get(index.0 as usize).map(|(_, route)| route)
     }
 }
 

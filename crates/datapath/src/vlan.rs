@@ -1,0 +1,98 @@
+//! VLANs (IEEE 802.1Q): what comes and goes by a port with tags is of ports of its own.
+//!
+//! Tags are taken off before anything else is looked at and put on after everything else, so that all between sees frames
+//! without. A burst from a trunk is handled in runs of frames that follow each other and are of the same VLAN, so that each
+//! VLAN's frames stay in their order, and those of a run have one port.
+
+use model::{Millis, PortId};
+use nic::{Burst, Frame, FrameSource};
+use wire::{
+    U16,
+    ethernet::{self, Ethernet, ether_type},
+    vlan::{self, Tag},
+};
+
+use crate::{
+    Arrival, DropReason, Outputs, Snapshot, WorkerMeters, WorkerState, emit, forward::forward_from,
+    snapshot::Port,
+};
+
+/// Bytes before a tag: both addresses.
+const BEFORE: usize = ethernet::HEADER - 2;
+
+/// Handles a burst from a port that has VLANs.
+#[inline(never)]
+pub(crate) fn forward_trunk<F, S>(
+    state: &mut WorkerState<F>,
+    snapshot: &Snapshot,
+    (arrival, trunk): (Arrival, &Port),
+    now: Millis,
+    burst: &mut Burst<F>,
+    outputs: &mut Outputs<F>,
+    source: &mut S,
+) where
+    F: Frame,
+    S: FrameSource<Frame = F>,
+{
+    let (mut run, mut of) = (Burst::new(), arrival.port);
+    let mut flush = |run: &mut Burst<F>, id: PortId| {
+        if let Some(port) = snapshot.port(id).filter(|_| !run.is_empty()) {
+            let arrival = Arrival { port: id, ..arrival };
+            forward_from(state, snapshot, (arrival, port), now, run, outputs, source);
+            F::free(&mut outputs.dropped);
+        }
+    };
+    for mut frame in burst.drain(..) {
+        let port = untag(&mut frame, trunk).unwrap_or(arrival.port);
+        if port != of {
+            flush(&mut run, of);
+            of = port;
+        }
+        run.push(frame);
+    }
+    flush(&mut run, of);
+}
+
+/// Takes the tag of a VLAN of the port off. `None`, with the frame unchanged, when it has none; what is wrong with its tags is told when it
+/// is parsed.
+fn untag<F: Frame>(frame: &mut F, trunk: &Port) -> Option<PortId> {
+    let header: &Ethernet = wire::header(frame.head(), 0)?;
+    if header.ether_type.get() != ether_type::VLAN {
+        return None;
+    }
+    let tag: &Tag = wire::header(frame.head(), ethernet::HEADER)?;
+    if matches!(tag.ether_type.get(), ether_type::VLAN | ether_type::QINQ) {
+        return None;
+    }
+    let &(_, port) = trunk.vlans.iter().find(|(id, _)| *id == tag.id())?;
+    frame.head_mut().copy_within(..BEFORE, vlan::TAG);
+    frame.behead(vlan::TAG).then_some(port)
+}
+
+/// Moves what leaves by VLANs to the ports that they are on, with tags.
+#[inline(never)]
+pub(crate) fn tag_all<F: Frame>(meters: &WorkerMeters, snapshot: &Snapshot, outputs: &mut Outputs<F>) {
+    for (id, port) in snapshot.port_ids().zip(&snapshot.ports) {
+        let Some((parent, vlan)) = port.tag else { continue };
+        while let Some(mut burst) = outputs.port(id).and_then(crate::Lane::take_first) {
+            for mut frame in burst.drain(..) {
+                match put_tag(&mut frame, vlan) {
+                    Some(()) => emit::transmit(meters, outputs, parent, frame),
+                    None => emit::drop(meters, outputs, DropReason::NoRoomForTag, frame),
+                }
+            }
+        }
+    }
+}
+
+/// Puts a tag on; `None`, with the frame unchanged, when there is no room for it.
+fn put_tag<F: Frame>(frame: &mut F, vlan: u16) -> Option<()> {
+    if frame.head().len() < ethernet::HEADER || !frame.prepend(vlan::TAG) {
+        return None;
+    }
+    frame.head_mut().copy_within(vlan::TAG..vlan::TAG + BEFORE, 0);
+    wire::header_mut::<Ethernet>(frame.head_mut(), 0)?.ether_type = U16::new(ether_type::VLAN);
+    // What followed the addresses follows the tag.
+    wire::header_mut::<Tag>(frame.head_mut(), ethernet::HEADER)?.control = U16::new(vlan);
+    Some(())
+}
