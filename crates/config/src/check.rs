@@ -35,11 +35,17 @@ pub(crate) fn all(file: &File, findings: &mut Findings) {
 fn profiles(file: &File, findings: &mut Findings) {
     unique_names("profile", file.profiles.items().map(|(_, profile)| &profile.name), findings);
     for (_, profile) in file.profiles.items() {
-        if let Some((place, timeout)) = profile.idle_timeout.at()
-            && timeout.0.is_zero()
-        {
-            let message = "`idle_timeout: 0s` would forget every flow at once";
-            findings.add_at(place, message, "write a longer time, or remove it for the default");
+        for (key, given, what) in [
+            ("idle_timeout", &profile.idle_timeout, "every flow at once"),
+            ("handshake_timeout", &profile.handshake_timeout, "every flow before its handshake is complete"),
+            ("close_timeout", &profile.close_timeout, "every flow before both of its sides have ended"),
+        ] {
+            if let Some((place, timeout)) = given.at()
+                && timeout.0.is_zero()
+            {
+                let message = format!("`{key}: 0s` would forget {what}");
+                findings.add_at(place, message, "write a longer time, or remove it for the default");
+            }
         }
     }
 }

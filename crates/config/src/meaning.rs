@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, path::PathBuf, time};
 
-use model::{Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour, VirtualServer};
+use model::{
+    Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour, TcpSettings,
+    VirtualServer,
+};
 
 use crate::{
     Configuration, Control, Eal, Hugepages, Idle, Shutdown, Workers,
@@ -108,6 +111,7 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         name: raw.name.value()?.0.clone(),
         idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
         loose_initiation: flag(&raw.loose_initiation),
+        tcp: tcp_settings(raw),
     })
 }
 
@@ -173,6 +177,18 @@ fn virtual_server(
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
     })
+}
+
+fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
+    let default = TcpSettings::default();
+    let time = |given: &Given<crate::text::Duration>, default| given.value().map_or(default, |time| time.0);
+    TcpSettings {
+        handshake_timeout: time(&raw.handshake_timeout, default.handshake_timeout),
+        close_timeout: time(&raw.close_timeout, default.close_timeout),
+        time_wait: time(&raw.time_wait, default.time_wait),
+        loose_close: flag(&raw.loose_close),
+        reset_on_timeout: raw.reset_on_timeout.value().copied().unwrap_or(default.reset_on_timeout),
+    }
 }
 
 /// A flag that is off unless the file says otherwise.

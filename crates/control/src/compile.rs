@@ -21,9 +21,11 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use datapath::{
     HashKey,
-    snapshot::{Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, Up, VirtualServer},
+    snapshot::{
+        Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, TcpRules, Up, VirtualServer,
+    },
 };
-use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, VirtualServerId};
+use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, TcpSettings, VirtualServerId};
 
 pub use self::{
     names::Names,
@@ -201,10 +203,25 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         service: Service::new(server.address.into(), server.port, server.protocol),
         mode: server.mode,
         pool: server.pool,
-        idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
+        idle_timeout: millis(idle),
+        tcp: tcp_rules(&server.profile.tcp),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
     }
+}
+
+fn tcp_rules(settings: &TcpSettings) -> TcpRules {
+    TcpRules {
+        handshake_timeout: millis(settings.handshake_timeout),
+        close_timeout: millis(settings.close_timeout),
+        time_wait: millis(settings.time_wait),
+        loose_close: settings.loose_close,
+        reset_on_timeout: settings.reset_on_timeout,
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn services(virtual_servers: &[Option<VirtualServer>]) -> Lookup<Service, VirtualServerId> {

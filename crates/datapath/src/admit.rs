@@ -15,12 +15,13 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
     plan::{self, Plan},
     resolve,
+    segment::Segment,
     serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
@@ -130,22 +131,70 @@ fn continued<F: Frame>(
         Ok(found) => found,
         Err(absent) => return Ok(Continued::BeginsAnew(absent)),
     };
-    let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
-    let course = track::course(&flow, side, packet, occasion.snapshot);
-    if course == Course::GoesOn {
-        if flow.hot.checked != occasion.flow_generation() {
-            resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
+    let segment = Segment::read(frame.head(), packet);
+    let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
+        (Course::GoesOn, _) => {
+            goes_on(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
-        track::track(&mut flow, side, packet, occasion.snapshot);
-        return pass_on(memory, occasion, frame, packet, (index, side)).map(Continued::Passed);
+        (Course::IsRefused, Some(segment)) => {
+            let refused = notice::refuse(memory, occasion, (frame, packet), (index, side), &segment);
+            refused.map(|verdict| Continued::Passed(Step::Done(verdict)))
+        }
+        (Course::BeginsAnew, _) => {
+            forget(memory, index);
+            match memory.flows.settle(Candidate::NONE, sought.key) {
+                Err(absent) => Ok(Continued::BeginsAnew(absent)),
+                Ok(_) => Err(DropReason::FlowCollision),
+            }
+        }
+        (Course::BackendRemoved | Course::IsRefused, segment) => {
+            forget(memory, index);
+            // The client hears of it, which would otherwise try again for minutes.
+            match segment.filter(|segment| side == Side::Client && !segment.has(flags::RST)) {
+                Some(segment) => notice::turn_into_reset(occasion, frame, packet, &segment)
+                    .map(|verdict| Continued::Passed(Step::Done(verdict))),
+                None => Err(DropReason::BackendRemoved),
+            }
+        }
     }
+}
+
+/// Removes a flow that is over.
+fn forget<F>(memory: &mut Memory<F>, index: FlowIndex) {
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
-    match memory.flows.settle(Candidate::NONE, sought.key) {
-        Err(absent) if course == Course::BeginsAnew => Ok(Continued::BeginsAnew(absent)),
-        _ => Err(DropReason::BackendRemoved),
+}
+
+/// Moves a flow on by a packet, and passes that on.
+fn goes_on<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    (index, side): (FlowIndex, Side),
+    segment: Option<Segment>,
+) -> Result<Step, DropReason> {
+    let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    if flow.hot.checked != occasion.flow_generation() {
+        resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
     }
+    if track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation()) {
+        flow.hot.created = occasion.flow_time();
+        let of = (flow.hot.backend, flow.hot.virtual_server());
+        close(&memory.meters, of);
+        count_opened(&memory.meters, of);
+    }
+    let is_last = packet.flags & (flags::FIN | flags::RST) != 0
+        && occasion
+            .snapshot
+            .virtual_server(flow.hot.virtual_server())
+            .is_some_and(|server| server.tcp.loose_close);
+    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
+    if is_last {
+        forget(memory, index);
+    }
+    Ok(step)
 }
 
 /// Passes a packet of the flow at a position on.
@@ -254,7 +303,7 @@ fn open<F: Frame>(
         to_backend,
         state,
         mode: server.mode,
-        fins: 0,
+        marks: 0,
         client_port: occasion.arrival.port,
         reply,
         virtual_server: id,

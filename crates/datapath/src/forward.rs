@@ -4,7 +4,7 @@ use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Outputs, Snapshot, Verdict, WorkerState, complete, emit, look,
+    Outputs, Snapshot, Verdict, WorkerState, complete, emit, look, notice,
     packet::Step,
     parse::Lens,
     plan,
@@ -59,6 +59,7 @@ pub fn forward<F, S>(
     }
     emit::emit_all(memory, packets, (arrival, together), burst, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
+    notice::send_all(memory, outputs, source);
     F::free(&mut outputs.dropped);
 }
 

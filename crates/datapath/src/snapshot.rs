@@ -10,6 +10,7 @@
 
 mod address;
 mod route;
+mod tcp;
 mod up;
 mod way;
 
@@ -25,6 +26,7 @@ use model::{
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
     route::{Network, Route, RouteIndex, Routes},
+    tcp::TcpRules,
     up::Up,
 };
 
@@ -124,6 +126,8 @@ pub struct VirtualServer {
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// The lives of its TCP flows.
+    pub tcp: TcpRules,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
 }

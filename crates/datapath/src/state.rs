@@ -11,6 +11,7 @@ use crate::{
     Snapshot, WorkerMeters,
     inspect::{Answer, FlowRow, FlowStage, Request},
     neighbour::{Fact, Neighbours},
+    notice::Notices,
     packet::Packets,
     tally::Tallies,
     track,
@@ -34,6 +35,8 @@ pub(crate) struct Memory<F> {
     pub(crate) meters: Arc<WorkerMeters>,
     /// What is not in the meters yet; nothing between bursts.
     pub(crate) tallies: Tallies,
+    /// What the gateway has to say by itself; nothing between bursts.
+    pub(crate) notices: Notices,
     /// Learned in this turn; the worker passes them on.
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
@@ -52,6 +55,7 @@ impl<F: Frame> WorkerState<F> {
             neighbours: Neighbours::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
             meters,
+            notices: Notices::new(),
             facts: ArrayVec::new(),
             backend_cursor: 0,
         };
@@ -123,7 +127,7 @@ impl<F: Frame> WorkerState<F> {
             state: FlowStage::from(flow.state),
             idle: now.wrapping_sub(flow.last_seen),
             age: now.wrapping_sub(flow.created),
-            lifetime: track::lifetime(flow.state, snapshot.virtual_server(flow.virtual_server)),
+            lifetime: track::lifetime(flow.state, flow.marks, snapshot.virtual_server(flow.virtual_server)),
         }
     }
 }
@@ -141,9 +145,13 @@ pub(crate) fn close(meters: &WorkerMeters, (backend, virtual_server): (BackendId
 impl From<FlowState> for FlowStage {
     fn from(state: FlowState) -> Self {
         match state {
-            FlowState::Handshake => Self::Handshake,
+            FlowState::Handshake | FlowState::Answered => Self::Handshake,
             FlowState::Established => Self::Established,
-            FlowState::Closing => Self::Closing,
+            FlowState::Refused
+            | FlowState::Broken
+            | FlowState::Doubted
+            | FlowState::Closing
+            | FlowState::GivenUp => Self::Closing,
         }
     }
 }

@@ -275,8 +275,10 @@ fn a_backend_that_is_down_gets_no_first_segment() {
         twins.both(|rig| rig.publish(take_down));
         let burst = [from(at(CLIENT, 1), mode, ACK), to(mode, SYN), from(at(CLIENT, 1), mode, SYN)];
         let refused = Verdict::Drop(DropReason::NoBackend);
-        assert_eq!(twins.burst(&burst), [TO_BACKEND, refused, TO_BACKEND]);
-        assert_eq!(twins.flows(), 1);
+        // Where the backend's word passes, it has not agreed to the first flow yet.
+        let again = if mode == Mode::Dsr { TO_BACKEND } else { refused };
+        assert_eq!(twins.burst(&burst), [TO_BACKEND, refused, again]);
+        assert_eq!(twins.flows(), u64::from(mode == Mode::Dsr));
     }
 }
 

@@ -16,6 +16,7 @@ use wire::ipv4::Ends;
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
+    numbers::AllNumbers,
     place::{BY_KEY, Candidate, FlowIndex, Found, NONE, POSITION, Place, REPLY, Side, WIDE, Way},
     record::{Hit, Hot, Identity, Tracked},
     sets::{Sets, Vacancy, WAYS},
@@ -69,6 +70,7 @@ pub struct FlowTable {
     /// By position.
     hot: Box<[Hot]>,
     wide: Wides,
+    numbers: AllNumbers,
     flows: usize,
     /// Keys in the index.
     indexed: usize,
@@ -92,6 +94,7 @@ impl FlowTable {
             index: Index::with_capacity(capacity),
             hot: filled(positions, Hot::VACANT),
             wide: Wides::new(positions),
+            numbers: AllNumbers::new(positions),
             flows: 0,
             indexed: 0,
             guests: 0,
@@ -291,7 +294,8 @@ impl FlowTable {
     pub fn tracked(&mut self, index: FlowIndex) -> Option<Tracked<'_>> {
         let position = index.0 as usize;
         let hot = self.hot.get_mut(position).filter(|hot| !hot.is_vacant())?;
-        Some(Tracked { hot, wide: self.wide.get(position) })
+        let numbers = self.numbers.get_mut(position)?;
+        Some(Tracked { hot, wide: self.wide.get(position), numbers })
     }
 
     /// Visits the next `budget` flows, and at most those of its set more, beginning where it left off last time and going round,
@@ -566,7 +570,7 @@ mod tests {
             table.scan(1, |index, flow| {
                 visited += 1;
                 visits[index.0 as usize] += 1;
-                flow.hot.add_fins(1);
+                flow.hot.set_marks(1);
                 Fate::Keep
             });
             assert!(visited <= WAYS);

@@ -228,11 +228,45 @@ pub struct Profile {
     pub idle_timeout: Option<Duration>,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// The lives of TCP flows.
+    pub tcp: TcpSettings,
 }
 
 impl Default for Profile {
     fn default() -> Self {
-        Self { name: "default".to_owned(), idle_timeout: None, loose_initiation: false }
+        Self {
+            name: "default".to_owned(),
+            idle_timeout: None,
+            loose_initiation: false,
+            tcp: TcpSettings::default(),
+        }
+    }
+}
+
+/// What a profile says of the lives of TCP flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// How long a flow may be silent until its handshake is complete.
+    pub handshake_timeout: Duration,
+    /// How long it may be silent when it was ended or broken off.
+    pub close_timeout: Duration,
+    /// How long it is remembered when both sides know that the other knows.
+    pub time_wait: Duration,
+    /// Whether it is forgotten with the first FIN or RST.
+    pub loose_close: bool,
+    /// Whether both sides are told when it is forgotten because it was silent.
+    pub reset_on_timeout: bool,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+            time_wait: Duration::ZERO,
+            loose_close: false,
+            reset_on_timeout: true,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod id;
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
     AdminState, Backend, Facing, Gateway, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
-    StaticNeighbour, VirtualServer, slots_for,
+    StaticNeighbour, TcpSettings, VirtualServer, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 

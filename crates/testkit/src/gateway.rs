@@ -6,7 +6,7 @@ use datapath::{
     HashKey, Snapshot,
     snapshot::{
         Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
-        SnatRange, Up, VirtualServer,
+        SnatRange, TcpRules, Up, VirtualServer,
     },
 };
 use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
@@ -134,6 +134,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         mode,
         pool: PoolId(u32::from(v6)),
         idle_timeout: 300_000,
+        tcp: TcpRules::default(),
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
     };

@@ -21,6 +21,26 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) loose_initiation: Given<bool>,
+    /// How long a TCP flow may be silent until its handshake is complete.
+    #[serde(default)]
+    #[schemars(extend("default" = "5s"))]
+    pub(crate) handshake_timeout: Given<Duration>,
+    /// How long a TCP flow may be silent when both sides have ended it, or one has broken it off.
+    #[serde(default)]
+    #[schemars(extend("default" = "5s"))]
+    pub(crate) close_timeout: Given<Duration>,
+    /// How long an ended TCP flow is remembered after each side has acknowledged the other's end. `0s`: it is forgotten at once.
+    #[serde(default)]
+    #[schemars(extend("default" = "0s"))]
+    pub(crate) time_wait: Given<Duration>,
+    /// Whether a TCP flow is forgotten with the first FIN or RST, without waiting for the other side's.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) loose_close: Given<bool>,
+    /// Whether both sides of a TCP flow get a RST when it is forgotten because it was silent.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) reset_on_timeout: Given<bool>,
 }
 
 /// Address, port and protocol that clients send to.
