@@ -48,6 +48,12 @@ pub fn housekeeping<F, S>(
     memory.meters.flows.set(memory.flows.len() as u64);
 }
 
+/// Calls of [`housekeeping`] after which all flows were looked at.
+#[must_use]
+pub fn calls_for_all_flows<F: Frame>(state: &WorkerState<F>) -> usize {
+    state.memory.flows.scans_for_all(FLOWS)
+}
+
 /// Ends flows that were silent too long, or whose backend is gone. Those whose ends should hear of it stay until they have.
 fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Millis) {
     let Memory { flows, meters, neighbours, notices, .. } = memory;

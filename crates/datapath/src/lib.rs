@@ -49,7 +49,7 @@ mod verdict;
 pub use drop_reason::DropReason;
 pub use flow::HashKey;
 pub use forward::{Arrival, forward};
-pub use housekeeping::{housekeeping, stop};
+pub use housekeeping::{calls_for_all_flows, housekeeping, stop};
 pub use inspect::{Answer, FlowRow, FlowStage, Request};
 pub use meters::WorkerMeters;
 pub use neighbour::{Fact, Hop};

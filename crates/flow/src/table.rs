@@ -326,6 +326,12 @@ impl FlowTable {
         before - self.len()
     }
 
+    /// Calls of [`FlowTable::scan`] with this budget after which all flows have been visited.
+    #[must_use]
+    pub fn scans_for_all(&self, budget: usize) -> usize {
+        (self.sets.count() / budget.div_ceil(2).max(1)) + self.len() / budget.max(1) + 1
+    }
+
     fn remove_all(&mut self, doomed: &mut ArrayVec<FlowIndex, DOOMED>) {
         for index in doomed.drain(..) {
             self.remove(index);
@@ -601,6 +607,11 @@ mod tests {
         (0..10).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
         table.scan(64, |_, _| Fate::Keep);
         assert_eq!(table.hand, 32);
+        let mut visited = 0;
+        for _ in 0..table.scans_for_all(64) {
+            table.scan(64, |_, _| (visited += 1, Fate::Keep).1);
+        }
+        assert!(visited >= 10);
     }
 
     #[test]
