@@ -15,7 +15,7 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr};
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{File, Given, List},
+    raw::{File, Given, List, Profile, Ttl},
     text::Name,
     words::quoted,
 };
@@ -35,6 +35,7 @@ pub(crate) fn all(file: &File, findings: &mut Findings) {
 fn profiles(file: &File, findings: &mut Findings) {
     unique_names("profile", file.profiles.items().map(|(_, profile)| &profile.name), findings);
     for (_, profile) in file.profiles.items() {
+        headers(profile, findings);
         for (key, given, what) in [
             ("idle_timeout", &profile.idle_timeout, "every flow at once"),
             ("handshake_timeout", &profile.handshake_timeout, "every flow before its handshake is complete"),
@@ -46,6 +47,28 @@ fn profiles(file: &File, findings: &mut Findings) {
                 let message = format!("`{key}: 0s` would forget {what}");
                 findings.add_at(place, message, "write a longer time, or remove it for the default");
             }
+        }
+    }
+}
+
+/// What a profile says of headers.
+fn headers(profile: &Profile, findings: &mut Findings) {
+    for (key, given) in [("tos_to_client", &profile.tos_to_client), ("tos_to_server", &profile.tos_to_server)]
+    {
+        if let Some((place, &tos)) = given.at()
+            && !tos.is_multiple_of(4)
+        {
+            let message = format!("`{key}: {tos}` would change what is said of congestion");
+            findings.add_at(place, message, format!("write a multiple of 4, such as {}", tos / 4 * 4));
+        }
+    }
+    for (key, given) in [("ttl_v4", &profile.ttl_v4), ("ttl_v6", &profile.ttl_v6)] {
+        if let Some((place, _)) = given.at()
+            && !profile.ttl.is_mistaken()
+            && profile.ttl.value() != Some(&Ttl::Set)
+        {
+            let message = format!("`{key}` has no meaning without `ttl: set`");
+            findings.add_at(place, message, "remove it, or write `ttl: set`");
         }
     }
 }

@@ -3,15 +3,11 @@
 /// Keys.
 const KEYS: &[&str] = &[
     "bandwidth",
-    "df",
-    "generate_isn",
     "idle_action_on_full",
     "keep_alive",
     "limits",
     "max_connections",
     "min_active",
-    "mss_clamp",
-    "mss_override",
     "new_per_second",
     "on_backend_down",
     "path",
@@ -24,16 +20,10 @@ const KEYS: &[&str] = &[
     "rtt_from_server",
     "slow_ramp",
     "sources",
-    "strip_sack",
     "syn_allowlist",
     "syn_cookie_mss",
     "syn_cookies",
-    "timestamps",
-    "tos_to_client",
-    "tos_to_server",
-    "ttl",
     "vlans",
-    "window_scale",
 ];
 
 /// Values, each with its key.
@@ -51,8 +41,10 @@ const VALUES: &[(&str, &[&str])] = &[
             "adaptive",
         ],
     ),
+    ("df", &["pmtu"]),
     ("mode", &["ipip", "gue"]),
     ("protocol", &["any"]),
+    ("window_scale", &["rewrite"]),
     (
         "type",
         &["tcp_half_open", "udp", "icmp", "http", "https", "s3", "grpc", "external", "inband", "min_of"],

@@ -4,8 +4,8 @@
 use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
-    Backend, Gateway, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour, TcpSettings,
-    VirtualServer,
+    Backend, Gateway, HeaderSettings, Monitor, Pool, PoolId, Port, Profile, Route, StaticNeighbour,
+    TcpSettings, VirtualServer,
 };
 
 use crate::{
@@ -112,6 +112,7 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
         loose_initiation: flag(&raw.loose_initiation),
         tcp: tcp_settings(raw),
+        header: header_settings(raw),
     })
 }
 
@@ -188,6 +189,36 @@ fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
         time_wait: time(&raw.time_wait, default.time_wait),
         loose_close: flag(&raw.loose_close),
         reset_on_timeout: raw.reset_on_timeout.value().copied().unwrap_or(default.reset_on_timeout),
+    }
+}
+
+fn header_settings(raw: &raw::Profile) -> HeaderSettings {
+    let ttl = |given: &Given<u8>, default| given.value().copied().unwrap_or(default);
+    let set = |v4, v6| model::Ttl::Set { v4, v6 };
+    HeaderSettings {
+        mss_override: raw.mss_override.value().copied().unwrap_or_default(),
+        mss_clamp: raw.mss_clamp.value() != Some(&raw::MssClamp::None),
+        strip_sack: flag(&raw.strip_sack),
+        strip_window_scale: raw.window_scale.value() == Some(&raw::WindowScale::Strip),
+        timestamps: match raw.timestamps.value() {
+            None | Some(raw::Timestamps::Preserve) => model::Timestamps::Preserve,
+            Some(raw::Timestamps::Rewrite) => model::Timestamps::Rewrite,
+            Some(raw::Timestamps::Strip) => model::Timestamps::Strip,
+        },
+        generate_isn: flag(&raw.generate_isn),
+        ttl: match raw.ttl.value() {
+            None | Some(raw::Ttl::Decrement) => model::Ttl::Decrement,
+            Some(raw::Ttl::Preserve) => model::Ttl::Preserve,
+            Some(raw::Ttl::Proxy) => set(default::TTL_V4, default::TTL_V6),
+            Some(raw::Ttl::Set) => set(ttl(&raw.ttl_v4, default::TTL_V4), ttl(&raw.ttl_v6, default::TTL_V6)),
+        },
+        df: match raw.df.value() {
+            None | Some(raw::Df::Preserve) => model::Df::Preserve,
+            Some(raw::Df::Set) => model::Df::Set,
+            Some(raw::Df::Clear) => model::Df::Clear,
+        },
+        tos_to_client: raw.tos_to_client.value().copied(),
+        tos_to_server: raw.tos_to_server.value().copied(),
     }
 }
 

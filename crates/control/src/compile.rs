@@ -22,10 +22,14 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 use datapath::{
     HashKey,
     snapshot::{
-        Backend, DeviceTraits, Lookup, Port, Routes, Senders, Service, Snapshot, TcpRules, Up, VirtualServer,
+        Backend, DeviceTraits, Lookup, Mss, Port, Routes, Senders, Service, Snapshot, TcpRules, Treatment,
+        Up, VirtualServer,
     },
 };
-use model::{AdminState, BackendId, Gateway, Generation, MacAddress, Protocol, TcpSettings, VirtualServerId};
+use model::{
+    AdminState, BackendId, Gateway, Generation, HeaderSettings, MacAddress, Protocol, TcpSettings,
+    VirtualServerId,
+};
 
 pub use self::{
     names::Names,
@@ -205,6 +209,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         pool: server.pool,
         idle_timeout: millis(idle),
         tcp: tcp_rules(&server.profile.tcp),
+        treatment: treatment(&server.profile.header),
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
     }
@@ -217,6 +222,20 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
         time_wait: millis(settings.time_wait),
         loose_close: settings.loose_close,
         reset_on_timeout: settings.reset_on_timeout,
+    }
+}
+
+fn treatment(settings: &HeaderSettings) -> Treatment {
+    Treatment {
+        mss: Mss { instead: settings.mss_override, clamped: settings.mss_clamp },
+        strip_sack: settings.strip_sack,
+        strip_window_scale: settings.strip_window_scale,
+        timestamps: settings.timestamps,
+        generate_isn: settings.generate_isn,
+        ttl: settings.ttl,
+        df: settings.df,
+        tos_to_client: settings.tos_to_client,
+        tos_to_server: settings.tos_to_server,
     }
 }
 

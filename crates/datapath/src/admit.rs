@@ -23,10 +23,11 @@ use crate::{
     resolve,
     segment::Segment,
     serve::{self, Occasion, Sought},
-    snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
+    snapshot::{Backend, Owned, Treatment, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     state::{Memory, close},
     track::{self, Course},
+    treat,
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -105,7 +106,7 @@ fn balanced<F: Frame>(
         return Ok(Step::Done(without_service(occasion, key)));
     };
     match open(memory, occasion, frame, packet, (key, absent), &plan)? {
-        Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
+        Opened::Flow(index) => pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client)),
         Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
     }
 }
@@ -185,14 +186,42 @@ fn goes_on<F: Frame>(
         close(&memory.meters, of);
         count_opened(&memory.meters, of);
     }
-    let is_last = packet.flags & (flags::FIN | flags::RST) != 0
-        && occasion
-            .snapshot
-            .virtual_server(flow.hot.virtual_server())
-            .is_some_and(|server| server.tcp.loose_close);
-    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
+    let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
+    if server.is_some_and(|server| server.treatment.is_of_all()) {
+        flow.hot.checked = !occasion.flow_generation();
+    }
+    let is_last =
+        packet.flags & (flags::FIN | flags::RST) != 0 && server.is_some_and(|server| server.tcp.loose_close);
+    let step = pass_on_treated(memory, occasion, (frame, packet), (index, side))?;
     if is_last {
         forget(memory, index);
+    }
+    Ok(step)
+}
+
+/// Passes a packet of the flow at a position on, and changes in it what its virtual server's profile wants changed.
+fn pass_on_treated<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    (index, side): (FlowIndex, Side),
+) -> Result<Step, DropReason> {
+    let Memory { flows, neighbours, .. } = memory;
+    let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let snapshot = occasion.snapshot;
+    let treatment = snapshot.virtual_server(flow.hot.virtual_server()).map(|server| server.treatment);
+    let is_handshake = packet.flags & flags::SYN != 0;
+    let is_concerned =
+        |treatment: &Treatment| treatment.is_of_all() || is_handshake && treatment.is_of_handshakes();
+    let Some(treatment) = treatment.filter(is_concerned) else {
+        return pass_on(memory, occasion, frame, packet, (index, side));
+    };
+    let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
+    let of = (side, &flow.key(Side::Client));
+    let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
+    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
+    if let Some(after) = after {
+        after.finish(frame.head_mut(), packet);
     }
     Ok(step)
 }
@@ -297,7 +326,11 @@ fn open<F: Frame>(
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: track::checked(state, occasion.flow_generation()),
+        checked: if server.treatment.is_of_all() {
+            !occasion.flow_generation()
+        } else {
+            track::checked(state, occasion.flow_generation())
+        },
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,

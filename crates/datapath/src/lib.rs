@@ -44,6 +44,7 @@ mod solicit;
 mod state;
 mod tally;
 mod track;
+mod treat;
 mod verdict;
 
 pub use drop_reason::DropReason;

@@ -29,7 +29,7 @@ use crate::{
     segment::Segment,
     serve::Occasion,
     state::Memory,
-    track,
+    track, treat,
 };
 
 /// Notices that wait, at most: what one round of housekeeping asks, and what one burst has to tell.
@@ -75,6 +75,15 @@ impl Saying {
             sequence: segment.end(),
             acknowledgement: segment.acknowledgement,
         }
+    }
+
+    /// The numbers of the one side's segment as the other side knows them.
+    fn as_known_to(self, snapshot: &Snapshot, (flow, to): (&Tracked<'_>, Side)) -> Self {
+        let Some(server) = snapshot.virtual_server(flow.hot.virtual_server()) else { return self };
+        let of = (to.opposite(), &flow.key(Side::Client));
+        let numbers = [self.sequence, self.acknowledgement];
+        let [sequence, acknowledgement] = treat::moved(snapshot, of, &server.treatment, numbers);
+        Self { sequence, acknowledgement, ..self }
     }
 
     /// What makes whoever is there say where it is: with a SYN even if it falls into the window (RFC 5961, 4.2).
@@ -157,7 +166,7 @@ pub(crate) fn refuse<F: Frame>(
         && segment.has(flags::ACK)
         && flow.hot.marks() & BOTH_TOLD == 0
     {
-        let reset = Saying::reset_after(segment);
+        let reset = Saying::reset_after(segment).as_known_to(occasion.snapshot, (&flow, side.opposite()));
         if tell(notices, neighbours, occasion.snapshot, (&flow, side.opposite()), reset) {
             flow.hot.set_marks(BOTH_TOLD);
         }

@@ -20,7 +20,7 @@ use crate::{
     serve::Occasion,
     snapshot::Backend,
     state::Memory,
-    track,
+    track, treat,
 };
 
 /// Opens the flow of a packet that was looked for at a place, and sends the packet; the port that it leaves by. `None`, with
@@ -37,7 +37,13 @@ pub(crate) fn open_v4<F>(
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let server = snapshot.virtual_server(plan.server)?;
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
-    if !is_ours || server.mode == Mode::FullNat || !may_open(server, packet) || memory.flows.is_full() {
+    let treatment = &server.treatment;
+    if treatment.is_of_all()
+        || !is_ours
+        || server.mode == Mode::FullNat
+        || !may_open(server, packet)
+        || memory.flows.is_full()
+    {
         return None;
     }
     let id = plan.backend?;
@@ -57,7 +63,15 @@ pub(crate) fn open_v4<F>(
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
     let hot = flows.open_v4(place, hot)?;
     count_opened(meters, (id, plan.server));
+    if has_options(headers) && treatment.is_of_handshakes() && is_first_segment(packet) {
+        treat::handshake(head, packet, treatment, resolve::largest(neighbours, snapshot, hot));
+    }
     pass::send_v4((Side::Client, packet.protocol()), hot, (neighbours, tallies), occasion, head, packet)
+}
+
+/// Whether a TCP header has any; of a datagram's data nothing follows.
+const fn has_options(headers: &EthernetIpv4Tcp) -> bool {
+    headers.transport.offset > 0x5f
 }
 
 /// What the backend's replies carry, and how rewriting for the backend changes checksums.

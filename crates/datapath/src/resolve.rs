@@ -3,7 +3,7 @@
 use std::slice;
 
 use flow::{Hit, Hot, Side};
-use model::{Address, BackendId, MacAddress, Millis};
+use model::{Address, BackendId, MacAddress, Millis, Mode};
 use nic::Frame;
 use wire::ethernet::Ethernet;
 
@@ -50,6 +50,18 @@ pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot
     if !neighbours.hop(NeighbourIndex(flow.neighbour)).is_some_and(still_leads) {
         flow.neighbour = NeighbourIndex::NONE.0;
     }
+}
+
+/// Bytes of the largest packet that fits both ports that a flow goes by; 0: where the backend's packets do not pass, that is not
+/// known.
+pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &Hot) -> u16 {
+    if flow.mode() == Mode::Dsr {
+        return 0;
+    }
+    let ports =
+        [Some(flow.client_link().0), neighbours.hop(NeighbourIndex(flow.neighbour)).map(|hop| hop.port)];
+    let known = ports.into_iter().flatten().filter_map(|port| snapshot.port(port));
+    known.map(|port| port.mtu).min().unwrap_or(0)
 }
 
 /// Finds the way on for a flow's packet, and what becomes of the packet. Remembers the hop to the backend.

@@ -11,6 +11,7 @@
 mod address;
 mod route;
 mod tcp;
+mod treatment;
 mod up;
 mod way;
 
@@ -27,6 +28,7 @@ pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
     route::{Network, Route, RouteIndex, Routes},
     tcp::TcpRules,
+    treatment::{Mss, Treatment},
     up::Up,
 };
 
@@ -128,6 +130,8 @@ pub struct VirtualServer {
     pub loose_initiation: bool,
     /// The lives of its TCP flows.
     pub tcp: TcpRules,
+    /// What is changed in its packets.
+    pub treatment: Treatment,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
 }

@@ -208,8 +208,9 @@ pub(crate) const fn told(flow: &Hot) -> Side {
 }
 
 /// Milliseconds that a flow may be silent.
+#[inline]
 pub(crate) fn lifetime(state: FlowState, marks: u8, server: Option<&VirtualServer>) -> u32 {
-    let rules = server.map_or_else(TcpRules::default, |server| server.tcp);
+    let rules = server.map_or(&TcpRules::DEFAULT, |server| &server.tcp);
     match state {
         FlowState::Handshake | FlowState::Answered => rules.handshake_timeout,
         // Without a server it is no longer configured; its backend is.

@@ -230,6 +230,8 @@ pub struct Profile {
     pub loose_initiation: bool,
     /// The lives of TCP flows.
     pub tcp: TcpSettings,
+    /// What is changed in packets.
+    pub header: HeaderSettings,
 }
 
 impl Default for Profile {
@@ -239,8 +241,92 @@ impl Default for Profile {
             idle_timeout: None,
             loose_initiation: false,
             tcp: TcpSettings::default(),
+            header: HeaderSettings::default(),
         }
     }
+}
+
+/// What a profile changes in the headers of packets, beyond where they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderSettings {
+    /// The MSS of handshakes, if not 0.
+    pub mss_override: u16,
+    /// Whether no larger MSS is said than fits the ports that a flow goes by.
+    pub mss_clamp: bool,
+    /// Whether SACK is taken out of handshakes.
+    pub strip_sack: bool,
+    /// Whether window scaling is taken out of handshakes.
+    pub strip_window_scale: bool,
+    /// What becomes of timestamps.
+    pub timestamps: Timestamps,
+    /// Whether sequence numbers are translated to others.
+    pub generate_isn: bool,
+    /// The TTL or hop limit with which packets leave.
+    pub ttl: Ttl,
+    /// IPv4: whether routers may fragment packets.
+    pub df: Df,
+    /// DSCP of packets to the client, in the high six bits.
+    pub tos_to_client: Option<u8>,
+    /// DSCP of packets to the backend.
+    pub tos_to_server: Option<u8>,
+}
+
+impl Default for HeaderSettings {
+    fn default() -> Self {
+        Self {
+            mss_override: 0,
+            mss_clamp: true,
+            strip_sack: false,
+            strip_window_scale: false,
+            timestamps: Timestamps::Preserve,
+            generate_isn: false,
+            ttl: Ttl::Decrement,
+            df: Df::Preserve,
+            tos_to_client: None,
+            tos_to_server: None,
+        }
+    }
+}
+
+/// What becomes of TCP timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// They stay.
+    #[default]
+    Preserve,
+    /// They are moved by a secret.
+    Rewrite,
+    /// They are taken out of handshakes.
+    Strip,
+}
+
+/// The TTL or hop limit with which packets leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ttl {
+    /// One less than they came with.
+    #[default]
+    Decrement,
+    /// What they came with.
+    Preserve,
+    /// For each family.
+    Set {
+        /// IPv4's TTL.
+        v4: u8,
+        /// IPv6's hop limit.
+        v6: u8,
+    },
+}
+
+/// Whether routers may fragment packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Df {
+    /// As they came.
+    #[default]
+    Preserve,
+    /// They may not.
+    Set,
+    /// They may.
+    Clear,
 }
 
 /// What a profile says of the lives of TCP flows.

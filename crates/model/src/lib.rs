@@ -13,8 +13,8 @@ mod id;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Facing, Gateway, Mode, Monitor, Pool, Port, Profile, Protocol, Route, Snat,
-    StaticNeighbour, TcpSettings, VirtualServer, slots_for,
+    AdminState, Backend, Df, Facing, Gateway, HeaderSettings, Mode, Monitor, Pool, Port, Profile, Protocol,
+    Route, Snat, StaticNeighbour, TcpSettings, Timestamps, Ttl, VirtualServer, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 

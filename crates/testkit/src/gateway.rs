@@ -6,7 +6,7 @@ use datapath::{
     HashKey, Snapshot,
     snapshot::{
         Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
-        SnatRange, TcpRules, Up, VirtualServer,
+        SnatRange, TcpRules, Treatment, Up, VirtualServer,
     },
 };
 use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
@@ -135,6 +135,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         pool: PoolId(u32::from(v6)),
         idle_timeout: 300_000,
         tcp: TcpRules::default(),
+        treatment: Treatment::default(),
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
     };

@@ -64,7 +64,7 @@ pub fn tcp_with_ttl(
     payload: &[u8],
     ttl: u8,
 ) -> Vec<u8> {
-    numbered(network(link, from.ip(), to.ip(), ttl), [from, to], flags, [1000, 2000], payload)
+    numbered(network(link, from.ip(), to.ip(), ttl), [from, to], flags, ([1000, 2000], b""), payload)
 }
 
 /// A TCP segment in a frame, TTL 64, with these numbers: sequence and acknowledgement.
@@ -80,17 +80,34 @@ pub fn tcp_with_numbers(
     numbers: [u32; 2],
     payload: &[u8],
 ) -> Vec<u8> {
-    numbered(network(link, from.ip(), to.ip(), 64), [from, to], flags, numbers, payload)
+    tcp_with_options(link, from, to, flags, (numbers, b""), payload)
+}
+
+/// A TCP segment in a frame, TTL 64, with these numbers and options.
+///
+/// # Panics
+/// When the addresses are of different families, or the options are too long.
+#[must_use]
+pub fn tcp_with_options(
+    link: Link,
+    from: SocketAddr,
+    to: SocketAddr,
+    flags: Flags,
+    said: ([u32; 2], &[u8]),
+    payload: &[u8],
+) -> Vec<u8> {
+    numbered(network(link, from.ip(), to.ip(), 64), [from, to], flags, said, payload)
 }
 
 fn numbered(
     step: PacketBuilderStep<IpHeaders>,
     [from, to]: [SocketAddr; 2],
     flags: Flags,
-    [sequence, acknowledgement]: [u32; 2],
+    ([sequence, acknowledgement], options): ([u32; 2], &[u8]),
     payload: &[u8],
 ) -> Vec<u8> {
-    let mut step = step.tcp(from.port(), to.port(), sequence, 64_000);
+    let step = step.tcp(from.port(), to.port(), sequence, 64_000);
+    let mut step = step.options_raw(options).expect("options of at most 40 bytes");
     if flags.syn {
         step = step.syn();
     }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, File, Given, Mode, Protocol, VirtualServer},
+    raw::{Auto, File, Given, Mode, Profile, Protocol, Timestamps, VirtualServer},
     text::{Address, Name},
     words::{nearest, or_list, quoted},
 };
@@ -24,6 +24,7 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     for (_, server) in file.virtual_servers.items() {
         pools.must_have("pool", &server.pool, findings);
         profiles.must_have("profile", &server.profile, findings);
+        both_directions(server, file, findings);
         if let Some((place, address)) = server.address.at()
             && is_somebodys(address.0, place, findings)
         {
@@ -31,6 +32,22 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
             pool_family(server, address.0, &families, findings);
             snat(server, address.0, site, findings);
         }
+    }
+}
+
+/// What translates numbers must see the packets of both sides.
+fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings) {
+    let Some((place, Mode::Dsr)) = server.mode.at() else { return };
+    let name = server.profile.value().map_or("default", |name| name.0.as_str());
+    let is_its = |profile: &&Profile| profile.name.value().is_some_and(|known| known.0 == name);
+    let Some(profile) = file.profiles.items().map(|(_, profile)| profile).find(is_its) else { return };
+    let settings = [
+        ("generate_isn: true", profile.generate_isn.value() == Some(&true)),
+        ("timestamps: rewrite", profile.timestamps.value() == Some(&Timestamps::Rewrite)),
+    ];
+    for (setting, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
+        let message = format!("`{setting}` of profile {} needs the backend's packets too", quoted(name));
+        findings.add_at(place, message, "write `nat` or `full_nat`, or take another profile");
     }
 }
 

@@ -41,6 +41,54 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = true))]
     pub(crate) reset_on_timeout: Given<bool>,
+    /// The MSS that each side's SYN says instead of its own; 0: its own.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
+    pub(crate) mss_override: Given<u16>,
+    /// Whether a SYN says no larger MSS than fits the ports that the flow goes by; not in `dsr`.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) mss_clamp: Given<MssClamp>,
+    /// Whether selective acknowledgement is taken out of handshakes.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) strip_sack: Given<bool>,
+    /// What becomes of window scaling.
+    #[serde(default)]
+    #[schemars(extend("default" = "preserve"))]
+    pub(crate) window_scale: Given<WindowScale>,
+    /// What becomes of TCP timestamps.
+    #[serde(default)]
+    #[schemars(extend("default" = "preserve"))]
+    pub(crate) timestamps: Given<Timestamps>,
+    /// Whether both sides see other sequence numbers than the other one sends, which nobody can guess; `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) generate_isn: Given<bool>,
+    /// The TTL (IPv6: hop limit) with which packets leave.
+    #[serde(default)]
+    #[schemars(extend("default" = "decrement"))]
+    pub(crate) ttl: Given<Ttl>,
+    /// The TTL of IPv4 packets with `ttl: set`.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 255), extend("default" = 255))]
+    pub(crate) ttl_v4: Given<u8>,
+    /// The hop limit of IPv6 packets with `ttl: set`.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 255), extend("default" = 64))]
+    pub(crate) ttl_v6: Given<u8>,
+    /// Whether routers may fragment IPv4 packets.
+    #[serde(default)]
+    #[schemars(extend("default" = "preserve"))]
+    pub(crate) df: Given<Df>,
+    /// The type of service of packets to the client, whose last two bits are not changed; without it that of the packet.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
+    pub(crate) tos_to_client: Given<u8>,
+    /// The type of service of packets to the backend, whose last two bits are not changed; without it that of the packet.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
+    pub(crate) tos_to_server: Given<u8>,
 }
 
 /// Address, port and protocol that clients send to.
@@ -77,6 +125,64 @@ pub(crate) struct VirtualServer {
     /// The pool with its backends, of the same address family.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum MssClamp {
+    /// what fits the smaller of the client's and the backend's port
+    Auto,
+    /// what each side says
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum WindowScale {
+    /// it stays
+    Preserve,
+    /// it is taken out of handshakes
+    Strip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Timestamps {
+    /// they stay
+    Preserve,
+    /// they are moved, so that nobody sees how long a machine has been up; `nat` and `full_nat` only
+    Rewrite,
+    /// they are taken out of handshakes
+    Strip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Ttl {
+    /// one less than they came with
+    Decrement,
+    /// what they came with
+    Preserve,
+    /// 255 for IPv4, 64 for IPv6
+    Proxy,
+    /// `ttl_v4` and `ttl_v6`
+    Set,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Df {
+    /// as they came
+    Preserve,
+    /// they may not
+    Set,
+    /// they may
+    Clear,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

@@ -15,14 +15,19 @@ pub struct TcpRules {
     pub reset_on_timeout: bool,
 }
 
+impl TcpRules {
+    /// Without a profile.
+    pub const DEFAULT: Self = Self {
+        handshake_timeout: 5_000,
+        close_timeout: 5_000,
+        time_wait: 0,
+        loose_close: false,
+        reset_on_timeout: true,
+    };
+}
+
 impl Default for TcpRules {
     fn default() -> Self {
-        Self {
-            handshake_timeout: 5_000,
-            close_timeout: 5_000,
-            time_wait: 0,
-            loose_close: false,
-            reset_on_timeout: true,
-        }
+        Self::DEFAULT
     }
 }
