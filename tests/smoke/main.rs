@@ -17,4 +17,5 @@ mod modes;
 mod reload;
 mod site;
 mod stop;
+mod tcp;
 mod workers;

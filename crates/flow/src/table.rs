@@ -3,7 +3,7 @@
 //! A flow is named by its position in two arrays (`record` says what is in which). Nearly all flows lie where the hash of the
 //! client's end says ([`Sets`]), which packets of both directions have. [`Index`] leads by a hash of the whole key to the rest:
 //! guests, and replies to a source address that is the gateway's own (`full_nat`). All memory is touched at the start, but for
-//! IPv6 addresses.
+//! IPv6 addresses and sequence numbers.
 
 mod intake;
 
