@@ -11,7 +11,7 @@ mod queues;
 mod site;
 mod virtual_servers;
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use crate::{
     mistake::{Findings, Place},
@@ -36,6 +36,7 @@ fn profiles(file: &File, findings: &mut Findings) {
     unique_names("profile", file.profiles.items().map(|(_, profile)| &profile.name), findings);
     for (_, profile) in file.profiles.items() {
         headers(profile, findings);
+        keep_alive(profile, findings);
         for (key, given, what) in [
             ("idle_timeout", &profile.idle_timeout, "every flow at once"),
             ("handshake_timeout", &profile.handshake_timeout, "every flow before its handshake is complete"),
@@ -48,6 +49,19 @@ fn profiles(file: &File, findings: &mut Findings) {
                 findings.add_at(place, message, "write a longer time, or remove it for the default");
             }
         }
+    }
+}
+
+/// A client is asked before its flow is forgotten, or never.
+fn keep_alive(profile: &Profile, findings: &mut Findings) {
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+    let idle = profile.idle_timeout.value().map_or(IDLE_TIMEOUT, |timeout| timeout.0);
+    let Some((place, interval)) = profile.keep_alive.at() else { return };
+    if interval.0.is_zero() {
+        findings.add_at(place, "`keep_alive: 0s` would ask without end", "write a longer time, or remove it");
+    } else if interval.0 >= idle && !profile.idle_timeout.is_mistaken() {
+        let message = format!("a flow is forgotten after {} s, before `keep_alive` asks", idle.as_secs());
+        findings.add_at(place, message, "write a shorter time, or a longer `idle_timeout`");
     }
 }
 

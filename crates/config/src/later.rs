@@ -3,8 +3,6 @@
 /// Keys.
 const KEYS: &[&str] = &[
     "bandwidth",
-    "idle_action_on_full",
-    "keep_alive",
     "limits",
     "max_connections",
     "min_active",

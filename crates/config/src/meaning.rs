@@ -189,6 +189,8 @@ fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
         time_wait: time(&raw.time_wait, default.time_wait),
         loose_close: flag(&raw.loose_close),
         reset_on_timeout: raw.reset_on_timeout.value().copied().unwrap_or(default.reset_on_timeout),
+        keep_alive: raw.keep_alive.value().map(|time| time.0),
+        evicts_embryonic: raw.idle_action_on_full.value() != Some(&raw::ActionOnFull::None),
     }
 }
 

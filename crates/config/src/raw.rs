@@ -18,7 +18,7 @@ pub(crate) use pool::{Backend, Monitor, Pool, State};
 pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
 pub(crate) use virtual_server::{
-    Df, Mode, MssClamp, Profile, Protocol, Timestamps, Ttl, VirtualServer, WindowScale,
+    ActionOnFull, Df, Mode, MssClamp, Profile, Protocol, Timestamps, Ttl, VirtualServer, WindowScale,
 };
 
 /// What a key means when the file does not say.

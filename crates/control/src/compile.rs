@@ -222,6 +222,8 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
         time_wait: millis(settings.time_wait),
         loose_close: settings.loose_close,
         reset_on_timeout: settings.reset_on_timeout,
+        keep_alive: settings.keep_alive.map_or(0, millis),
+        evicts_embryonic: settings.evicts_embryonic,
     }
 }
 

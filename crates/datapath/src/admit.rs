@@ -4,8 +4,8 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{
-    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, TTL_STEP,
-    Tracked, Wide,
+    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side,
+    TTL_STEP, Tracked, Wide,
 };
 use model::{Address, BackendId, Mode, PortId, VirtualServerId};
 use nic::Frame;
@@ -187,7 +187,7 @@ fn goes_on<F: Frame>(
         count_opened(&memory.meters, of);
     }
     let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
-    if server.is_some_and(|server| server.treatment.is_of_all()) {
+    if server.is_some_and(VirtualServer::looks_at_all) {
         flow.hot.checked = !occasion.flow_generation();
     }
     let is_last =
@@ -209,11 +209,17 @@ fn pass_on_treated<F: Frame>(
     let Memory { flows, neighbours, .. } = memory;
     let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let snapshot = occasion.snapshot;
-    let treatment = snapshot.virtual_server(flow.hot.virtual_server()).map(|server| server.treatment);
+    let server = snapshot.virtual_server(flow.hot.virtual_server());
+    if side == Side::Client
+        && server.is_some_and(|server| server.tcp.keep_alive != 0)
+        && let Some(segment) = Segment::read(frame.head(), packet).filter(|segment| segment.has(flags::ACK))
+    {
+        flow.numbers.heard = [segment.acknowledgement, segment.end()];
+    }
     let is_handshake = packet.flags & flags::SYN != 0;
     let is_concerned =
         |treatment: &Treatment| treatment.is_of_all() || is_handshake && treatment.is_of_handshakes();
-    let Some(treatment) = treatment.filter(is_concerned) else {
+    let Some(treatment) = server.map(|server| server.treatment).filter(is_concerned) else {
         return pass_on(memory, occasion, frame, packet, (index, side));
     };
     let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
@@ -314,7 +320,8 @@ fn open<F: Frame>(
     let backend_id = backend.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     // A flood that finds the table full is to cost little.
-    if memory.flows.is_full() && server.mode != Mode::Dsr {
+    let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
+    if !has_room && server.mode != Mode::Dsr {
         return Err(DropReason::FlowTableFull);
     }
     let to = (backend_id, backend);
@@ -326,7 +333,7 @@ fn open<F: Frame>(
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: if server.treatment.is_of_all() {
+        checked: if server.looks_at_all() {
             !occasion.flow_generation()
         } else {
             track::checked(state, occasion.flow_generation())
@@ -352,6 +359,26 @@ fn open<F: Frame>(
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     Ok(Opened::Flow(index))
+}
+
+/// Makes room for a flow: forgets one whose handshake is not complete, if there is one among those that come next.
+fn evict_embryonic<F>(memory: &mut Memory<F>) -> bool {
+    /// Flows looked at: where nearly all are established, looking on would not pay.
+    const LOOKED_AT: usize = 64;
+    let Memory { flows, meters, .. } = memory;
+    let mut has_evicted = false;
+    flows.scan(LOOKED_AT, |_, flow| {
+        if has_evicted || !matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
+            return Fate::Keep;
+        }
+        has_evicted = true;
+        close(meters, (flow.hot.backend, flow.hot.virtual_server()));
+        Fate::Remove
+    });
+    if has_evicted {
+        memory.meters.flows_evicted.add(1);
+    }
+    has_evicted
 }
 
 /// A `dsr` packet that the table has no room for goes by hash alone.

@@ -66,6 +66,9 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         let is_expired = flow.is_expired(now, track::lifetime(state, flow.hot.marks(), server));
         let is_gone = state != FlowState::GivenUp && !has_backend(flow.hot, snapshot);
         if !is_gone && !is_expired {
+            if server.is_some_and(|server| is_to_be_kept_alive(&flow, server, now)) {
+                notice::keep_alive(notices, neighbours, snapshot, &mut flow, now);
+            }
             return Fate::Keep;
         }
         let word = last_word(flow.hot, server, is_gone).filter(|_| has_time);
@@ -80,6 +83,18 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         Fate::Remove
     });
     meters.flows_expired.add(expired);
+}
+
+/// Whether a flow's client is to be asked now whether it is still there.
+fn is_to_be_kept_alive(flow: &Tracked<'_>, server: &VirtualServer, now: u32) -> bool {
+    let interval = server.tcp.keep_alive;
+    if interval == 0 || flow.hot.silence(now) <= interval || flow.hot.protocol() != protocol::TCP {
+        return false;
+    }
+    // What was asked before the last packet does not count.
+    let since_asked = now.wrapping_sub(flow.numbers.asked);
+    flow.hot.state() == FlowState::Established
+        && (since_asked > flow.hot.silence(now) || since_asked >= interval)
 }
 
 fn has_backend(flow: &Hot, snapshot: &Snapshot) -> bool {

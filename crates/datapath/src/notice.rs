@@ -129,6 +129,22 @@ pub(crate) fn give_up<F>(
     client || backend
 }
 
+/// Asks the client of a silent flow whether it is still there, as its peer would do (RFC 9293, 3.8.4): with the number before the one
+/// that it expects.
+pub(crate) fn keep_alive<F>(
+    notices: &mut Notices,
+    neighbours: &mut Neighbours<F>,
+    snapshot: &Snapshot,
+    flow: &mut Tracked<'_>,
+    now: u32,
+) {
+    let [expected, acknowledgement] = flow.numbers.heard;
+    let question = Saying { flags: flags::ACK, sequence: expected.wrapping_sub(1), acknowledgement };
+    if tell(notices, neighbours, snapshot, (flow, Side::Client), question) {
+        flow.numbers.asked = now;
+    }
+}
+
 /// Asks the end that was told that the other has broken off whether it has believed it. False when it cannot be asked.
 pub(crate) fn doubt<F>(
     notices: &mut Notices,

@@ -38,7 +38,7 @@ pub(crate) fn open_v4<F>(
     let server = snapshot.virtual_server(plan.server)?;
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
     let treatment = &server.treatment;
-    if treatment.is_of_all()
+    if server.looks_at_all()
         || !is_ours
         || server.mode == Mode::FullNat
         || !may_open(server, packet)

@@ -186,6 +186,15 @@ pub struct Backend {
     pub incarnation: u16,
 }
 
+impl VirtualServer {
+    /// Whether every packet of its flows is looked at, so that none of them is steady.
+    #[inline]
+    #[must_use]
+    pub fn looks_at_all(&self) -> bool {
+        self.treatment.is_of_all() || self.tcp.keep_alive != 0
+    }
+}
+
 impl Snapshot {
     /// The virtual server that a packet with this key is sent to.
     #[must_use]

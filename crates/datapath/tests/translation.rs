@@ -1,5 +1,10 @@
 //! What is changed in headers, as both ends see it: they agree on all numbers, and never know each other's.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod fixture;
 

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Side;
 
 /// Words of a [`Numbers`].
-const WORDS: usize = 1;
+const WORDS: usize = 3;
 
 /// Sequence numbers of a flow, by [`Side`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -16,6 +16,12 @@ const WORDS: usize = 1;
 pub struct Numbers {
     /// What follows the FIN of a side.
     ends: [u32; 2],
+    /// What the client expects next, and what follows what it has said; of flows that are kept alive.
+    pub heard: [u32; 2],
+    /// When the client was asked last whether it is still there, in milliseconds as [`Flow::last_seen`](crate::Flow::last_seen).
+    pub asked: u32,
+    /// Nothing: the whole is whole words.
+    spare: u32,
 }
 
 impl Numbers {

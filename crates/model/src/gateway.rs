@@ -342,6 +342,10 @@ pub struct TcpSettings {
     pub loose_close: bool,
     /// Whether both sides are told when it is forgotten because it was silent.
     pub reset_on_timeout: bool,
+    /// After how much silence the client is asked whether it is still there; `None`: it is not.
+    pub keep_alive: Option<Duration>,
+    /// Whether a flow whose handshake is not complete makes room for a new one in a full table.
+    pub evicts_embryonic: bool,
 }
 
 impl Default for TcpSettings {
@@ -352,6 +356,8 @@ impl Default for TcpSettings {
             time_wait: Duration::ZERO,
             loose_close: false,
             reset_on_timeout: true,
+            keep_alive: None,
+            evicts_embryonic: true,
         }
     }
 }

@@ -41,6 +41,15 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = true))]
     pub(crate) reset_on_timeout: Given<bool>,
+    /// After how much silence the client of a TCP flow is asked whether it is still there, and again and again: its answer counts as a packet.
+    /// Without it nobody is asked. Each packet of such flows costs more.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["60s"]))]
+    pub(crate) keep_alive: Given<Duration>,
+    /// What makes room for a new flow in a full table; never an established flow.
+    #[serde(default)]
+    #[schemars(extend("default" = "evict_embryonic"))]
+    pub(crate) idle_action_on_full: Given<ActionOnFull>,
     /// The MSS that each side's SYN says instead of its own; 0: its own.
     #[serde(default)]
     #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
@@ -125,6 +134,16 @@ pub(crate) struct VirtualServer {
     /// The pool with its backends, of the same address family.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ActionOnFull {
+    /// a flow whose handshake is not complete
+    EvictEmbryonic,
+    /// nothing: the packet is dropped
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -13,6 +13,10 @@ pub struct TcpRules {
     pub loose_close: bool,
     /// Whether both sides are told when it is forgotten because it was silent.
     pub reset_on_timeout: bool,
+    /// After so much silence the client is asked whether it is still there, and again; 0: it is not.
+    pub keep_alive: u32,
+    /// Whether a flow whose handshake is not complete makes room for a new one in a full table.
+    pub evicts_embryonic: bool,
 }
 
 impl TcpRules {
@@ -23,6 +27,8 @@ impl TcpRules {
         time_wait: 0,
         loose_close: false,
         reset_on_timeout: true,
+        keep_alive: 0,
+        evicts_embryonic: true,
     };
 }
 
