@@ -203,13 +203,15 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         Protocol::Udp => UDP_IDLE_TIMEOUT,
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
+    let (tcp, treatment) = (tcp_rules(&server.profile.tcp), treatment(&server.profile.header));
     VirtualServer {
         service: Service::new(server.address.into(), server.port, server.protocol),
         mode: server.mode,
         pool: server.pool,
         idle_timeout: millis(idle),
-        tcp: tcp_rules(&server.profile.tcp),
-        treatment: treatment(&server.profile.header),
+        extent: VirtualServer::extent_of(&treatment, &tcp),
+        tcp,
+        treatment,
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
     }

@@ -23,7 +23,7 @@ use crate::{
     resolve,
     segment::Segment,
     serve::{self, Occasion, Sought},
-    snapshot::{Backend, Owned, Treatment, VirtualServer, is_martian_destination, is_martian_source},
+    snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     snat,
     state::{Memory, close},
     track::{self, Course},
@@ -187,7 +187,7 @@ fn goes_on<F: Frame>(
         count_opened(&memory.meters, of);
     }
     let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
-    if server.is_some_and(VirtualServer::looks_at_all) {
+    if server.is_some_and(|server| server.extent.all) {
         flow.hot.checked = !occasion.flow_generation();
     }
     let is_last =
@@ -218,8 +218,8 @@ fn pass_on_treated<F: Frame>(
     }
     let is_handshake = packet.flags & flags::SYN != 0;
     let is_concerned =
-        |treatment: &Treatment| treatment.is_of_all() || is_handshake && treatment.is_of_handshakes();
-    let Some(treatment) = server.map(|server| server.treatment).filter(is_concerned) else {
+        |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
+    let Some(treatment) = server.filter(is_concerned).map(|server| server.treatment) else {
         return pass_on(memory, occasion, frame, packet, (index, side));
     };
     let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
@@ -333,7 +333,7 @@ fn open<F: Frame>(
     let flow = Flow {
         client: *key,
         last_seen: occasion.now.0 as u32,
-        checked: if server.looks_at_all() {
+        checked: if server.extent.all {
             !occasion.flow_generation()
         } else {
             track::checked(state, occasion.flow_generation())

@@ -37,8 +37,7 @@ pub(crate) fn open_v4<F>(
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let server = snapshot.virtual_server(plan.server)?;
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head)).is_none();
-    let treatment = &server.treatment;
-    if server.looks_at_all()
+    if server.extent.all
         || !is_ours
         || server.mode == Mode::FullNat
         || !may_open(server, packet)
@@ -63,8 +62,8 @@ pub(crate) fn open_v4<F>(
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
     let hot = flows.open_v4(place, hot)?;
     count_opened(meters, (id, plan.server));
-    if has_options(headers) && treatment.is_of_handshakes() && is_first_segment(packet) {
-        treat::handshake(head, packet, treatment, resolve::largest(neighbours, snapshot, hot));
+    if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
+        treat::handshake(head, packet, &server.treatment, resolve::largest(neighbours, snapshot, hot));
     }
     pass::send_v4((Side::Client, packet.protocol()), hot, (neighbours, tallies), occasion, head, packet)
 }

@@ -28,7 +28,7 @@ pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
     route::{Network, Route, RouteIndex, Routes},
     tcp::TcpRules,
-    treatment::{Mss, Treatment},
+    treatment::{Extent, Mss, Treatment},
     up::Up,
 };
 
@@ -132,6 +132,8 @@ pub struct VirtualServer {
     pub tcp: TcpRules,
     /// What is changed in its packets.
     pub treatment: Treatment,
+    /// In which of them: [`VirtualServer::extent_of`] the rest.
+    pub extent: Extent,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
 }
@@ -187,11 +189,11 @@ pub struct Backend {
 }
 
 impl VirtualServer {
-    /// Whether every packet of its flows is looked at, so that none of them is steady.
-    #[inline]
+    /// What [`VirtualServer::extent`] is to be.
     #[must_use]
-    pub fn looks_at_all(&self) -> bool {
-        self.treatment.is_of_all() || self.tcp.keep_alive != 0
+    pub fn extent_of(treatment: &Treatment, tcp: &TcpRules) -> Extent {
+        let all = treatment.is_of_all() || tcp.keep_alive != 0;
+        Extent { all, handshakes: treatment.is_of_handshakes() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{env, net::IpAddr, sync::Arc};
 
 use datapath::{
     Verdict,
-    snapshot::{Mss, Treatment},
+    snapshot::{Mss, Treatment, VirtualServer},
 };
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig,
@@ -207,7 +207,10 @@ fn repaired_checksums_are_those_that_are_computed_anew() {
         let mut rig = Rig::new();
         rig.publish(|snapshot| {
             let servers = Arc::make_mut(&mut snapshot.virtual_servers).iter_mut().flatten();
-            servers.for_each(|server| server.treatment = treatment(&mut dice));
+            for server in servers {
+                server.treatment = treatment(&mut dice);
+                server.extent = VirtualServer::extent_of(&server.treatment, &server.tcp);
+            }
         });
         let flows: Vec<Flow> = (0..FLOWS).map(|_| open(&mut rig, &mut dice)).collect();
         for _ in 0..ROUND.min(rewrites - round * ROUND) {

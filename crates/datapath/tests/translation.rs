@@ -10,7 +10,10 @@ mod fixture;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use datapath::{Snapshot, snapshot::Treatment};
+use datapath::{
+    Snapshot,
+    snapshot::{Treatment, VirtualServer},
+};
 use etherparse::{SlicedPacket, TcpOptionElement, TransportSlice};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
@@ -101,7 +104,10 @@ impl Talk {
 
 fn treat(snapshot: &mut Snapshot, treatment: Treatment) {
     let servers = Arc::make_mut(&mut snapshot.virtual_servers);
-    servers.iter_mut().flatten().for_each(|server| server.treatment = treatment);
+    for server in servers.iter_mut().flatten() {
+        server.treatment = treatment;
+        server.extent = VirtualServer::extent_of(&treatment, &server.tcp);
+    }
 }
 
 fn translating() -> Treatment {

@@ -136,6 +136,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         idle_timeout: 300_000,
         tcp: TcpRules::default(),
         treatment: Treatment::default(),
+        extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
     };

@@ -40,6 +40,15 @@ impl Default for Mss {
     }
 }
 
+/// Of which packets of a virtual server something is changed or remembered, told once for all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// All: none of its flows is steady.
+    pub all: bool,
+    /// SYN and SYN-ACK.
+    pub handshakes: bool,
+}
+
 impl Treatment {
     /// Whether handshakes are looked at.
     #[inline]
