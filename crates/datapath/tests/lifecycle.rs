@@ -353,6 +353,7 @@ fn a_packet_that_expires_is_not_counted_as_passed_on() {
 #[test]
 fn a_full_table_refuses_new_flows_and_keeps_the_old_ones() {
     let mut rig = Rig::new();
+    rig.publish(|snapshot| rules(snapshot).iter_mut().for_each(|server| server.tcp.evicts_embryonic = false));
     let open = |rig: &mut Rig, port, mode| {
         rig.one(CLIENTS, &packets::tcp(TO_GATEWAY, client(port), server(mode), SYN, b"")).0
     };
