@@ -25,6 +25,8 @@ const fn mode_name(mode: Mode) -> &'static str {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",
         Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 
@@ -48,9 +50,8 @@ fn measure(
 fn established(criterion: &mut Criterion<ThreadTime>) {
     let mut group = criterion.benchmark_group("forward/established");
     group.throughput(Throughput::Elements(u64::from(BURST)));
-    for (mode, v6) in
-        [Mode::Nat, Mode::FullNat, Mode::Dsr].into_iter().flat_map(|mode| [(mode, false), (mode, true)])
-    {
+    let modes = [Mode::Nat, Mode::FullNat, Mode::Dsr, Mode::Ipip, Mode::Gue];
+    for (mode, v6) in modes.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
         let mut rig = Rig::new();
         let opened = rig.sent(CLIENTS, &segments(mode, v6, SYN, 40_000), Some(BACKENDS));
         if mode != Mode::Dsr {
@@ -61,7 +62,7 @@ fn established(criterion: &mut Criterion<ThreadTime>) {
         let opened = rig.sent(CLIENTS, &data, Some(BACKENDS));
         let name = format!("{} {}", mode_name(mode), family(v6));
         measure(&mut group, BenchmarkId::new(&name, "to backend"), &mut rig, CLIENTS, &data);
-        if mode != Mode::Dsr {
+        if !mode.is_direct() {
             let replies: Vec<InlineFrame> = opened.iter().map(|frame| reply(frame, v6)).collect();
             rig.sent(BACKENDS, &replies, Some(CLIENTS));
             measure(&mut group, BenchmarkId::new(&name, "to client"), &mut rig, BACKENDS, &replies);

@@ -49,6 +49,10 @@ impl Frame for Leaked {
     fn resize(&mut self, length: usize) -> bool {
         self.0.resize(length)
     }
+
+    fn prepend(&mut self, length: usize) -> bool {
+        self.0.prepend(length)
+    }
 }
 
 /// Bursts of a case.
@@ -60,14 +64,19 @@ type Rig = rig::Rig<Leaked>;
 /// A name, and what returns the number of packets.
 type Case = (&'static str, fn() -> u64);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 15] = [
     ("nat IPv4", || established(Mode::Nat, false)),
     ("nat IPv6", || established(Mode::Nat, true)),
     ("full_nat IPv4", || established(Mode::FullNat, false)),
     ("dsr IPv4", || established(Mode::Dsr, false)),
+    ("ipip IPv4", || established(Mode::Ipip, false)),
+    ("ipip IPv6", || established(Mode::Ipip, true)),
+    ("gue IPv4", || established(Mode::Gue, false)),
+    ("gue IPv6", || established(Mode::Gue, true)),
     ("nat IPv4 UDP", datagrams_of_flows),
     ("nat IPv4 replies", replies),
-    ("nat IPv4 new flows", new_flows),
+    ("nat IPv4 new flows", || new_flows(Mode::Nat)),
+    ("ipip IPv4 new flows", || new_flows(Mode::Ipip)),
     ("drop: another MAC address", || dropped(5, 0xff)),
     ("drop: no virtual server", || dropped(37, 1)),
     ("housekeeping", housekeeping),
@@ -144,10 +153,10 @@ fn replies() -> u64 {
     repeat(&mut rig, BACKENDS, &replies)
 }
 
-fn new_flows() -> u64 {
+fn new_flows(mode: Mode) -> u64 {
     let mut rig = Rig::new();
     (0..BURSTS)
-        .map(|number| once(&mut rig, CLIENTS, &segments(Mode::Nat, false, SYN, PORT + number * BURST)))
+        .map(|number| once(&mut rig, CLIENTS, &segments(mode, false, SYN, PORT + number * BURST)))
         .sum()
 }
 

@@ -219,7 +219,7 @@ fn yaml_says_the_same_as_json() {
 fn what_cannot_be_measured_is_a_usage_error() {
     for arguments in [
         &["jitter"][..],
-        &["established", "--mode", "gue"],
+        &["established", "--mode", "bridge"],
         &["replies", "--mode", "dsr"],
         &["established", "--family", "v5"],
         &["established", "-o", "xml"],

@@ -58,6 +58,16 @@ impl Frame for InlineFrame {
         self.length = if fits { length } else { self.length };
         fits
     }
+
+    /// What lies in the frame moves, which a card's frame, with room in front, has not to do.
+    fn prepend(&mut self, length: usize) -> bool {
+        let fits = self.length + length <= self.bytes.len();
+        if fits {
+            self.bytes.copy_within(..self.length, length);
+            self.length += length;
+        }
+        fits
+    }
 }
 
 /// A source of no frames.

@@ -9,12 +9,12 @@ fuzz_target!(|input: (u8, &[u8])| {
     let (elsewhere, bytes) = input;
     // Some of the packet may lie in further segments.
     let available = bytes.len() + usize::from(elsewhere);
-    let Ok(Layout { header, transport, protocol, total, is_fragment }) = check(bytes, available) else {
+    let Ok(Layout { header, transport, protocol, total, fragment }) = check(bytes, available) else {
         return;
     };
     assert!(HEADER <= transport && transport <= bytes.len());
     assert!(transport <= total && total <= available);
-    if is_fragment || total > bytes.len() {
+    if fragment.is_some() || total > bytes.len() {
         return; // etherparse wants all of a packet, and follows what is behind a fragment header
     }
     let theirs = Ipv6Slice::from_slice(bytes).expect("etherparse reads it too");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use etherparse::PacketBuilder;
 use model::Mode;
 use testkit::{
     gateway::{
@@ -57,10 +58,33 @@ pub fn template(script: &mut Script<'_>, side: Side) -> Vec<u8> {
         _ => (backend, client),
     };
     let payload = vec![number; usize::from(bits >> 4) * 8];
+    let frame = whole(side, (from, to), (what, bits), &payload);
+    if what & 0xc0 == 0xc0 && !v6 { fragment(frame, script.byte()) } else { frame }
+}
+
+/// A part of an IPv4 packet: how long, where and whether more follow is a question of some bits.
+fn fragment(mut frame: Vec<u8>, bits: u8) -> Vec<u8> {
+    let (offset, kept) = (u16::from(bits & 7) * 3, 24 + 8 * usize::from(bits >> 3 & 15));
+    frame.truncate(HEADER + 20 + kept);
+    let length = (frame.len() - HEADER) as u16;
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[18..20].copy_from_slice(&[0, bits & 3]);
+    let field = offset | if bits & 0x80 == 0 { 0x2000 } else { 0 };
+    frame[20..22].copy_from_slice(&field.to_be_bytes());
+    sums::repair(&mut frame);
+    frame
+}
+
+fn whole(
+    side: Side,
+    (from, to): (SocketAddr, SocketAddr),
+    (what, bits): (u8, u8),
+    payload: &[u8],
+) -> Vec<u8> {
     match what >> 3 & 7 {
-        0..=3 => packets::tcp(link(side), from, to, flags(bits), &payload),
-        4 | 5 => packets::udp(link(side), from, to, &payload),
-        6 => packets::echo(link(side), from.ip(), to.ip(), &payload),
+        0..=3 => packets::tcp(link(side), from, to, flags(bits), payload),
+        4 | 5 => packets::udp(link(side), from, to, payload),
+        6 => packets::echo(link(side), from.ip(), to.ip(), payload),
         _ => question(side, from, to),
     }
 }
@@ -101,6 +125,11 @@ fn discovery(link: Link, source: [u8; 16], destination: [u8; 16], message: &Mess
 #[must_use]
 pub fn answer(sent: &[u8], side: Side, bits: u8) -> Option<Vec<u8>> {
     let (us, gateway) = link(side);
+    if bits & 0x0c == 0x0c
+        && let Some(error) = error(sent, side, bits)
+    {
+        return Some(error);
+    }
     let mut frame = sent.to_vec();
     frame[..6].copy_from_slice(&gateway);
     frame[6..12].copy_from_slice(&us);
@@ -130,6 +159,28 @@ pub fn answer(sent: &[u8], side: Side, bits: u8) -> Option<Vec<u8>> {
         _ => return None,
     }
     sums::repair(&mut frame);
+    Some(frame)
+}
+
+/// An ICMP error about a packet that the gateway has sent.
+fn error(sent: &[u8], side: Side, bits: u8) -> Option<Vec<u8>> {
+    let (us, gateway) = link(side);
+    let ethernet = PacketBuilder::ethernet2(us, gateway);
+    let quote = &sent[HEADER.min(sent.len())..sent.len().min(HEADER + 28 + 4 * usize::from(bits >> 4))];
+    let mut frame = Vec::new();
+    match sent.get(12..14)? {
+        [8, 0] => {
+            let to: [u8; 4] = sent.get(26..30)?.try_into().ok()?;
+            let step = ethernet.ipv4([10, 10, 1 + side as u8, 254], to, 9);
+            step.icmpv4_raw(3, 4, [0, 0, 5, 0x14]).write(&mut frame, quote).ok()?;
+        }
+        [0x86, 0xdd] => {
+            let to: [u8; 16] = sent.get(22..38)?.try_into().ok()?;
+            let step = ethernet.ipv6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9], to, 9);
+            step.icmpv6_raw(2, 0, [0, 0, 5, 0x14]).write(&mut frame, quote).ok()?;
+        }
+        _ => return None,
+    }
     Some(frame)
 }
 

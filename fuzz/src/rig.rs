@@ -149,7 +149,9 @@ impl Rig {
             let said = verdicts.iter().filter(|&&verdict| drops(verdict, position)).count();
             assert!(counter.read() >= before + said as u64);
         }
-        assert!(!is_handed_over || !verdicts.iter().any(|verdict| matches!(verdict, Verdict::HandOver(_))));
+        let is_for_other = |verdict| matches!(verdict, Verdict::HandOver(worker) if worker != WorkerId(0));
+        let are_handed_on = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::HandOver(_)));
+        assert!(are_handed_on.copied().all(is_for_other), "nothing is handed to oneself");
         self.settle();
     }
 
@@ -173,7 +175,7 @@ impl Rig {
         }
         for (pool, id) in self.snapshot.pools.iter_mut().zip(0..) {
             let slot = if up { 0 } else { balance::UNASSIGNED };
-            *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
+            *pool = Arc::new(Pool::with_slots([slot], vec![BackendId(id)]));
         }
         self.source.left = if bits & 4 == 0 { usize::MAX } else { 2 };
         self.state.adopt(&self.snapshot);

@@ -62,6 +62,9 @@ fn covered_v4(frame: &[u8], network: usize) -> Option<Vec<Covered>> {
     let end = Some(network + total).filter(|&end| total >= length && end <= frame.len())?;
     let own =
         Covered { field: network + 10, bytes: network..network + length, pseudo: 0, is_optional: false };
+    if header[6] & 0x1f != 0 || header[7] != 0 {
+        return Some(vec![own]); // a later fragment has no L4 header
+    }
     let pseudo = u32::from(sum(&header[12..20], 0));
     let transport = transport(frame, network + length..end, header[9], pseudo, true)?;
     Some(vec![own, transport])

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
-    ArpOperation, IcmpEchoHeader, Icmpv4Type, Icmpv6Type, Ipv4HeaderSlice, LinkExtSlice, NetSlice,
-    SlicedPacket, TcpOptionElement, TcpSlice, TransportSlice,
+    ArpOperation, IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber,
+    Ipv4HeaderSlice, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket,
+    TcpOptionElement, TcpSlice, TransportSlice, icmpv4::DestUnreachableHeader,
 };
 use testkit::packets::check_checksums;
 
@@ -14,6 +15,9 @@ pub(crate) fn describe(frame: &[u8]) -> String {
         Ok(packet) => packet,
         Err(error) => return format!("undecodable: {error}"),
     };
+    if let Some(outer) = outer(&packet) {
+        return format!("{outer}, to {}, {} bytes", mac(&frame[..6]), frame.len());
+    }
     let tags: String = packet.link_exts.iter().map(tag).collect();
     let what = match &packet.net {
         Some(NetSlice::Ipv4(ip)) => {
@@ -43,6 +47,61 @@ pub(crate) fn describe(frame: &[u8]) -> String {
     format!("{tags}{what}, to {}, {} bytes{checksums}", mac(&frame[..6]), frame.len())
 }
 
+/// A packet within another one, and what its outer headers say; `None` when it is no such packet.
+fn outer(packet: &SlicedPacket<'_>) -> Option<String> {
+    let (from, to, about, number, payload): (IpAddr, IpAddr, String, IpNumber, &[u8]) = match packet
+        .net
+        .as_ref()?
+    {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            let right = header.to_header().calc_header_checksum() == header.header_checksum();
+            let checksum = if right { "" } else { ", wrong checksum IPv4" };
+            let dont_fragment = if header.dont_fragment() { ", df" } else { "" };
+            let tos = u8::from(header.dcp()) << 2 | u8::from(header.ecn());
+            let (id, ttl) = (header.identification(), header.ttl());
+            let about = format!("tos {tos:02x}, id {id}{dont_fragment}, ttl {ttl}{checksum}");
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+                about,
+                header.protocol(),
+                ip.payload().payload,
+            )
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            let label = header.flow_label().value();
+            let about =
+                format!("tos {:02x}, label {label:05x}, ttl {}", header.traffic_class(), header.hop_limit());
+            let payload = ip.payload();
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+                about,
+                payload.ip_number,
+                payload.payload,
+            )
+        }
+        NetSlice::Arp(_) => return None,
+    };
+    let (what, inner) = match (&packet.transport, number) {
+        (Some(TransportSlice::Udp(datagram)), _) if datagram.destination_port() == 6080 => {
+            let ends = (SocketAddr::new(from, datagram.source_port()), SocketAddr::new(to, 6080));
+            let checksum = if datagram.checksum() == 0 { " without checksum" } else { "" };
+            (format!("gue {} > {}{checksum}", ends.0, ends.1), datagram.payload())
+        }
+        (_, IpNumber::IPV4 | IpNumber::IPV6) => (format!("ip {} {from} > {to}", number.0), payload),
+        _ => return None,
+    };
+    let tags: String = packet.link_exts.iter().map(tag).collect();
+    // As a frame of its own.
+    let kind: [u8; 2] = if inner.first()? >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+    let inner = describe(&[&[0; 12], &kind[..], inner].concat());
+    let inner = inner.replace(", to 00:00:00:00:00:00", "");
+    Some(format!("{tags}{what}, {about} [{inner}]"))
+}
+
 fn tag(extension: &LinkExtSlice) -> String {
     match extension {
         LinkExtSlice::Vlan(tag) => {
@@ -69,29 +128,9 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
             let checksum = if datagram.checksum() == 0 { " without checksum" } else { "" };
             format!("udp {from} > {to}{checksum}")
         }
-        Some(TransportSlice::Icmpv4(message)) => match message.icmp_type() {
-            Icmpv4Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
-            other => format!("icmp {from} > {to} {other:?}"),
-        },
-        Some(TransportSlice::Icmpv6(message)) => match message.icmp_type() {
-            Icmpv6Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
-            Icmpv6Type::NeighborAdvertisement(flags) => {
-                let flags = [
-                    (flags.router, " router"),
-                    (flags.solicited, " solicited"),
-                    (flags.r#override, " override"),
-                ];
-                let flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
-                let (target, option) = discovery(message.payload());
-                format!("nd {from} > {to} {target} is at {}{flags}", option_mac(option, 2))
-            }
-            Icmpv6Type::NeighborSolicitation => {
-                let (target, option) = discovery(message.payload());
-                format!("nd {from} > {to} who has {target}, tell {}", option_mac(option, 1))
-            }
-            other => format!("icmp {from} > {to} {other:?}"),
-        },
-        Some(TransportSlice::Igmp(_)) | None => format!("ip {from} > {to}"),
+        Some(TransportSlice::Icmpv4(message)) => message_v4(message, from, to),
+        Some(TransportSlice::Icmpv6(message)) => message_v6(message, from, to),
+        Some(TransportSlice::Igmp(_)) | None => format!("ip {from} > {to}{}", fragment(packet)),
     };
     format!("{what}, ttl {ttl}")
 }
@@ -131,6 +170,108 @@ fn options(segment: &TcpSlice<'_>) -> String {
     });
     let options = options.collect::<Vec<_>>().join(", ");
     if options.is_empty() { options } else { format!(" <{options}>") }
+}
+
+fn message_v4(message: &Icmpv4Slice<'_>, from: IpAddr, to: IpAddr) -> String {
+    match message.icmp_type() {
+        Icmpv4Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
+        Icmpv4Type::DestinationUnreachable(why) => {
+            let why = match why {
+                DestUnreachableHeader::FragmentationNeeded { next_hop_mtu } => {
+                    format!("over {next_hop_mtu} bytes")
+                }
+                other => format!("{other:?} unreachable").to_lowercase(),
+            };
+            format!("icmp {from} > {to} {why}{}", about(message.payload()))
+        }
+        Icmpv4Type::TimeExceeded(_) => {
+            format!("icmp {from} > {to} time exceeded{}", about(message.payload()))
+        }
+        Icmpv4Type::ParameterProblem(_) => {
+            format!("icmp {from} > {to} parameter problem{}", about(message.payload()))
+        }
+        other => format!("icmp {from} > {to} {other:?}"),
+    }
+}
+
+fn message_v6(message: &Icmpv6Slice<'_>, from: IpAddr, to: IpAddr) -> String {
+    match message.icmp_type() {
+        Icmpv6Type::EchoReply(echo) => format!("icmp {from} > {to} echo reply {}", numbers(echo)),
+        Icmpv6Type::NeighborAdvertisement(flags) => {
+            let flags =
+                [(flags.router, " router"), (flags.solicited, " solicited"), (flags.r#override, " override")];
+            let flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+            let (target, option) = discovery(message.payload());
+            format!("nd {from} > {to} {target} is at {}{flags}", option_mac(option, 2))
+        }
+        Icmpv6Type::NeighborSolicitation => {
+            let (target, option) = discovery(message.payload());
+            format!("nd {from} > {to} who has {target}, tell {}", option_mac(option, 1))
+        }
+        Icmpv6Type::PacketTooBig { mtu } => {
+            format!("icmp {from} > {to} over {mtu} bytes{}", about(message.payload()))
+        }
+        Icmpv6Type::DestinationUnreachable(why) => {
+            format!(
+                "icmp {from} > {to} {} unreachable{}",
+                format!("{why:?}").to_lowercase(),
+                about(message.payload())
+            )
+        }
+        Icmpv6Type::TimeExceeded(_) => {
+            format!("icmp {from} > {to} time exceeded{}", about(message.payload()))
+        }
+        Icmpv6Type::ParameterProblem(_) => {
+            format!("icmp {from} > {to} parameter problem{}", about(message.payload()))
+        }
+        other => format!("icmp {from} > {to} {other:?}"),
+    }
+}
+
+/// Which part of a packet a fragment is.
+fn fragment(packet: &SlicedPacket<'_>) -> String {
+    let (offset, has_more, id) = match &packet.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let header = ip.header();
+            (header.fragments_offset(), header.more_fragments(), u32::from(header.identification()))
+        }
+        Some(NetSlice::Ipv6(ip)) => match ip.extensions().clone().into_iter().next() {
+            Some(Ipv6ExtensionSlice::Fragment(part)) => {
+                (part.fragment_offset(), part.more_fragments(), part.identification())
+            }
+            _ => return String::new(),
+        },
+        _ => return String::new(),
+    };
+    let more = if has_more { ", more follow" } else { "" };
+    format!(" fragment of {id} at {}{more}", usize::from(offset.value()) * 8)
+}
+
+/// What an error's quote is of, and what is wrong with the checksums of it that are there.
+fn about(quote: &[u8]) -> String {
+    let Ok(packet) = LaxSlicedPacket::from_ip(quote) else { return " about nothing".to_owned() };
+    let (from, to): (IpAddr, IpAddr) = match &packet.net {
+        Some(LaxNetSlice::Ipv4(ip)) => {
+            let header = ip.header();
+            if header.to_header().calc_header_checksum() != header.header_checksum() {
+                return " about a packet with a wrong checksum".to_owned();
+            }
+            (header.source_addr().into(), header.destination_addr().into())
+        }
+        Some(LaxNetSlice::Ipv6(ip)) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        _ => return " about nothing".to_owned(),
+    };
+    let (protocol, header) = match &packet.net {
+        Some(LaxNetSlice::Ipv4(ip)) => (ip.payload_ip_number().0, quote.len() - ip.payload().payload.len()),
+        Some(LaxNetSlice::Ipv6(ip)) => (ip.payload().ip_number.0, quote.len() - ip.payload().payload.len()),
+        _ => (0, 0),
+    };
+    let port = |at: usize| u16::from_be_bytes([quote[header + at], quote[header + at + 1]]);
+    let protocol = if protocol == 6 { "tcp" } else { "udp" };
+    let ends = (SocketAddr::new(from, port(0)), SocketAddr::new(to, port(2)));
+    format!(" about {protocol} {} > {} in {} bytes", ends.0, ends.1, quote.len())
 }
 
 fn flags(segment: &TcpSlice<'_>) -> String {

@@ -27,10 +27,11 @@ use program::Program;
 const GATEWAY: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
 
 /// Reasons that no case provokes, and why.
-const NOT_IN_A_CASE: [(&str, &str); 13] = [
+const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("headers_scattered", "frames of a capture lie in one piece"),
     ("transport_checksum", "only cards look at it"),
     ("backend_removed", "takes a reload"),
+    ("backend_down", "takes a monitor"),
     ("snat_exhausted", "takes tens of thousands of flows"),
     ("no_route", "such a configuration is refused"),
     ("neighbour_unreachable", "takes time"),
@@ -39,7 +40,13 @@ const NOT_IN_A_CASE: [(&str, &str); 13] = [
     ("transmit_queue_full", "files have room"),
     ("host_queue_full", "files have room"),
     ("hand_over_full", "takes two workers"),
+    ("no_headroom", "frames of a capture have room"),
     ("no_room_for_answer", "frames of a capture have room"),
+    ("fragments_scattered", "takes ten fragments out of order"),
+    ("fragment_head_lost", "takes time"),
+    ("fragment_queue_full", "takes seventeen fragments"),
+    ("fragment_table_full", "takes thousands of fragments"),
+    ("icmp_limited", "takes fifty packets"),
     ("shutdown", "takes the end of a gateway"),
 ];
 

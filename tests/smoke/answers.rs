@@ -7,7 +7,7 @@ use testkit::netns::{Device, Namespace, Plan, Transfer, object, wait_until};
 
 use crate::site::{LIMIT, Site};
 
-const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1 };
+const PLAN: Plan = Plan::new(Device::AfPacket, Mode::Nat, 1);
 
 /// Addresses of the gateway and of its virtual servers, and who can reach them.
 const ANSWERED: [(&str, bool); 6] = [

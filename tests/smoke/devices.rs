@@ -6,7 +6,7 @@ use testkit::netns::{Device, Plan};
 use crate::site::Site;
 
 fn start(device: Device) -> Site {
-    let site = Site::start(Plan { device, mode: Mode::Nat, backends: 2 }, "");
+    let site = Site::start(Plan::new(device, Mode::Nat, 2), "");
     for v6 in [false, true] {
         assert_eq!(site.serving(v6), ["backend1", "backend2"]);
         site.exchange_objects(v6);

@@ -11,7 +11,7 @@ const DEAD: &str = "backend2";
 
 #[test]
 fn new_connections_avoid_a_dead_backend_and_those_on_others_go_on() {
-    let mut site = Site::start(Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 3 }, "");
+    let mut site = Site::start(Plan::new(Device::AfPacket, Mode::Nat, 3), "");
     let content = object(5, 768 << 10);
     site.offer("object", &content);
     let transfers: Vec<_> =

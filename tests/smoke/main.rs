@@ -11,9 +11,11 @@
 )]
 
 mod answers;
+mod balance;
 mod devices;
 mod health;
 mod modes;
+mod paths;
 mod reload;
 mod site;
 mod stop;

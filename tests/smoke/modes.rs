@@ -1,18 +1,40 @@
 //! Each mode carries HTTP, uploads and datagrams of both families to three backends and back.
 
+use std::collections::BTreeSet;
+
 use model::Mode;
 use testkit::netns::{Device, Plan};
 
 use crate::site::Site;
 
 fn clients_reach_all_backends(mode: Mode) {
-    let site = Site::start(Plan { device: Device::AfPacket, mode, backends: 3 }, "");
+    reach_all_backends(Plan::new(Device::AfPacket, mode, 3)).stop();
+}
+
+fn reach_all_backends(plan: Plan) -> Site {
+    let site = Site::start(plan, "");
     for v6 in [false, true] {
         assert_eq!(site.serving(v6), ["backend1", "backend2", "backend3"]);
         site.exchange_objects(v6);
         site.exchange_datagrams(v6);
     }
     assert_eq!(site.topology.client.resets().unwrap(), 0);
+    site
+}
+
+/// The same within other packets: by the sources of outer headers each backend could share flows among its queues.
+fn backends_take_packets_out_of_others(device: Device, mode: Mode, crosses_families: bool) {
+    let site = reach_all_backends(Plan { crosses_families, ..Plan::new(device, mode, 3) });
+    for backend in &site.topology.backends {
+        let sources = backend.decapsulator.as_ref().unwrap().sources();
+        let addresses: BTreeSet<&String> = sources.iter().map(|(address, _)| address).collect();
+        assert_eq!(addresses.len(), 2, "one of each family: {addresses:?}");
+        let ports: BTreeSet<u16> = sources.iter().map(|(_, port)| *port).collect();
+        match mode {
+            Mode::Gue => assert!(ports.len() > 10 && !ports.contains(&0), "{ports:?}"),
+            _ => assert_eq!(ports, [0].into()),
+        }
+    }
     site.stop();
 }
 
@@ -29,4 +51,34 @@ fn full_nat_takes_clients_to_all_backends() {
 #[test]
 fn dsr_takes_clients_to_all_backends() {
     clients_reach_all_backends(Mode::Dsr);
+}
+
+#[test]
+fn ipip_takes_clients_to_all_backends() {
+    backends_take_packets_out_of_others(Device::AfPacket, Mode::Ipip, false);
+}
+
+#[test]
+fn ipip_takes_clients_to_all_backends_of_the_other_family() {
+    backends_take_packets_out_of_others(Device::AfPacket, Mode::Ipip, true);
+}
+
+#[test]
+fn ipip_takes_clients_to_all_backends_by_tap_ports() {
+    backends_take_packets_out_of_others(Device::Tap, Mode::Ipip, false);
+}
+
+#[test]
+fn gue_takes_clients_to_all_backends() {
+    backends_take_packets_out_of_others(Device::AfPacket, Mode::Gue, false);
+}
+
+#[test]
+fn gue_takes_clients_to_all_backends_of_the_other_family() {
+    backends_take_packets_out_of_others(Device::AfPacket, Mode::Gue, true);
+}
+
+#[test]
+fn gue_takes_clients_to_all_backends_by_tap_ports() {
+    backends_take_packets_out_of_others(Device::Tap, Mode::Gue, true);
 }

@@ -7,7 +7,7 @@ use testkit::netns::{Device, Plan, Topology, Transfer, object, wait_until};
 
 use crate::site::{LIMIT, Site};
 
-const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 4 };
+const PLAN: Plan = Plan::new(Device::AfPacket, Mode::Nat, 4);
 const TRANSFERS: usize = 200;
 
 #[test]

@@ -10,7 +10,7 @@ use crate::site::{LIMIT, Site};
 #[test]
 fn a_gateway_that_is_told_to_end_under_load_ends_with_nothing_left() {
     let workers = "workers: { lcores: [0, 1] }\n";
-    let site = Site::start(Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 3 }, workers);
+    let site = Site::start(Plan::new(Device::AfPacket, Mode::Nat, 3), workers);
     let content = Arc::new(vec![7; 256 << 20]);
     let put = |number| {
         Transfer::put(site.dial(false), &format!("/upload/{number}"), &content, Duration::ZERO).unwrap()
@@ -28,7 +28,7 @@ fn a_gateway_that_is_told_to_end_under_load_ends_with_nothing_left() {
 #[test]
 fn a_gateway_that_drains_lets_the_transfers_finish() {
     let drain = "shutdown: { drain: 60s }\n";
-    let site = Site::start(Plan { device: Device::AfPacket, mode: Mode::FullNat, backends: 2 }, drain);
+    let site = Site::start(Plan::new(Device::AfPacket, Mode::FullNat, 2), drain);
     let content = object(8, 512 << 10);
     site.offer("object", &content);
     let transfers: Vec<_> =

@@ -11,7 +11,7 @@ use testkit::netns::{Device, Plan, wait_until};
 
 use crate::site::{LIMIT, Site};
 
-const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1 };
+const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1, crosses_families: false };
 /// Less than nginx waits for a request by itself.
 const SOON: Duration = Duration::from_secs(30);
 

@@ -8,7 +8,7 @@ use crate::site::Site;
 const TWO_WORKERS: &str = "workers: { lcores: [0, 1] }\n";
 
 fn two_workers_carry_200_connections(device: Device, mode: Mode) {
-    let site = Site::start(Plan { device, mode, backends: 3 }, TWO_WORKERS);
+    let site = Site::start(Plan::new(device, mode, 3), TWO_WORKERS);
     for v6 in [false, true] {
         site.exchange_in_parallel(v6, 200);
     }
@@ -45,7 +45,7 @@ fn two_workers_on_tap_carry_full_nat() {
 
 /// A packet socket whose ring fills up passes packets on to another one, whoever owns their flow.
 fn packets_that_spill_over_find_their_flow(mode: Mode) {
-    let topology = Topology::build(Plan { device: Device::AfPacket, mode, backends: 3 }).unwrap();
+    let topology = Topology::build(Plan::new(Device::AfPacket, mode, 3)).unwrap();
     let configuration = topology.configuration(TWO_WORKERS);
     let small_rings = configuration.replace("iface=clients", "iface=clients,framecnt=32");
     let site = Site::start_with(topology, &small_rings);

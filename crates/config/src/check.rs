@@ -3,6 +3,7 @@
 //!
 //! Nothing follows from a value that is mistaken: a check that needs it is left out, so that each mistake is told once.
 
+mod names;
 mod networks;
 mod pools;
 mod ports;

@@ -5,18 +5,13 @@ const KEYS: &[&str] = &[
     "bandwidth",
     "limits",
     "max_connections",
-    "min_active",
     "new_per_second",
-    "on_backend_down",
     "path",
-    "persistence",
-    "priority",
     "reassemble_fragments",
     "route_domain",
     "route_domains",
     "rtt_from_client",
     "rtt_from_server",
-    "slow_ramp",
     "sources",
     "syn_allowlist",
     "syn_cookie_mss",
@@ -26,21 +21,8 @@ const KEYS: &[&str] = &[
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
-    (
-        "method",
-        &[
-            "rendezvous",
-            "round_robin",
-            "weighted_round_robin",
-            "least_connections",
-            "weighted_least_connections",
-            "fastest",
-            "source_hash",
-            "adaptive",
-        ],
-    ),
     ("df", &["pmtu"]),
-    ("mode", &["ipip", "gue"]),
+    ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     ("window_scale", &["rewrite"]),
     (

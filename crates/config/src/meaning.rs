@@ -66,9 +66,13 @@ fn shutdown(raw: Option<&raw::Shutdown>) -> Shutdown {
 }
 
 fn gateway(file: &raw::File) -> Gateway {
-    let pools: Vec<Pool> = file.pools.items().filter_map(|(_, raw)| pool(raw)).collect();
+    let mut pools: Vec<Pool> = file.pools.items().filter_map(|(_, raw)| pool(raw)).collect();
+    let names: Vec<String> = pools.iter().map(|pool| pool.name.clone()).collect();
     let ids: HashMap<&str, PoolId> =
-        pools.iter().zip(0..).map(|(pool, id)| (pool.name.as_str(), PoolId(id))).collect();
+        names.iter().zip(0..).map(|(name, id)| (name.as_str(), PoolId(id))).collect();
+    for (pool, (_, raw)) in pools.iter_mut().zip(file.pools.items()) {
+        pool.fallback = raw.fallback.value().and_then(|name| ids.get(name.0.as_str()).copied());
+    }
     let profiles: HashMap<String, Profile> =
         file.profiles.items().filter_map(|(_, raw)| profile(raw)).map(|p| (p.name.clone(), p)).collect();
     let servers = file.virtual_servers.items();
@@ -119,16 +123,41 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
 fn pool(raw: &raw::Pool) -> Option<Pool> {
     Some(Pool {
         name: raw.name.value()?.0.clone(),
+        method: raw.method.value().map_or(model::Method::Maglev, |method| self::method(*method)),
         backends: raw.backends.items().filter_map(|(_, raw)| backend(raw)).collect(),
         monitors: raw.monitors.items().map(|(_, raw)| monitor(raw)).collect(),
         slots: chosen(&raw.slots).map(|slots| slots.0),
+        min_active: raw.min_active.value().copied().unwrap_or_default(),
+        slow_ramp: raw.slow_ramp.value().map_or(time::Duration::ZERO, |ramp| ramp.0),
+        on_backend_down: match raw.on_backend_down.value() {
+            None | Some(raw::OnBackendDown::None) => model::OnBackendDown::None,
+            Some(raw::OnBackendDown::Drop) => model::OnBackendDown::Drop,
+            Some(raw::OnBackendDown::Reselect) => model::OnBackendDown::Reselect,
+        },
+        // Told once all pools have their numbers.
+        fallback: None,
     })
+}
+
+pub(crate) const fn method(raw: raw::Method) -> model::Method {
+    match raw {
+        raw::Method::Maglev => model::Method::Maglev,
+        raw::Method::Rendezvous => model::Method::Rendezvous,
+        raw::Method::RoundRobin => model::Method::RoundRobin,
+        raw::Method::WeightedRoundRobin => model::Method::WeightedRoundRobin,
+        raw::Method::LeastConnections => model::Method::LeastConnections,
+        raw::Method::WeightedLeastConnections => model::Method::WeightedLeastConnections,
+        raw::Method::Fastest => model::Method::Fastest,
+        raw::Method::SourceHash => model::Method::SourceHash,
+        raw::Method::Adaptive => model::Method::Adaptive,
+    }
 }
 
 fn backend(raw: &raw::Backend) -> Option<Backend> {
     Some(Backend {
         address: raw.address.value()?.0,
         weight: raw.weight.value().copied().unwrap_or(default::WEIGHT),
+        priority: raw.priority.value().copied().unwrap_or(default::PRIORITY),
         state: match raw.state.value() {
             None | Some(raw::State::Enabled) => model::AdminState::Enabled,
             Some(raw::State::Drain) => model::AdminState::Drain,
@@ -158,7 +187,8 @@ fn virtual_server(
     let profile = raw.profile.value().map_or("default", |name| name.0.as_str());
     Some(VirtualServer {
         name: raw.name.value()?.0.clone(),
-        address: raw.address.value()?.0,
+        address: raw.address.value()?.0.addr(),
+        length: raw.address.value()?.0.prefix_len(),
         port: *raw.port.value()?,
         protocol: match raw.protocol.value()? {
             raw::Protocol::Tcp => model::Protocol::Tcp,
@@ -168,6 +198,8 @@ fn virtual_server(
             raw::Mode::Nat => model::Mode::Nat,
             raw::Mode::FullNat => model::Mode::FullNat,
             raw::Mode::Dsr => model::Mode::Dsr,
+            raw::Mode::Ipip => model::Mode::Ipip,
+            raw::Mode::Gue => model::Mode::Gue,
         },
         snat: match chosen(&raw.snat) {
             None => model::Snat::Auto,
@@ -175,7 +207,11 @@ fn virtual_server(
                 list.iter().filter_map(Given::value).map(|address| address.0).collect(),
             ),
         },
+        outer_sources: chosen(&raw.outer_source)
+            .map(|list| list.iter().filter_map(Given::value).map(|network| network.0).collect())
+            .unwrap_or_default(),
         profile: profiles.get(profile).cloned().unwrap_or_default(),
+        persistence: raw.persistence.value().and_then(persistence),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
     })
 }
@@ -222,6 +258,12 @@ fn header_settings(raw: &raw::Profile) -> HeaderSettings {
         tos_to_client: raw.tos_to_client.value().copied(),
         tos_to_server: raw.tos_to_server.value().copied(),
     }
+}
+
+fn persistence(raw: &raw::Persistence) -> Option<model::Persistence> {
+    let default = time::Duration::from_secs(default::PERSISTENCE_SECONDS);
+    let timeout = raw.timeout.value().map_or(default, |timeout| timeout.0);
+    Some(model::Persistence { source: *raw.source.value()?, timeout })
 }
 
 /// A flag that is off unless the file says otherwise.

@@ -14,11 +14,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use given::{Auto, AutoWord, Given, List};
-pub(crate) use pool::{Backend, Monitor, Pool, State};
+pub(crate) use pool::{Backend, Method, Monitor, OnBackendDown, Pool, State};
 pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
 pub(crate) use virtual_server::{
-    ActionOnFull, Df, Mode, MssClamp, Profile, Protocol, Timestamps, Ttl, VirtualServer, WindowScale,
+    ActionOnFull, Df, Mode, MssClamp, Persistence, Profile, Protocol, Timestamps, Ttl, VirtualServer,
+    WindowScale,
 };
 
 /// What a key means when the file does not say.
@@ -30,10 +31,13 @@ pub(crate) mod default {
     pub(crate) const TTL_V6: u8 = 64;
     pub(crate) const SOCKET: &str = "/run/tidegate/tidegate.sock";
     pub(crate) const WEIGHT: u16 = 1;
+    pub(crate) const PRIORITY: u16 = 1;
     pub(crate) const INTERVAL: &str = "1s";
     pub(crate) const INTERVAL_MILLIS: u64 = 1_000;
     pub(crate) const TIMEOUT: &str = "300ms";
     pub(crate) const TIMEOUT_MILLIS: u64 = 300;
+    pub(crate) const PERSISTENCE: &str = "180s";
+    pub(crate) const PERSISTENCE_SECONDS: u64 = 180;
     pub(crate) const FALL: u16 = 3;
     pub(crate) const RISE: u16 = 2;
 }

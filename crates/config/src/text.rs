@@ -81,6 +81,8 @@ forms! {
     Duration(time::Duration) = duration, "^[0-9]+(ms|s|m|h)$", "a duration such as `250ms`, `5s` or `1m`";
     /// An IP address.
     Address(IpAddr) = address, "^[0-9A-Fa-f.:]+$", "an IP address such as `192.0.2.1` or `2001:db8::1`";
+    /// An IP address, or a network of them.
+    Addresses(IpNet) = addresses, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "an IP address such as `192.0.2.1`, or a network such as `198.51.100.0/24`";
     /// An IP address and the length of its network.
     Network(IpNet) = network, "^[0-9A-Fa-f.:]+/[0-9]+$", "an address and the length of its network, such as `192.0.2.2/24`";
     /// An IP address and a port.
@@ -253,6 +255,21 @@ fn network(text: &str) -> Result<IpNet, Refusal> {
         Err(_) => "write it like `192.0.2.2/24` or `2001:db8::2/64`".to_owned(),
     };
     Err(Refusal::new(message, remedy))
+}
+
+fn addresses(text: &str) -> Result<IpNet, Refusal> {
+    if !text.contains('/') {
+        return address(text).map(IpNet::from);
+    }
+    let network = network(text)?;
+    if network.addr() == network.network() {
+        return Ok(network);
+    }
+    let message = format!("{} has bits behind its first {}", quoted(text), network.prefix_len());
+    Err(Refusal::new(
+        message,
+        format!("write `{}`, or for one address `{}`", network.trunc(), network.addr()),
+    ))
 }
 
 fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {

@@ -15,27 +15,30 @@ mod ids;
 mod names;
 mod registry;
 mod route;
+mod standing;
 mod table;
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
+use balance::Level;
 use datapath::{
     HashKey,
     snapshot::{
-        Backend, DeviceTraits, Lookup, Mss, Port, Routes, Senders, Service, Snapshot, TcpRules, Treatment,
-        Up, VirtualServer,
+        Backend, Broad, DeviceTraits, Lookup, Mss, Pool, Port, Routes, Senders, Service, Snapshot, TcpRules,
+        Treatment, Up, VirtualServer,
     },
 };
 use model::{
-    AdminState, BackendId, Gateway, Generation, HeaderSettings, MacAddress, Protocol, TcpSettings,
+    AdminState, BackendId, Gateway, Generation, HeaderSettings, MacAddress, PoolId, Protocol, TcpSettings,
     VirtualServerId,
 };
 
+use self::standing::Standing;
 pub use self::{
     names::Names,
     registry::{BackendKey, Registry},
 };
-use crate::health::{Condition, Health};
+use crate::health::Health;
 
 /// What is known about the machine, and not from the configuration.
 #[derive(Clone, Debug)]
@@ -79,13 +82,13 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
     let mut pools = Vec::with_capacity(gateway.pools.len());
     for pool in &gateway.pools {
         let members = registry.members(pool);
-        let standings = Standing::of_pool(pool, health);
+        let standings = standing::standings(pool, health);
         enter(&mut backends, pool, &members, &routes);
         note(&mut up, &members, &standings);
-        pools.push(registry.pool(pool, &members, usable(&standings), facts.seed));
+        pools.push(registry.pool(pool, &members, levels(&standings), facts.seed));
     }
     registry.forget_tables(gateway);
-    let virtual_servers = virtual_servers(gateway, registry);
+    let virtual_servers = virtual_servers(gateway, registry, &pools);
     Snapshot {
         generation: facts.generation,
         workers: facts.workers.max(1),
@@ -93,7 +96,8 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         ports: ports(gateway, facts),
         addresses: address::addresses(gateway, &pools),
         routes,
-        services: Arc::new(services(&virtual_servers)),
+        services: Arc::new(services(gateway, registry)),
+        broad: Arc::new(broad(gateway, registry)),
         virtual_servers: virtual_servers.into(),
         pools,
         backends: backends.into(),
@@ -120,42 +124,21 @@ pub fn recompile(
             continue;
         };
         let members = registry.members(pool);
-        let standings = Standing::of_pool(pool, health);
+        let standings = standing::standings(pool, health);
         note(&mut snapshot.up, &members, &standings);
-        let renewed = registry.pool(pool, &members, usable(&standings), facts.seed);
+        let renewed = registry.pool(pool, &members, levels(&standings), facts.seed);
         availability_changed |= renewed.is_available() != compiled.is_available();
         *compiled = renewed;
     }
     if availability_changed {
+        snapshot.virtual_servers = virtual_servers(gateway, registry, &snapshot.pools).into();
         snapshot.addresses.renew_availability(address::availability(gateway, &snapshot.pools));
     }
     snapshot
 }
 
-/// What a backend may be used for.
-#[derive(Clone, Copy)]
-struct Standing {
-    /// Whether it is enabled or draining, and up.
-    up: bool,
-    /// Whether it takes new flows.
-    usable: bool,
-}
-
-impl Standing {
-    fn of_pool(pool: &model::Pool, health: &Health) -> Vec<Self> {
-        pool.backends.iter().map(|backend| Self::of(pool, backend, health)).collect()
-    }
-
-    fn of(pool: &model::Pool, backend: &model::Backend, health: &Health) -> Self {
-        let healthy = health.of(pool, backend).condition == Condition::Up;
-        let up = healthy && backend.state != AdminState::Disabled;
-        let wanted = backend.state == AdminState::Enabled && backend.weight > 0;
-        Self { up, usable: up && wanted && !health.is_draining() }
-    }
-}
-
-fn usable(standings: &[Standing]) -> Vec<bool> {
-    standings.iter().map(|standing| standing.usable).collect()
+fn levels(standings: &[Standing]) -> Vec<Level> {
+    standings.iter().map(|standing| standing.level).collect()
 }
 
 /// Notes which of a pool's backends are up.
@@ -181,20 +164,35 @@ fn enter(
             let address = backend.address.ip().into();
             let port = backend.address.port();
             let route = routes.best(address);
-            *entry = Some(Backend { address, port, route, incarnation });
+            *entry = Some(Backend { address, port, route, incarnation, on_down: pool.on_backend_down });
         }
     }
 }
 
-fn virtual_servers(gateway: &Gateway, registry: &Registry) -> Vec<Option<VirtualServer>> {
+fn virtual_servers(
+    gateway: &Gateway,
+    registry: &Registry,
+    pools: &[Arc<Pool>],
+) -> Vec<Option<VirtualServer>> {
     let mut by_id = vec![None; registry.virtual_server_ids()];
     for server in &gateway.virtual_servers {
         let id = registry.virtual_server(&server.name);
         if let Some(entry) = id.and_then(|id| by_id.get_mut(id.index())) {
-            *entry = Some(virtual_server(gateway, server));
+            let pool = pool_of(gateway, server, pools);
+            *entry = Some(VirtualServer { pool, ..virtual_server(gateway, server) });
         }
     }
     by_id
+}
+
+/// The pool that takes a virtual server's new flows: its own, or that one's fallback while none of its backends does.
+fn pool_of(gateway: &Gateway, server: &model::VirtualServer, pools: &[Arc<Pool>]) -> PoolId {
+    let is_available = |id: &PoolId| pools.get(id.index()).is_some_and(|pool| pool.is_available());
+    let fallback = gateway.pools.get(server.pool.index()).and_then(|pool| pool.fallback);
+    match fallback.filter(is_available) {
+        Some(fallback) if !is_available(&server.pool) => fallback,
+        _ => server.pool,
+    }
 }
 
 fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualServer {
@@ -205,15 +203,20 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
     let idle = server.profile.idle_timeout.unwrap_or(default);
     let (tcp, treatment) = (tcp_rules(&server.profile.tcp), treatment(&server.profile.header));
     VirtualServer {
-        service: Service::new(server.address.into(), server.port, server.protocol),
+        service: service(server),
         mode: server.mode,
         pool: server.pool,
+        persistence: server.persistence.map(|kept| datapath::Persistence {
+            source: kept.source,
+            timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
+        }),
         idle_timeout: millis(idle),
         extent: VirtualServer::extent_of(&treatment, &tcp),
         tcp,
         treatment,
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
+        outer_sources: address::outer_sources(server),
     }
 }
 
@@ -247,9 +250,26 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn services(virtual_servers: &[Option<VirtualServer>]) -> Lookup<Service, VirtualServerId> {
-    let numbered = (0..).map(VirtualServerId).zip(virtual_servers);
-    numbered.filter_map(|(id, server)| Some((server.as_ref()?.service, id))).collect()
+fn services(gateway: &Gateway, registry: &Registry) -> Lookup<Service, VirtualServerId> {
+    let exact = gateway.virtual_servers.iter().filter(|server| server.has_one_address() && server.port != 0);
+    exact.filter_map(|server| Some((service(server), registry.virtual_server(&server.name)?))).collect()
+}
+
+/// Those that more than one address or port leads to.
+fn broad(gateway: &Gateway, registry: &Registry) -> Broad {
+    let mut broad = Broad::default();
+    for server in
+        gateway.virtual_servers.iter().filter(|server| !server.has_one_address() || server.port == 0)
+    {
+        if let Some(id) = registry.virtual_server(&server.name) {
+            broad.add(service(server), server.length, id);
+        }
+    }
+    broad
+}
+
+fn service(server: &model::VirtualServer) -> Service {
+    Service::new(server.address.into(), server.port, server.protocol)
 }
 
 fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
@@ -371,7 +391,27 @@ mod tests {
             pools,
             snapshot.up.clone(),
             gateway.virtual_servers.iter().map(owned).collect::<Vec<_>>(),
+            snapshot.virtual_servers.iter().flatten().map(|server| server.pool).collect::<Vec<_>>(),
         )
+    }
+
+    #[test]
+    fn a_fallback_takes_new_flows_while_nobody_else_does() {
+        let mut gateway = fixture::gateway([fixture::monitored_pool("a", 1), fixture::pool("b", 1)]);
+        gateway.pools[0].fallback = Some(PoolId(1));
+        let (mut registry, mut health) = (Registry::default(), Health::optimistic());
+        let pool = |health: &Health, registry: &mut Registry| {
+            let snapshot = compile(&gateway, registry, health, &fixture::facts());
+            let server = snapshot.virtual_server(registry.virtual_server("a").unwrap()).unwrap();
+            (server.pool, snapshot.addresses.owner(server.service.address))
+        };
+        let available = Some(Owned::Virtual { available: true });
+        assert_eq!(pool(&health, &mut registry), (PoolId(0), available));
+        let check = Check::of(&gateway.pools[0].backends[0], &gateway.pools[0].monitors[0]);
+        health.record(check, Diagnosis::down(Cause::Refused));
+        assert_eq!(pool(&health, &mut registry), (PoolId(1), available));
+        health.record(check, Diagnosis::UP);
+        assert_eq!(pool(&health, &mut registry), (PoolId(0), available));
     }
 
     proptest! {
@@ -385,6 +425,9 @@ mod tests {
                 server.address = ["192.0.2.1", "192.0.2.2"][number / 2].parse().unwrap();
             }
             gateway.pools[2].backends[1].state = AdminState::Disabled;
+            gateway.pools[0].fallback = Some(PoolId(1));
+            (gateway.pools[3].min_active, gateway.pools[3].backends[2].priority) = (1, 2);
+            gateway.pools[3].slots = Some(128);
             // So that each pool has checks of its own.
             for (pool, port) in gateway.pools.iter_mut().zip(1..) {
                 pool.monitors[0].port = Some(port);

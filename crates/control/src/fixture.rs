@@ -51,7 +51,7 @@ pub(crate) fn configuration(gateway: Gateway) -> Configuration {
 /// Two workers that have counted nothing.
 pub(crate) fn fleet() -> Fleet {
     let members = (1..=2).map(|lcore| Member { lcore, meters: Arc::new(WorkerMeters::new()) }).collect();
-    Fleet { members, cycles_per_second: 1_000_000_000 }
+    Fleet { members, cycles_per_second: 1_000_000_000, capacities: Arc::default() }
 }
 
 /// A plane with two workers, and what the workers would read with.
@@ -85,13 +85,13 @@ pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
 
 /// A backend of weight 1.
 pub(crate) fn backend(address: &str) -> Backend {
-    Backend { address: address.parse().unwrap(), weight: 1, state: AdminState::Enabled }
+    Backend { address: address.parse().unwrap(), weight: 1, priority: 1, state: AdminState::Enabled }
 }
 
 /// A pool with backends at 10.0.0.1:80 and up.
 pub(crate) fn pool(name: &str, backends: u8) -> Pool {
     let backends = (1..=backends).map(|n| backend(&format!("10.0.0.{n}:80"))).collect();
-    Pool { name: name.to_owned(), backends, monitors: Vec::new(), slots: None }
+    Pool { name: name.to_owned(), backends, ..Pool::default() }
 }
 
 /// The same with a monitor.
@@ -102,7 +102,7 @@ pub(crate) fn monitored_pool(name: &str, backends: u8) -> Pool {
 /// A pool with backends at these addresses and a monitor.
 pub(crate) fn pool_at(name: &str, addresses: &[SocketAddr]) -> Pool {
     let backends = addresses.iter().map(|address| backend(&address.to_string())).collect();
-    Pool { name: name.to_owned(), backends, monitors: vec![monitor()], slots: None }
+    Pool { name: name.to_owned(), backends, monitors: vec![monitor()], ..Pool::default() }
 }
 
 /// A fast one.
@@ -139,11 +139,14 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
     VirtualServer {
         name: name.to_owned(),
         address: "192.0.2.1".parse().unwrap(),
+        length: 32,
         port: 80,
         protocol: Protocol::Tcp,
         mode: Mode::Nat,
         snat: Snat::Auto,
+        outer_sources: Vec::new(),
         profile: Profile::default(),
+        persistence: None,
         pool: PoolId(pool),
     }
 }

@@ -10,8 +10,12 @@ use std::{
     time::Duration,
 };
 
+use balance::Level;
 use model::{Backend, Gateway, Monitor, Pool};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::ramp::Ramps;
 
 /// Something that is checked, and how. Backends that agree in all of it share one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +76,8 @@ pub struct Health {
     optimistic: bool,
     /// Whether the gateway itself is about to end.
     draining: bool,
+    /// Backends that come up slowly.
+    pub(crate) ramps: Ramps,
 }
 
 impl Check {
@@ -140,6 +146,12 @@ impl Health {
         found
     }
 
+    /// How much of its weight a backend gets while it is up.
+    #[must_use]
+    pub(crate) fn level(&self, pool: &Pool, backend: &Backend) -> Level {
+        self.ramps.level(pool, backend)
+    }
+
     /// What is known of a check.
     #[must_use]
     pub fn check(&self, check: &Check) -> Diagnosis {
@@ -183,7 +195,8 @@ impl Health {
                 }
             }
         }
-        Self { checks, ..*self }
+        let ramps = self.ramps.carried_over(before, after, Instant::now());
+        Self { checks, ramps, ..*self }
     }
 
     fn backends_up<'a>(&self, gateway: &'a Gateway) -> HashSet<(&'a str, SocketAddr)> {

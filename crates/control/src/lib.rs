@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `compile` | configuration + health → [`datapath::snapshot::Snapshot`] |
 //! | `plane` | owns configuration, health and the published snapshot; changes them as transactions |
-//! | `monitor`, `health` | which backends are up |
+//! | `monitor`, `health`, `ramp` | which backends are up, and how much new ones get |
+//! | `capacities` | what backends of `adaptive` pools are able to take |
 //! | `state`, `view`, `traffic` | what there is to see, in rows |
 //! | `api`, `metrics` | HTTP over a unix socket |
 //! | `runtime`, `supervise` | all of it together, and again when it panics |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod capacities;
 mod compile;
 #[cfg(test)]
 mod fixture;
@@ -22,6 +24,7 @@ mod health;
 mod metrics;
 mod monitor;
 mod plane;
+mod ramp;
 mod runtime;
 mod state;
 mod supervise;

@@ -213,7 +213,7 @@ const PORT_COUNTERS: [PortMetric; 6] = [
 
 type WorkerMetric = (About, fn(&view::Worker) -> u64);
 
-const WORKER_COUNTERS: [WorkerMetric; 10] = [
+const WORKER_COUNTERS: [WorkerMetric; 11] = [
     (("worker_polls", "Turns"), |row| row.polls),
     (("worker_idle_polls", "Turns that found nothing to do"), |row| row.idle_polls),
     (("worker_flows_expired", "Flows removed because they were silent too long"), |row| row.flows_expired),
@@ -233,6 +233,9 @@ const WORKER_COUNTERS: [WorkerMetric; 10] = [
     }),
     (("worker_untracked_packets", "Packets forwarded by hash, the flow table being full"), |row| {
         row.untracked_packets
+    }),
+    (("worker_icmp_errors", "ICMP errors sent in place of packets that could not go on"), |row| {
+        row.icmp_errors
     }),
 ];
 

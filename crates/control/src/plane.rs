@@ -21,7 +21,10 @@ use datapath::snapshot::Snapshot;
 use model::{Backend, Gateway, Generation, Pool};
 use parking_lot::{Mutex, MutexGuard};
 use publish::{Publisher, Reader};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time,
+};
 
 pub(crate) use self::republish::run as republish;
 use self::subjects::Subjects;
@@ -120,7 +123,13 @@ impl Plane {
         let before: Vec<_> = concerned.iter().map(|(_, pool, b)| health.of(pool, b).condition).collect();
         if health.record(check, diagnosis) {
             for ((position, pool, backend), was) in concerned.into_iter().zip(before) {
-                log_transition(pool, backend, was, health.of(pool, backend));
+                let is = health.of(pool, backend);
+                // What was never up before begins at once, unless it was added to a pool that others are in already.
+                let is_slow = was == Condition::Down || health.ramps.has(pool, backend);
+                if was != is.condition && is.condition == Condition::Up && is_slow {
+                    health.ramps.begin(pool, backend, time::Instant::now());
+                }
+                log_transition(pool, backend, was, is);
                 changed.insert(position);
             }
             self.health_changed.notify_one();

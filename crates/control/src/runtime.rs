@@ -7,6 +7,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use crate::{
     Plane,
     api::{self, Shared, Socket, Workers},
+    capacities,
     monitor::{self, SourceFor},
     plane::republish,
     supervise::supervise,
@@ -33,7 +34,7 @@ pub enum Order {
     Reload,
 }
 
-/// Runs monitors, publication of health, and the API; carries out orders until their sender is dropped, then removes the
+/// Runs monitors, publication of health, measuring capacities, and the API; carries out orders until their sender is dropped, then removes the
 /// socket. A panic in one of them is logged and that one begins again.
 ///
 /// # Errors
@@ -47,6 +48,8 @@ pub async fn run(runtime: Runtime, mut orders: mpsc::Receiver<Order>) -> io::Res
     tasks.spawn(supervise("API", move || api::serve(Arc::clone(&listener), shared.clone())));
     let publishing = Arc::clone(&plane);
     tasks.spawn(supervise("publication", move || republish(Arc::clone(&publishing))));
+    let measured = Arc::clone(&plane);
+    tasks.spawn(supervise("capacities", move || capacities::run(Arc::clone(&measured))));
     let watched = Arc::clone(&plane);
     tasks.spawn(supervise("monitors", move || monitor::run(Arc::clone(&watched), Arc::clone(&source))));
     while let Some(Order::Reload) = orders.recv().await {

@@ -33,11 +33,12 @@ impl Plane {
         view::VirtualServer {
             name: server.name.clone(),
             address: server.address,
+            length: server.length,
             port: server.port,
             protocol: server.protocol,
             mode: server.mode,
             pool: pool.map(|pool| pool.name.clone()).unwrap_or_default(),
-            available: state.snapshot().pool(server.pool).is_some_and(|pool| pool.is_available()),
+            available: id.is_some_and(|id| state.snapshot().is_available(id)),
             traffic: id
                 .map(|id| state.baselines.since(Subject::VirtualServer(id), &self.fleet))
                 .unwrap_or_default(),
@@ -78,7 +79,7 @@ impl Plane {
                 let backends: Vec<_> = pool.backends.iter().map(|b| self.backend(&state, pool, b)).collect();
                 view::Pool {
                     name: pool.name.clone(),
-                    method: "maglev".to_owned(),
+                    method: pool.method,
                     backends: backends.len() as u64,
                     up: backends.iter().filter(|row| row.health == Condition::Up).count() as u64,
                     available: compiled.is_available(),
@@ -208,6 +209,7 @@ fn worker(WorkerId(id): WorkerId, member: &Member, cycles_per_second: u64) -> vi
         held: meters.held_frames.read(),
         completed_checksums: meters.completed_checksums.read(),
         untracked_packets: meters.untracked_packets.read(),
+        icmp_errors: meters.icmp_errors.read(),
         residence_p50_us: microseconds(0.5),
         residence_p99_us: microseconds(0.99),
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use datapath::meters::{PortMeters, TrafficMeters, WorkerMeters};
+use datapath::{
+    Colleagues,
+    meters::{Capacities, PortMeters, TrafficMeters, WorkerMeters},
+};
 use meter::Counter;
 use model::{BackendId, PortId, VirtualServerId};
 
@@ -15,6 +18,8 @@ pub struct Fleet {
     pub members: Vec<Member>,
     /// Ticks of the workers' clock in a second.
     pub cycles_per_second: u64,
+    /// What control tells the workers of backends.
+    pub capacities: Arc<Capacities>,
 }
 
 /// One worker, as control sees it.
@@ -38,6 +43,15 @@ pub(crate) enum Subject {
 pub(crate) struct Baselines(HashMap<Subject, (u16, Traffic)>);
 
 impl Fleet {
+    /// The workers, as each of them sees the others.
+    #[must_use]
+    pub fn colleagues(&self) -> Colleagues {
+        Colleagues {
+            workers: self.members.iter().map(|member| Arc::clone(&member.meters)).collect(),
+            capacities: Arc::clone(&self.capacities),
+        }
+    }
+
     /// A counter of a port, over all workers.
     pub(crate) fn port(&self, id: PortId, counter: fn(&PortMeters) -> &Counter) -> u64 {
         let ports = self.members.iter().filter_map(|member| member.meters.port(id));
@@ -108,6 +122,7 @@ mod tests {
         let fleet = Fleet {
             members: (0..2).map(|lcore| Member { lcore, meters: Arc::new(WorkerMeters::new()) }).collect(),
             cycles_per_second: 1,
+            capacities: Arc::default(),
         };
         let count = |amount| {
             fleet.members.iter().for_each(|m| m.meters.backend(BackendId(3)).unwrap().packets_in.add(amount));

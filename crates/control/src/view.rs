@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use datapath::FlowStage;
-use model::{AdminState, Mode, Protocol};
+use model::{AdminState, Method, Mode, Protocol};
 use serde::{Deserialize, Serialize};
 
 pub use crate::health::Condition;
@@ -32,9 +32,11 @@ pub struct Traffic {
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
-    /// The address clients send to.
+    /// The address clients send to, or the first of them.
     pub address: IpAddr,
-    /// The port clients send to.
+    /// The leading bits that all addresses share which clients send to: 32 or 128 if it is one.
+    pub length: u8,
+    /// The port clients send to; 0: any.
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -55,7 +57,7 @@ pub struct Pool {
     /// Its name.
     pub name: String,
     /// How a backend is chosen.
-    pub method: String,
+    pub method: Method,
     /// How many backends it has.
     pub backends: u64,
     /// How many of them are up.
@@ -127,6 +129,8 @@ pub struct Worker {
     pub completed_checksums: u64,
     /// Packets forwarded by hash because the flow table was full.
     pub untracked_packets: u64,
+    /// ICMP errors sent in place of packets that could not go on.
+    pub icmp_errors: u64,
     /// Microseconds from receipt to transmission that half of the bursts did not exceed.
     pub residence_p50_us: f64,
     /// Microseconds from receipt to transmission that 99 of 100 bursts did not exceed.

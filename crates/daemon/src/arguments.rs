@@ -175,9 +175,11 @@ pub(crate) struct Bench {
 }
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
-    PossibleValuesParser::new(["nat", "full_nat", "dsr"]).map(|name| match name.as_str() {
+    PossibleValuesParser::new(["nat", "full_nat", "dsr", "ipip", "gue"]).map(|name| match name.as_str() {
         "full_nat" => Mode::FullNat,
         "dsr" => Mode::Dsr,
+        "ipip" => Mode::Ipip,
+        "gue" => Mode::Gue,
         _ => Mode::Nat,
     })
 }

@@ -4,30 +4,28 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{
-    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side,
-    TTL_STEP, Tracked, Wide,
+    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Side, Tracked,
+    Wide,
 };
-use model::{Address, BackendId, Mode, PortId, VirtualServerId};
+use model::{Address, BackendId, PortId, VirtualServerId};
 use nic::Frame;
-use wire::{
-    checksum::{Delta, Sum},
-    tcp::flags,
-};
+use wire::tcp::flags;
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, notice, ownership,
+    DropReason, Snapshot, Verdict, WorkerMeters, answer, fragment, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
-    plan::{self, Plan},
-    resolve,
+    plan::Plan,
+    quote, resolve,
     segment::Segment,
+    select,
     serve::{self, Occasion, Sought},
-    snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
-    snat,
+    snapshot::{Owned, VirtualServer, is_martian_destination, is_martian_source},
     state::{Memory, close},
     track::{self, Course},
-    treat,
+    translation::translation,
+    treat, tunnel,
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -43,19 +41,23 @@ pub(crate) fn admit<F: Frame>(
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
-            let absent = match absent_client(memory, sought) {
-                Some(absent) => absent,
+            let first = match absent_client(memory, sought) {
+                Some(absent) => First { absent, goes_on: false },
                 None => match continued(memory, occasion, frame, packet, sought)? {
                     Continued::Passed(step) => return Ok(step),
-                    Continued::BeginsAnew(absent) => absent,
+                    Continued::BeginsAnew(first) => first,
                 },
             };
             check_addresses(packet, key, occasion.snapshot)?;
-            balanced(memory, occasion, frame, packet, (sought, absent))
+            balanced(memory, occasion, frame, packet, (sought, first))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
+        Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
         Kind::Icmp => {
             check_addresses(packet, key, occasion.snapshot)?;
+            if quote::is_error(frame, packet) {
+                return quote::serve(memory, occasion, frame, packet, key);
+            }
             Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
         }
         Kind::Other => {
@@ -73,7 +75,7 @@ fn absent_client<F>(memory: &Memory<F>, sought: &Sought<'_>) -> Option<Absent> {
 }
 
 /// Refuses addresses that nobody can have, or only we (RFC 1812, 5.3.7).
-fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
+pub(crate) fn check_addresses(packet: &Packet, key: &FlowKey, snapshot: &Snapshot) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
     let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
     if is_martian_source(key.source) && !may_be_unspecified {
@@ -95,7 +97,7 @@ fn balanced<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &mut F,
     packet: &Packet,
-    (sought, absent): (&Sought<'_>, Absent),
+    (sought, first): (&Sought<'_>, First),
 ) -> Result<Step, DropReason> {
     let key = sought.key;
     if let Some(owner) = foreign_owner(memory, occasion, || *key) {
@@ -105,7 +107,7 @@ fn balanced<F: Frame>(
     let Some(plan) = (if is_planned { sought.plan } else { Plan::find(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
-    match open(memory, occasion, frame, packet, (key, absent), &plan)? {
+    match open(memory, occasion, frame, packet, (key, first), &plan)? {
         Opened::Flow(index) => pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client)),
         Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
     }
@@ -116,7 +118,14 @@ enum Continued {
     /// It was passed on, or waits.
     Passed(Step),
     /// There is no such flow, or no longer.
-    BeginsAnew(Absent),
+    BeginsAnew(First),
+}
+
+/// A packet that opens a flow.
+struct First {
+    absent: Absent,
+    /// Whether its conversation has begun already, with a backend that is down now.
+    goes_on: bool,
 }
 
 /// A packet of a flow that is not steady, or that was not found with the burst's (an earlier packet has opened it, or a hash
@@ -130,7 +139,7 @@ fn continued<F: Frame>(
 ) -> Result<Continued, DropReason> {
     let Found { index, side } = match memory.flows.settle(sought.candidate, sought.key) {
         Ok(found) => found,
-        Err(absent) => return Ok(Continued::BeginsAnew(absent)),
+        Err(absent) => return Ok(Continued::BeginsAnew(First { absent, goes_on: false })),
     };
     let segment = Segment::read(frame.head(), packet);
     let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
@@ -142,12 +151,17 @@ fn continued<F: Frame>(
             let refused = notice::refuse(memory, occasion, (frame, packet), (index, side), &segment);
             refused.map(|verdict| Continued::Passed(Step::Done(verdict)))
         }
-        (Course::BeginsAnew, _) => {
+        (course @ (Course::BeginsAnew | Course::Reselects), _) => {
             forget(memory, index);
+            let goes_on = course == Course::Reselects;
             match memory.flows.settle(Candidate::NONE, sought.key) {
-                Err(absent) => Ok(Continued::BeginsAnew(absent)),
+                Err(absent) => Ok(Continued::BeginsAnew(First { absent, goes_on })),
                 Ok(_) => Err(DropReason::FlowCollision),
             }
+        }
+        (Course::BackendDown, _) => {
+            forget(memory, index);
+            Err(DropReason::BackendDown)
         }
         (Course::BackendRemoved | Course::IsRefused, segment) => {
             forget(memory, index);
@@ -177,6 +191,9 @@ fn goes_on<F: Frame>(
     segment: Option<Segment>,
 ) -> Result<Step, DropReason> {
     let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    if matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
+        memory.outlook.follow_handshake(&memory.meters, (index, flow.hot.backend), side);
+    }
     if flow.hot.checked != occasion.flow_generation() {
         resolve::forget_lost_hop(&memory.neighbours, occasion.snapshot, flow.hot);
     }
@@ -223,11 +240,14 @@ fn pass_on_treated<F: Frame>(
         return pass_on(memory, occasion, frame, packet, (index, side));
     };
     let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
+    // In a tunnel it is the inner packet that is changed.
+    let backend = snapshot.backend(flow.hot.backend);
+    let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
     let of = (side, &flow.key(Side::Client));
     let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
     let step = pass_on(memory, occasion, frame, packet, (index, side))?;
     if let Some(after) = after {
-        after.finish(frame.head_mut(), packet);
+        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
     }
     Ok(step)
 }
@@ -243,6 +263,7 @@ fn pass_on<F: Frame>(
     let Memory { flows, neighbours, tallies, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
+        && !hot.mode().is_tunnel()
         && let Some(port) = pass::send_v4(
             (side, packet.protocol()),
             hot,
@@ -309,26 +330,27 @@ fn open<F: Frame>(
     occasion: &Occasion<'_>,
     frame: &F,
     packet: &Packet,
-    (key, absent): (&FlowKey, Absent),
+    (key, first): (&FlowKey, First),
     &Plan { server: id, backend, hash }: &Plan,
 ) -> Result<Opened, DropReason> {
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
-    if !may_open(server, packet) {
+    if !first.goes_on && !may_open(server, packet) {
         return Err(DropReason::NoFlow);
     }
-    let backend_id = backend.ok_or(DropReason::NoBackend)?;
+    let is_planned = backend.is_some();
+    let chosen = backend.or_else(|| select::select(&mut memory.outlook, occasion, (id, server), (key, hash)));
+    let backend_id = chosen.ok_or(DropReason::NoBackend)?;
     let backend = snapshot.backend(backend_id).ok_or(DropReason::NoBackend)?;
     // A flood that finds the table full is to cost little.
     let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
-    if !has_room && server.mode != Mode::Dsr {
+    if !has_room && !server.mode.is_direct() {
         return Err(DropReason::FlowTableFull);
     }
     let to = (backend_id, backend);
     let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
-    let reply = reply_key(memory, snapshot, server, backend, key, (egress, hash))?;
-    let to_backend = repair_between(server.mode, key, &reply);
+    let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, (egress, hash))?;
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let flow = Flow {
         client: *key,
@@ -336,7 +358,7 @@ fn open<F: Frame>(
         checked: if server.extent.all {
             !occasion.flow_generation()
         } else {
-            track::checked(state, occasion.flow_generation())
+            track::checked(state, server.mode, occasion.flow_generation())
         },
         backend: backend_id,
         neighbour: neighbour.0,
@@ -351,13 +373,16 @@ fn open<F: Frame>(
         client_mac: resolve::source_mac(frame),
         incarnation: backend.incarnation as u8,
     };
-    let index = match memory.flows.insert_absent(&flow, absent) {
+    let index = match memory.flows.insert_absent(&flow, first.absent) {
         Ok(index) => index,
-        Err(Refused::Full) if server.mode == Mode::Dsr => return Ok(Opened::Untracked(flow)),
+        Err(Refused::Full) if server.mode.is_direct() => return Ok(Opened::Untracked(flow)),
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
+    if !is_planned {
+        select::opened(memory, occasion, (index, &flow));
+    }
     Ok(Opened::Flow(index))
 }
 
@@ -381,7 +406,7 @@ fn evict_embryonic<F>(memory: &mut Memory<F>) -> bool {
     has_evicted
 }
 
-/// A `dsr` packet that the table has no room for goes by hash alone.
+/// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
 fn untracked<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -417,56 +442,4 @@ pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
         return true;
     }
     server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
-}
-
-/// What the backend's replies will carry.
-fn reply_key<F: Frame>(
-    memory: &Memory<F>,
-    snapshot: &Snapshot,
-    server: &VirtualServer,
-    backend: &Backend,
-    key: &FlowKey,
-    (egress, hash): (PortId, u64),
-) -> Result<FlowKey, DropReason> {
-    match server.mode {
-        Mode::Dsr => Ok(key.reversed()),
-        Mode::Nat => Ok(plan::reply_in_nat(key, backend)),
-        Mode::FullNat => {
-            let wish = snat::Wish {
-                worker: memory.id,
-                workers: snapshot.workers,
-                egress,
-                backend: (backend.address, backend.port),
-                protocol: key.protocol,
-                hash,
-            };
-            snat::choose(&memory.flows, &server.snat, &wish)
-        }
-    }
-}
-
-/// How rewriting for the backend changes checksums.
-fn repair_between(mode: Mode, key: &FlowKey, reply: &FlowKey) -> Repair {
-    if mode == Mode::Dsr {
-        return Repair::default();
-    }
-    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(reply));
-    repair(Delta::between(old, new), Delta::between(old_ports, new_ports))
-}
-
-/// Of the addresses of a key, and of its ports.
-fn sums(key: &FlowKey) -> (Sum, Sum) {
-    let (source, destination) = if key.is_v4() {
-        (Sum::of_two(key.source.v4()), Sum::of_two(key.destination.v4()))
-    } else {
-        (Sum::of(&key.source.octets()), Sum::of(&key.destination.octets()))
-    };
-    let ports = Sum::default().plus_word(key.source_port).plus_word(key.destination_port);
-    (source.plus(destination), ports)
-}
-
-/// For the changes of addresses and of ports. The network part contains the step of the TTL.
-#[inline(always)]
-pub(crate) fn repair(addresses: Delta, ports: Delta) -> Repair {
-    Repair { network: addresses.plus(Delta(TTL_STEP)).0, transport: addresses.plus(ports).0 }
 }

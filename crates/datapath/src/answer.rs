@@ -1,8 +1,11 @@
-//! What the gateway answers itself: ARP, neighbour discovery, echo. An answer is written over its question, so it costs no
-//! memory, and nobody gets more bytes than they sent (but for eight of a neighbour advertisement).
+//! What the gateway answers itself: ARP, neighbour discovery, echo, and packets that it cannot pass on. An answer is written over
+//! its question, so it costs no memory, and nobody gets more bytes than they sent (but for eight of a neighbour advertisement, and
+//! the few that ICMP errors add to short packets).
 
+pub(crate) mod allowance;
 mod arp;
 mod echo;
+pub(crate) mod error;
 pub(crate) mod nd;
 
 use flow::FlowKey;

@@ -74,7 +74,7 @@ const fn head_is_tcp(packet: &Packet) -> bool {
     packet.flags != 0
 }
 
-fn payload_sum<F: Frame>(frame: &F, transport: usize) -> Sum {
+pub(crate) fn payload_sum<F: Frame>(frame: &F, transport: usize) -> Sum {
     let mut sum = Sum::of(frame.head().get(transport..).unwrap_or_default());
     let mut index = 1;
     while let Some(bytes) = frame.segment(index) {

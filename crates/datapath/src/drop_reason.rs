@@ -57,7 +57,8 @@ reasons! {
     VlanStacked,
     /// The capture ring of a software port cut the frame.
     FrameCut,
-    /// The frame is larger than the port that it would leave by takes (a sender's segmentation offload is on).
+    /// The packet is larger than the port that it would leave by takes, and its sender is not told: larger than the port that it came
+    /// by takes as well (a sender's segmentation offload is on), a later fragment, or itself an ICMP error.
     FrameOverMtu,
     /// The headers lie in too many segments to be gathered.
     HeadersScattered,
@@ -75,10 +76,24 @@ reasons! {
     NoListener,
     /// The L4 protocol is not balanced.
     ProtocolUnsupported,
-    /// A fragment: its ports are not known.
+    /// A fragment of a packet that is neither TCP nor UDP.
     Fragment,
+    /// A fragment with bytes that have come before, or that contradicts where its packet ends.
+    FragmentOverlap,
+    /// A fragment of a packet with more gaps between fragments than are kept in mind.
+    FragmentsScattered,
+    /// The first fragment of its packet did not come in time.
+    FragmentHeadLost,
+    /// Too many fragments wait for the first one of their packet.
+    FragmentQueueFull,
+    /// Fragments of too many packets came while it waited for the first one of its own.
+    FragmentTableFull,
     /// An ICMP message that is neither answered nor translated.
     IcmpUnsupported,
+    /// An ICMP error about a packet of no flow, or for another than who has sent that packet.
+    QuoteUnknown,
+    /// A packet whose sender was to be told why it does not go on, when too many had been told of late.
+    IcmpLimited,
     /// The device found the L4 checksum wrong.
     TransportChecksum,
     /// A packet in mid-conversation that belongs to no flow.
@@ -87,13 +102,15 @@ reasons! {
     NoBackend,
     /// The flow's backend was removed or disabled.
     BackendRemoved,
+    /// The flow's backend is down, and its pool says that flows end then.
+    BackendDown,
     /// The worker's flow table has no room.
     FlowTableFull,
     /// Another flow has the same addresses and ports on the backend's side.
     FlowCollision,
     /// No SNAT port is free for this backend.
     SnatExhausted,
-    /// The time to live ended here.
+    /// The time to live ended here, and the sender is not told: a later fragment, or itself an ICMP error.
     TtlExpired,
     /// No network, route or gateway leads to the next hop.
     NoRoute,
@@ -113,6 +130,8 @@ reasons! {
     HostQueueFull,
     /// The ring to the flow's owner had no room.
     HandOverFull,
+    /// The frame has no room in front of it for the outer headers of `ipip` or `gue`.
+    NoHeadroom,
     /// The answer is longer than the request, and its frame has no room.
     NoRoomForAnswer,
     /// The gateway stopped with the packet in its hands.

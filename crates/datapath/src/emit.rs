@@ -6,10 +6,11 @@ use model::{MacAddress, PortId, WorkerId};
 use nic::{Burst, Frame};
 
 use crate::{
-    Arrival, DropReason, Outputs, Verdict, WorkerMeters,
+    Arrival, DropReason, Outputs, Verdict, WorkerMeters, fragment,
     neighbour::NeighbourIndex,
-    packet::{Packets, Step},
+    packet::{Packet, Packets, Step},
     resolve,
+    serve::Occasion,
     state::Memory,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 pub(crate) fn emit_all<F: Frame>(
     memory: &mut Memory<F>,
     packets: &Packets,
-    (arrival, together): (Arrival, Option<PortId>),
+    (occasion, together): (&Occasion<'_>, Option<PortId>),
     burst: &mut Burst<F>,
     outputs: &mut Outputs<F>,
 ) {
@@ -30,17 +31,35 @@ pub(crate) fn emit_all<F: Frame>(
     for (frame, position) in burst.drain(..).zip(0..count) {
         match packets.steps.get(position) {
             Some(Step::Done(Verdict::Transmit(port))) => transmit(&memory.meters, outputs, *port, frame),
-            Some(Step::Done(verdict)) => emit(&memory.meters, outputs, arrival, *verdict, frame),
+            Some(Step::Done(verdict)) => emit(&memory.meters, outputs, occasion.arrival, *verdict, frame),
             Some(&Step::Wait(port, neighbour)) => wait(memory, outputs, (port, neighbour), frame),
+            Some(Step::WaitForFirst) => {
+                wait_for_first(memory, occasion, outputs, packets.packets.get(position), frame)
+            }
             // No pass leaves a packet in any other step; if one did, it would be counted all the same.
             _ => drop(&memory.meters, outputs, DropReason::NoFlow, frame),
         }
     }
-    memory.meters.held_frames.set(memory.neighbours.held() as u64);
+    memory.count_held();
+}
+
+/// Makes a fragment wait for the first one of its packet.
+#[cold]
+fn wait_for_first<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    outputs: &mut Outputs<F>,
+    packet: Option<&Packet>,
+    frame: F,
+) {
+    match packet {
+        Some(packet) => fragment::hold(memory, occasion, outputs, packet, frame),
+        None => drop(&memory.meters, outputs, DropReason::NoFlow, frame),
+    }
 }
 
 #[cold]
-fn emit<F: Frame>(
+pub(crate) fn emit<F: Frame>(
     meters: &WorkerMeters,
     outputs: &mut Outputs<F>,
     arrival: Arrival,
@@ -110,7 +129,7 @@ pub(crate) fn drop<F: Frame>(meters: &WorkerMeters, outputs: &mut Outputs<F>, re
 }
 
 /// Makes a frame wait for its hop, unless it was learned in this very burst.
-fn wait<F: Frame>(
+pub(crate) fn wait<F: Frame>(
     memory: &mut Memory<F>,
     outputs: &mut Outputs<F>,
     (port, hop): (PortId, NeighbourIndex),
@@ -135,7 +154,7 @@ pub(crate) fn release_held<F: Frame>(memory: &mut Memory<F>, outputs: &mut Outpu
         write_destination(&mut frame, mac);
         transmit(meters, outputs, port, frame);
     });
-    meters.held_frames.set(neighbours.held() as u64);
+    memory.count_held();
 }
 
 fn write_destination<F: Frame>(frame: &mut F, mac: MacAddress) {

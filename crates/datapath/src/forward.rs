@@ -4,7 +4,7 @@ use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Outputs, Snapshot, Verdict, WorkerState, complete, emit, look, notice,
+    Outputs, Snapshot, Verdict, WorkerState, complete, emit, fragment, look, notice,
     packet::Step,
     parse::Lens,
     plan,
@@ -50,14 +50,17 @@ pub fn forward<F, S>(
     if port.device.partial_checksums && !arrival.is_handed_over {
         complete::complete_all(burst, packets, &memory.meters);
     }
-    let mut together = None;
+    let (mut together, occasion) = (None, Occasion { snapshot, arrival, now });
     if seen.goes_on {
         if !seen.is_complete {
             plan::plan_all(&memory.flows, snapshot, packets, burst);
         }
-        together = serve::serve_all(memory, &Occasion { snapshot, arrival, now }, packets, burst);
+        together = serve::serve_all(memory, &occasion, packets, burst);
     }
-    emit::emit_all(memory, packets, (arrival, together), burst, outputs);
+    emit::emit_all(memory, packets, (&occasion, together), burst, outputs);
+    if memory.fragments.is_ready() {
+        fragment::release_all(memory, &occasion, outputs);
+    }
     solicit::send_all(memory, snapshot, outputs, source);
     notice::send_all(memory, outputs, source);
     F::free(&mut outputs.dropped);

@@ -20,6 +20,8 @@ use crate::{
 const FLOWS: usize = 256;
 /// Neighbours looked at in one call.
 const NEIGHBOURS: usize = 64;
+/// Packets of which fragments have come looked at in one call.
+const FRAGMENTS: usize = 64;
 /// Backends whose next hop is kept known, in one call.
 const BACKENDS: usize = 16;
 
@@ -37,14 +39,17 @@ pub fn housekeeping<F, S>(
     let memory = &mut state.memory;
     expire_flows(memory, snapshot, now);
     keep_backends_known(memory, snapshot, now);
-    let Memory { neighbours, meters, .. } = memory;
+    let Memory { neighbours, fragments, meters, .. } = memory;
+    fragments.expire(now, FRAGMENTS, |frame| {
+        emit::drop(meters, outputs, DropReason::FragmentHeadLost, frame);
+    });
     neighbours.run_timers(now, NEIGHBOURS, |frame| {
         emit::drop(meters, outputs, DropReason::NeighbourUnreachable, frame)
     });
     emit::release_held(memory, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
     notice::send_all(memory, outputs, source);
-    memory.meters.held_frames.set(memory.neighbours.held() as u64);
+    memory.count_held();
     memory.meters.flows.set(memory.flows.len() as u64);
 }
 
@@ -132,7 +137,8 @@ fn keep_backends_known<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, no
 
 /// Gives up all packets that wait, because the worker stops.
 pub fn stop<F: Frame>(state: &mut WorkerState<F>, outputs: &mut Outputs<F>) {
-    let Memory { neighbours, meters, .. } = &mut state.memory;
+    let Memory { neighbours, fragments, meters, .. } = &mut state.memory;
     neighbours.drop_held(|frame| emit::drop(meters, outputs, DropReason::Shutdown, frame));
+    fragments.drop_held(|frame| emit::drop(meters, outputs, DropReason::Shutdown, frame));
     meters.held_frames.set(0);
 }

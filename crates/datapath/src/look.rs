@@ -36,45 +36,35 @@ pub(crate) fn look_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: 
     }
     packets.count = burst.len();
     let mut memo = Memo::new(lens);
-    let mut seen = Seen { goes_on: false, is_complete: true, refused: None };
-    let mut reasons = 0;
+    let (mut refused, mut refusals, mut changes, mut is_complete) = (None, 0, 0, true);
     for (position, frame) in burst.iter_mut().enumerate() {
-        let (Some(packet), Some(place), Some(step)) = (
-            packets.packets.get_mut(position),
-            packets.places.get_mut(position),
-            packets.steps.get_mut(position),
-        ) else {
-            break;
-        };
-        match parse::parse_one(lens, &mut memo, frame, packet) {
-            Ok(parsed) => {
-                (*place, *step) = (parsed, Step::Parsed);
-                seen.goes_on = true;
-            }
-            Err(reason) => {
-                *step = Step::Done(Verdict::Drop(reason));
-                reasons += u32::from(seen.refused.replace(reason) != Some(reason));
-            }
+        let known = (packets.packets.get_mut(position), packets.steps.get_mut(position));
+        let (Some(packet), Some(step)) = known else { break };
+        *step = Step::Parsed;
+        if let Err(reason) = parse::parse_one(lens, &mut memo, frame, packet) {
+            *step = Step::Done(Verdict::Drop(reason));
+            refusals += 1;
+            changes += u32::from(refused.replace(reason) != Some(reason));
         }
         if let Some(before) = position.checked_sub(LAG) {
-            seen.is_complete &= find(lens.flows, packets, before);
+            is_complete &= find(lens.flows, packets, before);
         }
     }
-    if seen.goes_on {
+    let goes_on = refusals < packets.count;
+    if goes_on {
         for position in packets.count.saturating_sub(LAG)..packets.count {
-            seen.is_complete &= find(lens.flows, packets, position);
+            is_complete &= find(lens.flows, packets, position);
         }
     }
-    seen.refused = seen.refused.filter(|_| !seen.goes_on && reasons == 1);
-    seen
+    Seen { goes_on, is_complete, refused: refused.filter(|_| !goes_on && changes == 1) }
 }
 
 /// Looks a packet's flow up, and asks for it; false when there is none though the packet goes on.
 #[inline(always)]
 fn find(flows: &FlowTable, packets: &mut Packets, position: usize) -> bool {
-    let Packets { places, steps, candidates, .. } = packets;
-    let known = (places.get(position), steps.get(position), candidates.get_mut(position));
-    let (Some(&place), Some(Step::Parsed), Some(candidate)) = known else { return true };
-    *candidate = flows.look_up(place);
+    let Packets { packets, steps, candidates, .. } = packets;
+    let known = (packets.get(position), steps.get(position), candidates.get_mut(position));
+    let (Some(packet), Some(Step::Parsed), Some(candidate)) = known else { return true };
+    *candidate = flows.look_up(packet.place);
     candidate.is_some()
 }

@@ -10,7 +10,7 @@
 use meter::{Counter, Gauge, Histogram};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
-use crate::DropReason;
+use crate::{DropReason, persistence::Noted};
 
 /// All counters of one worker.
 pub struct WorkerMeters {
@@ -22,6 +22,10 @@ pub struct WorkerMeters {
     pub virtual_servers: Box<[TrafficMeters]>,
     /// By [`BackendId`].
     pub backends: Box<[TrafficMeters]>,
+    /// By [`BackendId`]: what the other workers look at when they choose.
+    pub loads: Box<[LoadMeters]>,
+    /// Which backends clients keep.
+    pub persistence: Noted,
     /// Frames made here: ARP requests, neighbour solicitations, answers beyond the packet that they replace.
     pub originated_frames: Counter,
     /// Frames that were for the gateway itself.
@@ -36,6 +40,8 @@ pub struct WorkerMeters {
     pub completed_checksums: Counter,
     /// Packets of flows that the table had no room for, forwarded by hash (`dsr`).
     pub untracked_packets: Counter,
+    /// ICMP errors sent in place of packets that could not go on.
+    pub icmp_errors: Counter,
     /// Entries in the flow table.
     pub flows: Gauge,
     /// Entries that the flow table has room for.
@@ -92,6 +98,43 @@ pub struct TrafficMeters {
     pub bytes_out: Counter,
 }
 
+/// What one worker knows of a backend that a choice may depend on.
+///
+/// Apart from what packets are counted in: these change only when flows come and go, so that a worker that looks at them does not
+/// take lines from under the packets of another.
+#[derive(Default)]
+pub struct LoadMeters {
+    /// Flows that are open. Kept for backends of pools whose method looks at flows.
+    pub open_flows: Gauge,
+    /// Microseconds from a SYN to its SYN-ACK, on average; 0: not measured. Kept for pools whose method is `fastest`.
+    pub handshake_micros: Gauge,
+}
+
+/// What control has found out about backends and workers look at when they choose. Control writes, workers read.
+pub struct Capacities(Box<[Gauge]>);
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self(zeroed(MAX_BACKENDS))
+    }
+}
+
+impl Capacities {
+    /// What a backend is able to take relative to its weight, in parts of [`balance::CAPACITY_AS_WEIGHED`].
+    #[must_use]
+    pub fn of(&self, backend: BackendId) -> u64 {
+        let known = self.0.get(backend.index()).map_or(0, Gauge::read);
+        if known == 0 { balance::CAPACITY_AS_WEIGHED } else { known }
+    }
+
+    /// Notes what a backend is able to take; 0: nothing is known. For control alone.
+    pub fn set(&self, backend: BackendId, capacity: u64) {
+        if let Some(gauge) = self.0.get(backend.index()) {
+            gauge.set(capacity);
+        }
+    }
+}
+
 impl TrafficMeters {
     /// Counts packets to clients (replies) or from them.
     #[inline]
@@ -115,6 +158,8 @@ impl WorkerMeters {
             drops: zeroed(DropReason::COUNT),
             virtual_servers: zeroed(MAX_VIRTUAL_SERVERS),
             backends: zeroed(MAX_BACKENDS),
+            loads: zeroed(MAX_BACKENDS),
+            persistence: Noted::default(),
             originated_frames: Counter::default(),
             absorbed_frames: Counter::default(),
             held_frames: Gauge::default(),
@@ -122,6 +167,7 @@ impl WorkerMeters {
             handed_out_frames: Counter::default(),
             completed_checksums: Counter::default(),
             untracked_packets: Counter::default(),
+            icmp_errors: Counter::default(),
             flows: Gauge::default(),
             flows_capacity: Gauge::default(),
             flows_expired: Counter::default(),
@@ -151,6 +197,19 @@ impl WorkerMeters {
     #[must_use]
     pub fn backend(&self, id: BackendId) -> Option<&TrafficMeters> {
         self.backends.get(id.index())
+    }
+
+    /// What a choice may depend on, of a backend.
+    #[must_use]
+    pub fn load(&self, id: BackendId) -> Option<&LoadMeters> {
+        self.loads.get(id.index())
+    }
+
+    /// Notes how many flows a backend has, for the other workers.
+    pub(crate) fn note_flows(&self, id: BackendId) {
+        if let (Some(traffic), Some(load)) = (self.backend(id), self.load(id)) {
+            load.open_flows.set(traffic.flows_opened.read().saturating_sub(traffic.flows_closed.read()));
+        }
     }
 
     /// Counts packets that were dropped.

@@ -100,6 +100,10 @@ fn tell<F>(
     (flow, to): (&Tracked<'_>, Side),
     numbers: Saying,
 ) -> bool {
+    // What goes to the backend of a tunnel goes within another packet.
+    if to == Side::Backend && flow.hot.mode().is_tunnel() {
+        return false;
+    }
     let Some(link) = resolve::known_link(neighbours, snapshot, flow.hot, to.opposite()) else { return false };
     let link = (link.port, *link.to, *link.from);
     let key = flow.key(to).reversed();
@@ -123,7 +127,7 @@ pub(crate) fn give_up<F>(
     if client || backend {
         flow.hot.set_state(FlowState::GivenUp);
         flow.hot.set_marks(0);
-        flow.hot.checked = track::checked(FlowState::GivenUp, snapshot.generation.0 as u32);
+        flow.hot.checked = track::checked(FlowState::GivenUp, flow.hot.mode(), snapshot.generation.0 as u32);
         flow.hot.last_seen = now;
     }
     client || backend

@@ -2,7 +2,7 @@
 //!
 //! - `nat`: the client's address and port name the owner, in both directions.
 //! - `full_nat`: the worker that received the client's first packet owns the flow; it took a SNAT port that names it.
-//! - `dsr`: whoever receives the packet owns the flow; only one direction passes.
+//! - `dsr`, `ipip`, `gue`: whoever receives the packet owns the flow; only one direction passes.
 //!
 //! Where a port's queues spill over into one another, a client's packets do not all come to the same worker. There the
 //! client's address and port name the owner in all modes.
@@ -19,7 +19,7 @@ pub(crate) fn owner(snapshot: &Snapshot, port: PortId, key: &FlowKey) -> Option<
     if let Some((_, server)) = snapshot.service(key) {
         let spills_over = snapshot.port(port).is_some_and(|port| port.device.spills_over);
         return match server.mode {
-            Mode::FullNat | Mode::Dsr if !spills_over => None,
+            Mode::FullNat | Mode::Dsr | Mode::Ipip | Mode::Gue if !spills_over => None,
             _ => Some(owner_by_client(snapshot, key.source, key.source_port, key.protocol)),
         };
     }

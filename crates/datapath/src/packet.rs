@@ -20,11 +20,13 @@ pub(crate) enum Kind {
     Arp,
     /// ICMP or ICMPv6.
     Icmp,
+    /// A part of a packet, of any L4 protocol.
+    Fragment,
     /// Any other L4 protocol.
     Other,
 }
 
-/// Where the headers of one packet lie. Offsets count from the first byte of the frame.
+/// Where the headers of one packet lie, and perhaps its flow. Offsets count from the first byte of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) kind: Kind,
@@ -37,14 +39,23 @@ pub(crate) struct Packet {
     pub(crate) transport: u16,
     /// Bytes of the IP packet, its header included.
     pub(crate) length: u16,
+    /// Where its flow is looked for.
+    pub(crate) place: Place,
 }
 
-const _: () = assert!(size_of::<Packet>() == 8);
+const _: () = assert!(size_of::<Packet>() == 24);
 
 impl Packet {
     /// Nothing is known.
-    pub(crate) const NONE: Self =
-        Self { kind: Kind::Other, v6: false, network: 0, flags: 0, transport: 0, length: 0 };
+    pub(crate) const NONE: Self = Self {
+        kind: Kind::Other,
+        v6: false,
+        network: 0,
+        flags: 0,
+        transport: 0,
+        length: 0,
+        place: Place::NOWHERE,
+    };
 
     /// Its key, read from the headers of its frame; the default one, which no flow has, if it is ARP.
     pub(crate) fn key(&self, head: &[u8]) -> FlowKey {
@@ -69,7 +80,7 @@ impl Packet {
         match self.kind {
             Kind::Icmp => protocol::ICMPV6,
             Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => self.protocol(),
-            Kind::Arp | Kind::Other => 0,
+            Kind::Arp | Kind::Fragment | Kind::Other => 0,
         }
     }
 
@@ -98,6 +109,8 @@ pub(crate) enum Step {
     Parsed,
     /// It is complete but for its next hop, which has yet to answer.
     Wait(PortId, NeighbourIndex),
+    /// It is a fragment whose first one has yet to come.
+    WaitForFirst,
     /// Nothing more is to be done but what the verdict says.
     Done(Verdict),
 }
@@ -107,8 +120,6 @@ pub(crate) struct Packets {
     pub(crate) count: usize,
     pub(crate) packets: [Packet; MAX_BURST],
     pub(crate) steps: [Step; MAX_BURST],
-    /// Where their flows are looked for.
-    pub(crate) places: [Place; MAX_BURST],
     pub(crate) candidates: [Candidate; MAX_BURST],
     /// Of packets without a candidate.
     pub(crate) plans: [Option<Plan>; MAX_BURST],
@@ -120,7 +131,6 @@ impl Packets {
             count: 0,
             packets: [Packet::NONE; MAX_BURST],
             steps: [Step::Parsed; MAX_BURST],
-            places: [Place::NOWHERE; MAX_BURST],
             candidates: [Candidate::NONE; MAX_BURST],
             plans: [None; MAX_BURST],
         }

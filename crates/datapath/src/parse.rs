@@ -8,6 +8,7 @@ use flow::{FlowKey, FlowTable, Place, Way};
 use model::Address;
 use nic::{Frame, ReceivedChecksum};
 use wire::{
+    arp,
     ethernet::{self, Ethernet, Unicast, ether_type},
     icmpv6,
     ipv4::{self, EthernetIpv4Tcp},
@@ -50,17 +51,16 @@ impl Memo {
     }
 }
 
-/// Parses one frame, and asks for the memory in which its flow is looked for first: where that is.
+/// Parses one frame, and asks for the memory in which its flow is looked for first.
 #[inline(always)]
 pub(crate) fn parse_one<F: Frame>(
     lens: Lens<'_>,
     memo: &mut Memo,
     frame: &mut F,
     packet: &mut Packet,
-) -> Result<Place, DropReason> {
-    if let Some(place) = parse_plain(lens, memo, frame, packet) {
-        lens.flows.prefetch(place);
-        return Ok(place);
+) -> Result<(), DropReason> {
+    if parse_plain(lens, memo, frame, packet) {
+        return Ok(());
     }
     parse_other(lens, memo.to_us, frame, packet)
 }
@@ -72,24 +72,25 @@ fn parse_other<F: Frame>(
     to_us: Unicast,
     frame: &mut F,
     packet: &mut Packet,
-) -> Result<Place, DropReason> {
-    match refusal_v4(lens, to_us, frame) {
-        Some(reason) => Err(reason),
-        None => parse(lens, frame, packet),
-    }
+) -> Result<(), DropReason> {
+    let refusal = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
+        Some(headers) if to_us.is(&headers.link) => refusal_v4(lens, frame, headers),
+        Some(headers) => refusal_of_others(headers),
+        None => None,
+    };
+    refusal.map_or_else(|| parse(lens, frame, packet), Err)
 }
 
 /// Why an IPv4 packet without options that claims to be TCP and is for us is refused, as [`parse`] would say, only sooner: floods of
 /// these are to cost little. `None` when it is another packet, or right.
 #[inline(always)]
-fn refusal_v4<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F) -> Option<DropReason> {
+fn refusal_v4<F: Frame>(lens: Lens<'_>, frame: &F, headers: &EthernetIpv4Tcp) -> Option<DropReason> {
     let (head, length) = (frame.head(), frame.length());
-    let headers: &EthernetIpv4Tcp = wire::header(head, 0)?;
-    if !to_us.is(&headers.link) || !ipv4::claims_plain_tcp(headers) {
+    if !ipv4::claims_plain_tcp(headers) {
         return None;
     }
     let layout = match ipv4::check(head.get(ethernet::HEADER..)?, length - ethernet::HEADER) {
-        Ok(layout) if layout.is_fragment => return Some(DropReason::Fragment),
+        Ok(layout) if layout.is_fragment => return None,
         Ok(layout) => layout,
         Err(refusal) => return Some(cut_or(lens.port.device, refusal)),
     };
@@ -97,64 +98,91 @@ fn refusal_v4<F: Frame>(lens: Lens<'_>, to_us: Unicast, frame: &F) -> Option<Dro
     tcp::check(segment, layout.total - layout.length).err().map(DropReason::from)
 }
 
-/// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP or over IPv4 UDP, to our MAC address. What
-/// [`parse`] would say of it is the same but for the kind; `None` when it is of another kind, or something is wrong with it.
+/// The same of a frame that is not for our MAC address, or comes from a group: it is for another node, or for a group and has an IPv4 packet for one
+/// node (RFC 1812, 5.3.4).
 #[inline(always)]
-fn parse_plain<F: Frame>(
-    lens: Lens<'_>,
-    memo: &mut Memo,
-    frame: &mut F,
-    packet: &mut Packet,
-) -> Option<Place> {
-    let length = frame.length();
-    let headers = wire::header::<EthernetIpv4Tcp>(frame.head(), 0)?;
-    if !memo.to_us.is(&headers.link) {
+fn refusal_of_others(headers: &EthernetIpv4Tcp) -> Option<DropReason> {
+    let EthernetIpv4Tcp { link, network, .. } = headers;
+    let [is_for_group, is_from_group] = [link.destination, link.source].map(|[first, ..]| first & 1 == 1);
+    if is_from_group {
         return None;
     }
-    let place = if ipv4::is_plain(headers, length) {
-        lay_out_v4(lens, memo, headers, headers.transport.flags, packet)
-    } else if ipv4::is_plain_udp(headers, length) {
-        lay_out_v4(lens, memo, headers, 0, packet)
-    } else if headers.link.ether_type.get() == ether_type::IPV6 {
-        parse_plain_v6(lens, frame, packet)?
-    } else {
-        return None;
-    };
-    if frame.checksum() == ReceivedChecksum::Bad {
-        return None;
+    if !is_for_group {
+        return Some(DropReason::DestinationMacNotOurs);
     }
-    trim(frame, length, ethernet::HEADER + usize::from(packet.length));
-    Some(place)
+    let is_for_one =
+        link.ether_type.get() == ether_type::IPV4 && !is_group(Address::from_v4(network.destination));
+    is_for_one.then_some(DropReason::GroupFrameUnicastPacket)
 }
 
+/// Parses a frame of the kinds that nearly all are: untagged, IP without options or extensions, TCP or over IPv4 UDP, to our MAC address. What
+/// [`parse`] would say of it is the same but for the kind; false when it is of another kind, or something is wrong with it.
+#[inline(always)]
+fn parse_plain<F: Frame>(lens: Lens<'_>, memo: &mut Memo, frame: &mut F, packet: &mut Packet) -> bool {
+    let length = frame.length();
+    let Some(headers) = wire::header::<EthernetIpv4Tcp>(frame.head(), 0) else { return false };
+    if !memo.to_us.is(&headers.link) || frame.checksum() == ReceivedChecksum::Bad {
+        return false;
+    }
+    if !ipv4::is_plain(headers, length) {
+        return match (headers.link.ether_type.get(), headers.network.protocol) {
+            (ether_type::IPV4, protocol::UDP) => parse_plain_udp(lens, memo, frame, packet),
+            (ether_type::IPV6, _) => parse_plain_v6(lens, frame, packet),
+            _ => false,
+        };
+    }
+    let total = usize::from(headers.network.total_length.get());
+    lay_out_v4(lens, memo, headers, (protocol::TCP, headers.transport.flags), packet);
+    trim(frame, length, ethernet::HEADER + total);
+    true
+}
+
+/// The same for UDP over IPv4. Not within its caller, as is [`parse_plain_v6`]: nearly all packets are TCP's, and it would take registers
+/// from them.
+#[inline(never)]
+fn parse_plain_udp<F: Frame>(lens: Lens<'_>, memo: &mut Memo, frame: &mut F, packet: &mut Packet) -> bool {
+    let length = frame.length();
+    let Some(headers) = wire::header::<EthernetIpv4Tcp>(frame.head(), 0) else { return false };
+    if !ipv4::is_plain_udp(headers, length) {
+        return false;
+    }
+    let total = usize::from(headers.network.total_length.get());
+    lay_out_v4(lens, memo, headers, (protocol::UDP, 0), packet);
+    trim(frame, length, ethernet::HEADER + total);
+    true
+}
+
+/// What is known of a plain packet over IPv4.
 #[inline(always)]
 fn lay_out_v4(
     lens: Lens<'_>,
     memo: &mut Memo,
     headers: &EthernetIpv4Tcp,
-    flags: u8,
+    (protocol, flags): (u8, u8),
     packet: &mut Packet,
-) -> Place {
-    *packet = Packet {
-        kind: Kind::PlainV4,
-        v6: false,
-        network: ethernet::HEADER as u8,
-        flags,
-        transport: (ethernet::HEADER + ipv4::HEADER) as u16,
-        length: headers.network.total_length.get(),
-    };
+) {
     let destination = headers.network.destination;
     if memo.destination.0 != destination {
         memo.destination = (destination, lens.addresses.way_v4(destination));
     }
-    lens.flows.place_v4(memo.destination.1, &headers.ends(), packet.protocol(), 0)
+    // Before its flow's place, which takes all registers.
+    packet.kind = Kind::PlainV4;
+    packet.v6 = false;
+    packet.network = ethernet::HEADER as u8;
+    packet.flags = flags;
+    packet.transport = (ethernet::HEADER + ipv4::HEADER) as u16;
+    packet.length = headers.network.total_length.get();
+    let place = lens.flows.place_v4(memo.destination.1, &headers.ends(), protocol, 0);
+    lens.flows.prefetch(place);
+    packet.place = place;
 }
 
 #[inline(never)]
-fn parse_plain_v6<F: Frame>(lens: Lens<'_>, frame: &F, packet: &mut Packet) -> Option<Place> {
-    let headers = wire::header::<EthernetIpv6Tcp>(frame.head(), 0)?;
-    if !ipv6::is_plain(headers, frame.length()) {
-        return None;
+fn parse_plain_v6<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> bool {
+    let now = frame.length();
+    let Some(headers) = wire::header::<EthernetIpv6Tcp>(frame.head(), 0) else { return false };
+    if !ipv6::is_plain(headers, now) {
+        return false;
     }
     let EthernetIpv6Tcp { network, transport, .. } = headers;
     let key = FlowKey {
@@ -165,22 +193,27 @@ fn parse_plain_v6<F: Frame>(lens: Lens<'_>, frame: &F, packet: &mut Packet) -> O
         protocol: protocol::TCP,
         ..FlowKey::default()
     };
+    let length = network.payload_length.get().checked_add(ipv6::HEADER as u16);
+    let Some(length) = length.filter(|_| !key.source.is_v4() && !key.destination.is_v4()) else {
+        return false;
+    };
+    let place = lens.flows.place(lens.addresses.way(key.destination), &key);
+    lens.flows.prefetch(place);
     *packet = Packet {
         kind: Kind::PlainV6,
         v6: true,
         network: ethernet::HEADER as u8,
         flags: transport.flags,
         transport: (ethernet::HEADER + ipv6::HEADER) as u16,
-        length: network.payload_length.get().checked_add(ipv6::HEADER as u16)?,
+        length,
+        place,
     };
-    if key.source.is_v4() || key.destination.is_v4() {
-        return None;
-    }
-    Some(lens.flows.place(lens.addresses.way(key.destination), &key))
+    trim(frame, now, ethernet::HEADER + usize::from(length));
+    true
 }
 
 #[inline]
-fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result<Place, DropReason> {
+fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result<(), DropReason> {
     let (port, key) = (lens.port, &mut FlowKey::default());
     let length = frame.length();
     if frame.head().len() < HEADERS.min(length) && !frame.pull(HEADERS.min(length)) {
@@ -193,12 +226,14 @@ fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result
         ether_type::IPV4 => parse_v4(bytes, available, link.network, port.device, key)?,
         ether_type::IPV6 => parse_v6(bytes, available, link.network, port.device, key)?,
         ether_type::ARP => {
+            arp::check(bytes, link.source)?;
             *packet = Packet { kind: Kind::Arp, network: link.network as u8, ..Packet::NONE };
-            return Ok(Place::NOWHERE);
+            return Ok(());
         }
         below if below < SMALLEST_ETHER_TYPE => return Err(DropReason::EtherTypeIsLength),
         _ => return Err(DropReason::EtherTypeUnknown),
     };
+    // In frames of IPv4 that are too short for `refusal_of_others`, or IPv6's.
     if link.is_group && !is_group(key.destination) {
         return Err(DropReason::GroupFrameUnicastPacket);
     }
@@ -206,16 +241,16 @@ fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result
         return Err(DropReason::TransportChecksum);
     }
     trim(frame, length, link.network + usize::from(packet.length));
-    if !packet.is_balanced() {
-        return Ok(Place::NOWHERE);
+    if packet.is_balanced() {
+        packet.place = lens.flows.place(lens.addresses.way(key.destination), key);
+        lens.flows.prefetch(packet.place);
     }
-    let place = lens.flows.place(lens.addresses.way(key.destination), key);
-    lens.flows.prefetch(place);
-    Ok(place)
+    Ok(())
 }
 
 /// What the link layer says of a frame.
 struct Link {
+    source: [u8; 6],
     network: usize,
     ether_type: u16,
     is_group: bool,
@@ -228,12 +263,13 @@ fn link(head: &[u8], port: &snapshot::Port) -> Result<Link, DropReason> {
     if !is_group && ethernet.destination != port.mac.0 {
         return Err(DropReason::DestinationMacNotOurs);
     }
-    if ethernet.source[0] & 1 == 1 {
+    let source = ethernet.source;
+    if source[0] & 1 == 1 {
         return Err(DropReason::SourceMacGroup);
     }
     let outer = ethernet.ether_type.get();
     if outer != ether_type::VLAN && outer != ether_type::QINQ {
-        return Ok(Link { network: ethernet::HEADER, ether_type: outer, is_group });
+        return Ok(Link { source, network: ethernet::HEADER, ether_type: outer, is_group });
     }
     let tag = vlan::check(head.get(ethernet::HEADER..).unwrap_or_default())?;
     let inner = tag.ether_type.get();
@@ -244,7 +280,7 @@ fn link(head: &[u8], port: &snapshot::Port) -> Result<Link, DropReason> {
     if outer == ether_type::QINQ || tag.id() != 0 {
         return Err(DropReason::VlanUnknown);
     }
-    Ok(Link { network: ethernet::HEADER + vlan::TAG, ether_type: inner, is_group })
+    Ok(Link { source, network: ethernet::HEADER + vlan::TAG, ether_type: inner, is_group })
 }
 
 #[inline]
@@ -257,11 +293,13 @@ fn parse_v4(
 ) -> Result<Packet, DropReason> {
     let layout = ipv4::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
-    if layout.is_fragment {
-        return Err(DropReason::Fragment);
-    }
     let payload = bytes.get(layout.length..).unwrap_or_default();
-    let transport = parse_transport(header.protocol, payload, layout.total - layout.length, false)?;
+    let available = layout.total - layout.length;
+    let transport = if layout.is_fragment {
+        parse_fragment(ipv4::fragment(header), available)?
+    } else {
+        parse_transport(header.protocol, payload, available, false)?
+    };
     *key = FlowKey {
         source: Address::from_v4(header.source),
         destination: Address::from_v4(header.destination),
@@ -277,6 +315,7 @@ fn parse_v4(
         transport: (network + layout.length) as u16,
         length: layout.total as u16,
         flags: transport.flags,
+        place: Place::NOWHERE,
     })
 }
 
@@ -290,11 +329,12 @@ fn parse_v6(
 ) -> Result<Packet, DropReason> {
     let layout = ipv6::check(bytes, available).map_err(|refusal| cut_or(device, refusal))?;
     let header = layout.header;
-    if layout.is_fragment {
-        return Err(DropReason::Fragment);
-    }
     let payload = bytes.get(layout.transport..).unwrap_or_default();
-    let transport = parse_transport(layout.protocol, payload, layout.total - layout.transport, true)?;
+    let available = layout.total - layout.transport;
+    let transport = match layout.fragment {
+        Some(fragment) => parse_fragment(fragment, available)?,
+        None => parse_transport(layout.protocol, payload, available, true)?,
+    };
     *key = FlowKey {
         source: Address::from_v6(header.source),
         destination: Address::from_v6(header.destination),
@@ -317,6 +357,7 @@ fn parse_v6(
         transport: (network + layout.transport) as u16,
         length: u16::try_from(layout.total).map_err(|_| DropReason::FrameOverMtu)?,
         flags: transport.flags,
+        place: Place::NOWHERE,
     })
 }
 
@@ -338,6 +379,13 @@ struct Transport {
     source_port: u16,
     destination_port: u16,
     flags: u8,
+}
+
+/// What a fragment carries is looked at when it is served (`fragment`).
+#[cold]
+fn parse_fragment(fragment: wire::fragment::Fragment, length: usize) -> Result<Transport, DropReason> {
+    fragment.check(length)?;
+    Ok(Transport { kind: Kind::Fragment, source_port: 0, destination_port: 0, flags: 0 })
 }
 
 #[inline]
@@ -408,23 +456,22 @@ mod tests {
         }
     }
 
-    /// What one way says of a frame, when it accepts it: the packet, its key, and where its flow is looked for.
-    type Said = Option<(Packet, FlowKey, Place)>;
+    /// What one way says of a frame, when it accepts it: the packet, and its key.
+    type Said = Option<(Packet, FlowKey)>;
 
     /// What both ways say of the bytes: the plain one, and the long one.
     fn both(lens: Lens<'_>, bytes: &[u8]) -> (Said, Said) {
-        let said = |say: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> Option<Place>| {
+        let said = |say: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> bool| {
             let (mut packet, mut frame) = (Packet::NONE, MemoryFrame::new(bytes));
-            let place = say(lens, &mut frame, &mut packet)?;
-            Some((packet, packet.key(frame.head()), place))
+            say(lens, &mut frame, &mut packet).then(|| (packet, packet.key(frame.head())))
         };
-        let plain: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> Option<Place> =
+        let plain: fn(Lens<'_>, &mut MemoryFrame, &mut Packet) -> bool =
             |lens, frame, packet| parse_plain(lens, &mut Memo::new(lens), frame, packet);
-        (said(plain), said(|lens, frame, packet| parse(lens, frame, packet).ok()))
+        (said(plain), said(|lens, frame, packet| parse(lens, frame, packet).is_ok()))
     }
 
-    fn but_for_the_kind((packet, key, place): (Packet, FlowKey, Place)) -> (Packet, FlowKey, Place) {
-        (Packet { kind: Kind::Balanced, ..packet }, key, place)
+    fn but_for_the_kind((packet, key): (Packet, FlowKey)) -> (Packet, FlowKey) {
+        (Packet { kind: Kind::Balanced, ..packet }, key)
     }
 
     /// Both ways must say the same of every change of one byte, and the short one must take all TCP whose header lies at

@@ -15,7 +15,7 @@ use wire::{
 use crate::{
     Snapshot,
     packet::{Kind, Packets, Step},
-    snapshot::{Backend, Pool, Service},
+    snapshot::{Backend, Pool, Service, VirtualServer},
 };
 
 /// What a client's packet is sent to, and who is to have it.
@@ -33,7 +33,7 @@ impl Plan {
     pub(crate) fn find(snapshot: &Snapshot, key: &FlowKey) -> Option<Self> {
         let (id, server) = snapshot.service(key)?;
         let hash = snapshot.hash_key.hash(key);
-        let backend = snapshot.pool(server.pool).and_then(|pool| pool.choose(hash));
+        let backend = planned_pool(snapshot, server).and_then(|pool| pool.choose(hash));
         Some(Self { server: id, backend, hash })
     }
 }
@@ -46,11 +46,11 @@ pub(crate) fn plan_all<F: Frame>(
     packets: &mut Packets,
     burst: &Burst<F>,
 ) {
-    let Packets { packets, steps, candidates, places, plans, .. } = packets;
-    let known = packets.iter().zip(steps).zip(candidates).zip(places).zip(plans);
+    let Packets { packets, steps, candidates, plans, .. } = packets;
+    let known = packets.iter().zip(steps).zip(candidates).zip(plans);
     // New flows are often of one service.
     let mut last = None;
-    for (frame, ((((packet, step), candidate), place), plan)) in burst.iter().zip(known) {
+    for (frame, (((packet, step), candidate), plan)) in burst.iter().zip(known) {
         if *candidate == Candidate::NONE && *step == Step::Parsed && packet.is_balanced() {
             *plan = match wire::header::<EthernetIpv4Tcp>(frame.head(), 0) {
                 Some(headers) if packet.kind == Kind::PlainV4 => {
@@ -59,14 +59,14 @@ pub(crate) fn plan_all<F: Frame>(
                 _ => Plan::find(snapshot, &packet.key(frame.head())),
             };
             if plan.is_some() {
-                flows.prepare(*place);
+                flows.prepare(packet.place);
             }
         }
     }
 }
 
 /// What the last plan was made for, and where it led.
-type Last<'a> = Option<(([u8; 4], U16, u8), VirtualServerId, &'a Pool)>;
+type Last<'a> = Option<(([u8; 4], U16, u8), VirtualServerId, Option<&'a Pool>)>;
 
 /// For a plain IPv4 packet.
 #[inline(always)]
@@ -82,14 +82,23 @@ fn plan_v4<'a>(
     }
     let (_, server, pool) = (*last)?;
     let hash = snapshot.hash_key.hash_v4(&ends, protocol, 0);
-    Some(Plan { server, backend: pool.choose(hash), hash })
+    Some(Plan { server, backend: pool.and_then(|pool| pool.choose(hash)), hash })
 }
 
-fn service_v4<'a>(snapshot: &'a Snapshot, ends: &Ends, protocol: u8) -> Option<(VirtualServerId, &'a Pool)> {
+fn service_v4<'a>(
+    snapshot: &'a Snapshot,
+    ends: &Ends,
+    protocol: u8,
+) -> Option<(VirtualServerId, Option<&'a Pool>)> {
     let address = Address::from_v4(ends.destination);
     let service = Service { address, port: ends.destination_port.get(), protocol };
-    let id = *snapshot.services.get(&service)?;
-    Some((id, snapshot.pool(snapshot.virtual_server(id)?.pool)?))
+    let id = snapshot.find(&service)?;
+    Some((id, planned_pool(snapshot, snapshot.virtual_server(id)?)))
+}
+
+/// The pool of a virtual server, unless more than the pool says who is chosen.
+fn planned_pool<'a>(snapshot: &'a Snapshot, server: &VirtualServer) -> Option<&'a Pool> {
+    snapshot.pool(server.pool).filter(|_| server.persistence.is_none())
 }
 
 /// What a backend's replies carry when they are for the client.

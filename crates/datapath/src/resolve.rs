@@ -2,8 +2,8 @@
 
 use std::slice;
 
-use flow::{Hit, Hot, Side};
-use model::{Address, BackendId, MacAddress, Millis, Mode};
+use flow::{Flow, Hit, Hot, Side};
+use model::{Address, BackendId, MacAddress, Millis, Mode, PortId};
 use nic::Frame;
 use wire::ethernet::Ethernet;
 
@@ -14,6 +14,7 @@ use crate::{
     rewrite,
     serve::Occasion,
     snapshot::{Backend, RouteIndex},
+    tunnel,
 };
 
 /// The way on for a flow's packet, if it is remembered and still holds.
@@ -38,6 +39,16 @@ fn last_hop<'a>(snapshot: &'a Snapshot, flow: &'a Hot) -> Option<Link<'a>> {
     Some(Link { port: id, mtu: port.mtu, to, from: &port.mac })
 }
 
+/// The port by which a flow's packets from one side leave, whether its next hop has answered or not.
+pub(crate) fn egress(snapshot: &Snapshot, flow: &Flow, side: Side) -> Option<PortId> {
+    let route = match side {
+        Side::Client => snapshot.backend(flow.backend)?.route?,
+        Side::Backend if snapshot.port(flow.client_port)?.last_hop => return Some(flow.client_port),
+        Side::Backend => snapshot.routes.best(flow.client.source)?,
+    };
+    Some(snapshot.routes.route(route)?.port)
+}
+
 /// Forgets the hop to a flow's backend when no route leads by it under a new snapshot.
 pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &mut Hot) {
     let backend = snapshot.backend(flow.backend);
@@ -52,16 +63,18 @@ pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot
     }
 }
 
-/// Bytes of the largest packet that fits both ports that a flow goes by; 0: where the backend's packets do not pass, that is not
-/// known.
+/// Bytes of the largest packet that fits both ports that a flow goes by, and what is put around it; 0: in `dsr` that is not known.
 pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &Hot) -> u16 {
     if flow.mode() == Mode::Dsr {
         return 0;
     }
-    let ports =
-        [Some(flow.client_link().0), neighbours.hop(NeighbourIndex(flow.neighbour)).map(|hop| hop.port)];
-    let known = ports.into_iter().flatten().filter_map(|port| snapshot.port(port));
-    known.map(|port| port.mtu).min().unwrap_or(0)
+    let mtu = |port| snapshot.port(port).map(|port| port.mtu);
+    let backend = snapshot.backend(flow.backend);
+    let added = backend.map_or(0, |backend| tunnel::overhead(flow.mode(), backend.address));
+    let from = mtu(flow.client_link().0);
+    let hop = neighbours.hop(NeighbourIndex(flow.neighbour));
+    let to = hop.and_then(|hop| mtu(hop.port)).map(|mtu| mtu.saturating_sub(added));
+    from.into_iter().chain(to).min().unwrap_or(0)
 }
 
 /// Finds the way on for a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
@@ -88,7 +101,7 @@ pub(crate) fn search<'a, F>(
 }
 
 /// The way to a hop, and what becomes of a packet for it. A packet that waits has no MAC address yet.
-fn destination<'a, F>(
+pub(crate) fn destination<'a, F>(
     neighbours: &'a mut Neighbours<F>,
     snapshot: &'a Snapshot,
     hop: NeighbourIndex,

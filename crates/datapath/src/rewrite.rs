@@ -47,7 +47,7 @@ pub(crate) fn write_link(head: &mut [u8], to: MacAddress, from: MacAddress) {
 }
 
 /// Writes addresses and TTL, unless that has expired. Source and destination are those of the opposite direction.
-fn translate_network(
+pub(crate) fn translate_network(
     head: &mut [u8],
     packet: &Packet,
     addresses: [Address; 2],

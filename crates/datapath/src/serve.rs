@@ -13,7 +13,8 @@ use nic::{Burst, Frame};
 
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
-    neighbour::Neighbours,
+    answer::error,
+    neighbour::{Link, Neighbours},
     open,
     packet::{Kind, Packet, Packets, Step},
     pass,
@@ -21,6 +22,7 @@ use crate::{
     resolve, rewrite,
     state::Memory,
     tally::Tallies,
+    tunnel,
 };
 
 /// When and where a burst is served.
@@ -62,9 +64,9 @@ pub(crate) fn serve_all<F: Frame>(
 ) -> Option<PortId> {
     // Which ports packets leave by, one bit each; and that some packet does not.
     let (mut ports, mut are_all) = (0_u32, true);
-    let Packets { packets, steps, candidates, places, plans, .. } = packets;
-    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*places).zip(&*plans);
-    for (frame, ((((step, packet), candidate), place), plan)) in burst.iter_mut().zip(known) {
+    let Packets { packets, steps, candidates, plans, .. } = packets;
+    let known = steps.iter_mut().zip(&*packets).zip(&*candidates).zip(&*plans);
+    for (frame, (((step, packet), candidate), plan)) in burst.iter_mut().zip(known) {
         if *step != Step::Parsed {
             are_all = false;
             continue;
@@ -78,10 +80,15 @@ pub(crate) fn serve_all<F: Frame>(
             }
             Kind::PlainV4 => plan
                 .as_ref()
-                .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), *place, plan)),
+                .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), plan)),
             Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
             Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
             _ => None,
+        };
+        let port = match port {
+            None if candidate.is_some() => tunnel::pass(memory, occasion, frame, packet, *candidate),
+            None if plan.is_some() => open::open_tunnel_v4(memory, occasion, (frame, packet), plan),
+            port => port,
         };
         if let Some(port) = port {
             *step = Step::Done(Verdict::Transmit(port));
@@ -110,6 +117,7 @@ fn serve_other<F: Frame>(
 ) -> Step {
     let key = packet.key(frame.head());
     admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
+        .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
         .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
 }
 
@@ -125,15 +133,28 @@ pub(crate) fn pass_on<F: Frame>(
     let (snapshot, side) = (occasion.snapshot, flow.side);
     let step = match resolve::known_link(neighbours, snapshot, flow.hot, side) {
         Some(link) => {
-            rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+            write(frame, packet, &flow, (&link, snapshot))?;
             Step::Done(Verdict::Transmit(link.port))
         }
         None => {
             let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            rewrite::rewrite(frame.head_mut(), packet, &flow, &link)?;
+            write(frame, packet, &flow, (&link, snapshot))?;
             step
         }
     };
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), side, packet.length);
     Ok(step)
+}
+
+/// Writes all that changes in a packet of a flow.
+fn write<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    flow: &Hit<'_>,
+    (link, snapshot): (&Link<'_>, &Snapshot),
+) -> Result<(), DropReason> {
+    if flow.hot.mode().is_tunnel() {
+        return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    rewrite::rewrite(frame.head_mut(), packet, flow, link)
 }

@@ -9,6 +9,8 @@
 //! - Snapshots that differ have different generations: workers look at what concerns a flow once a generation.
 
 mod address;
+mod broad;
+mod outer;
 mod route;
 mod tcp;
 mod treatment;
@@ -17,20 +19,25 @@ mod way;
 
 use std::sync::Arc;
 
-use balance::UNASSIGNED;
+use balance::{Chooser, Level};
 use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
-    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId,
+    Address, BackendId, Generation, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
+    VirtualServerId,
 };
 
 pub use self::{
     address::{Addresses, Owned, is_martian_destination, is_martian_source},
+    broad::Broad,
+    outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     tcp::TcpRules,
     treatment::{Extent, Mss, Treatment},
     up::Up,
 };
+
+use crate::Persistence;
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
@@ -55,6 +62,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// From what clients send to, to the virtual server.
     pub services: Arc<Lookup<Service, VirtualServerId>>,
+    /// The same where more than one address or port leads to a virtual server.
+    pub broad: Arc<Broad>,
     /// By [`VirtualServerId`]; `None` for an id that is not in use.
     pub virtual_servers: Arc<[Option<VirtualServer>]>,
     /// By [`PoolId`]. One table per pool, shared by all snapshots in which it did not change.
@@ -104,6 +113,12 @@ pub struct Senders {
     pub v6: Option<[u8; 16]>,
 }
 
+impl Senders {
+    fn of(&self, is_v4: bool) -> Option<Address> {
+        if is_v4 { self.v4.map(Address::from_v4) } else { self.v6.map(Address::from_v6) }
+    }
+}
+
 /// What is peculiar to a port's device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceTraits {
@@ -124,6 +139,8 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// Its backends.
     pub pool: PoolId,
+    /// How clients keep their backend, if they do.
+    pub persistence: Option<Persistence>,
     /// Milliseconds that an established flow may be silent.
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
@@ -136,6 +153,8 @@ pub struct VirtualServer {
     pub extent: Extent,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
+    /// `ipip` and `gue`: where outer headers are said to be from; without one of a backend's family, the port that faces it.
+    pub outer_sources: OuterSources,
 }
 
 /// A source address of `full_nat` and its ports.
@@ -151,27 +170,52 @@ pub struct SnatRange {
     pub last: u16,
 }
 
-/// A pool as a worker sees it: which backend each hash slot leads to, health considered.
+/// A pool as a worker sees it: how a backend is chosen, health considered.
 #[derive(Debug)]
 pub struct Pool {
-    /// By hash; a power of two of positions in `members`, [`UNASSIGNED`] where no backend is usable.
+    /// By hash of the flow, where nothing else decides; a power of two of positions in `members`, [`balance::UNASSIGNED`] where no backend
+    /// is usable. None where more than the flow's hash decides.
     pub slots: Arc<[u32]>,
+    /// How a backend is chosen.
+    pub chooser: Chooser,
     /// The pool's backends, in the order of the configuration.
     pub members: Vec<BackendId>,
+    /// How much of its weight each of them takes in new flows.
+    pub levels: Vec<Level>,
 }
 
 impl Pool {
-    /// The backend for a new flow with this hash; `None` when no backend is usable.
+    /// A pool with these backends at these levels.
+    #[must_use]
+    pub fn new(chooser: Chooser, members: Vec<BackendId>, levels: Vec<Level>) -> Self {
+        Self { slots: chooser.by_flow(), chooser, members, levels }
+    }
+
+    /// A pool in which the flow's hash names a slot, and the slot a backend by its position.
+    #[must_use]
+    pub fn with_slots(slots: impl Into<Arc<[u32]>>, members: Vec<BackendId>) -> Self {
+        let levels = vec![Level::FULL; members.len()];
+        Self::new(Chooser::Flow(slots.into()), members, levels)
+    }
+
+    /// The backend for a new flow with this hash; `None` when no backend is usable, or when more than the hash decides.
     #[must_use]
     pub fn choose(&self, hash: u64) -> Option<BackendId> {
         let member = balance::choose(&self.slots, hash)?;
         self.members.get(member as usize).copied()
     }
 
+    /// Whether one of the pool's backends takes new flows.
+    #[must_use]
+    pub fn takes(&self, backend: BackendId) -> bool {
+        let mut known = self.members.iter().zip(&self.levels);
+        known.any(|(member, level)| *member == backend && *level > Level::NONE)
+    }
+
     /// Whether any backend takes new flows.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.slots.first().is_some_and(|&slot| slot != UNASSIGNED)
+        self.chooser.is_available()
     }
 }
 
@@ -186,6 +230,8 @@ pub struct Backend {
     pub route: Option<RouteIndex>,
     /// Distinguishes this use of the id from earlier ones.
     pub incarnation: u16,
+    /// What becomes of its TCP flows when it is down.
+    pub on_down: OnBackendDown,
 }
 
 impl VirtualServer {
@@ -201,8 +247,15 @@ impl Snapshot {
     /// The virtual server that a packet with this key is sent to.
     #[must_use]
     pub fn service(&self, key: &FlowKey) -> Option<(VirtualServerId, &VirtualServer)> {
-        let id = *self.services.get(&Service::of(key))?;
+        let id = self.find(&Service::of(key))?;
         Some((id, self.virtual_server(id)?))
+    }
+
+    /// The virtual server of a service: exactly its own, or else the most specific one.
+    #[inline]
+    pub(crate) fn find(&self, service: &Service) -> Option<VirtualServerId> {
+        let exact = self.services.get(service).copied();
+        if exact.is_some() || self.broad.is_empty() { exact } else { self.broad.service(service) }
     }
 
     /// The virtual server with this id.
@@ -223,6 +276,13 @@ impl Snapshot {
         self.pools.get(id.index()).map(Arc::as_ref)
     }
 
+    /// Whether a virtual server takes new flows.
+    #[must_use]
+    pub fn is_available(&self, id: VirtualServerId) -> bool {
+        let pool = self.virtual_server(id).and_then(|server| self.pool(server.pool));
+        pool.is_some_and(Pool::is_available)
+    }
+
     /// The port with this id.
     #[must_use]
     pub fn port(&self, id: PortId) -> Option<&Port> {
@@ -232,6 +292,21 @@ impl Snapshot {
     /// The ids of all ports.
     pub fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
         (0..self.ports.len().min(MAX_PORTS) as u8).map(PortId)
+    }
+
+    /// Where an outer header to a backend is said to be from: as its virtual server says, or the port that it leaves by. A port
+    /// without an address of that family says it is another one. `None` when none has one.
+    pub(crate) fn outer_source(
+        &self,
+        server: Option<&VirtualServer>,
+        egress: PortId,
+        is_v4: bool,
+    ) -> Option<OuterSource> {
+        if let Some(given) = server.and_then(|server| server.outer_sources.of(is_v4)) {
+            return Some(given);
+        }
+        let own = |port: &Port| port.senders.of(is_v4).map(OuterSource::exactly);
+        self.port(egress).and_then(own).or_else(|| self.ports.iter().find_map(own))
     }
 
     /// Whether packets of this protocol and from this address may be a `nat` backend's replies.

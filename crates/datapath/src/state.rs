@@ -9,10 +9,13 @@ use nic::{Frame, MAX_BURST};
 
 use crate::{
     Snapshot, WorkerMeters,
+    answer::allowance::Allowance,
+    fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
     neighbour::{Fact, Neighbours},
     notice::Notices,
     packet::Packets,
+    select::{self, Colleagues, Outlook},
     tally::Tallies,
     track,
 };
@@ -32,6 +35,10 @@ pub(crate) struct Memory<F> {
     pub(crate) id: WorkerId,
     pub(crate) flows: FlowTable,
     pub(crate) neighbours: Neighbours<F>,
+    /// Packets of which fragments have come.
+    pub(crate) fragments: Fragments<F>,
+    /// ICMP errors that may yet be sent.
+    pub(crate) allowance: Allowance,
     pub(crate) meters: Arc<WorkerMeters>,
     /// What is not in the meters yet; nothing between bursts.
     pub(crate) tallies: Tallies,
@@ -41,6 +48,15 @@ pub(crate) struct Memory<F> {
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
     pub(crate) backend_cursor: usize,
+    /// What choices depend on besides the packet.
+    pub(crate) outlook: Outlook,
+}
+
+impl<F> Memory<F> {
+    /// Counts the frames that wait.
+    pub(crate) fn count_held(&self) {
+        self.meters.held_frames.set((self.neighbours.held() + self.fragments.held()) as u64);
+    }
 }
 
 impl<F: Frame> WorkerState<F> {
@@ -53,13 +69,39 @@ impl<F: Frame> WorkerState<F> {
             id,
             flows,
             neighbours: Neighbours::new(),
+            fragments: Fragments::new(),
+            allowance: Allowance::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
+            outlook: Outlook::new(
+                id,
+                Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() },
+            ),
             meters,
             notices: Notices::new(),
             facts: ArrayVec::new(),
             backend_cursor: 0,
         };
         Self { memory, packets: Packets::new() }
+    }
+
+    /// The same, among these workers, itself included: what they have to do counts when a backend is chosen.
+    #[must_use]
+    pub fn among(mut self, colleagues: Colleagues) -> Self {
+        self.memory.outlook = Outlook::new(self.memory.id, colleagues);
+        self
+    }
+
+    /// The same, with a clock of so many ticks a second; a million unless it is said.
+    #[must_use]
+    pub fn with_clock_of(mut self, hertz: u64) -> Self {
+        self.memory.outlook.ticks_per_micro = (hertz / 1_000_000).max(1);
+        self
+    }
+
+    /// Says what time it is, more exactly than packets are told, in ticks of any beginning.
+    #[inline]
+    pub fn tick(&mut self, ticks: u64) {
+        self.memory.outlook.ticks = ticks;
     }
 
     /// Which worker this is.
@@ -77,6 +119,7 @@ impl<F: Frame> WorkerState<F> {
     /// Takes over what a new snapshot gives: call it once for each generation, before the first burst.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
         self.memory.neighbours.adopt(snapshot);
+        select::adopt(&mut self.memory, snapshot);
         self.memory.meters.generation.set(snapshot.generation.0);
     }
 
@@ -133,10 +176,11 @@ impl<F: Frame> WorkerState<F> {
 }
 
 /// Counts a flow's end.
-pub(crate) fn close(meters: &WorkerMeters, (backend, virtual_server): (BackendId, VirtualServerId)) {
-    if let Some(backend) = meters.backend(backend) {
+pub(crate) fn close(meters: &WorkerMeters, (id, virtual_server): (BackendId, VirtualServerId)) {
+    if let Some(backend) = meters.backend(id) {
         backend.flows_closed.add(1);
     }
+    meters.note_flows(id);
     if let Some(virtual_server) = meters.virtual_server(virtual_server) {
         virtual_server.flows_closed.add(1);
     }

@@ -8,7 +8,7 @@
 //! was for knows (RFC 5961): a flow that was broken off is over when nobody says anything more.
 
 use flow::{FlowState, Hot, Numbers, Side, Tracked};
-use model::Mode;
+use model::{Mode, OnBackendDown};
 use wire::{protocol, tcp::flags};
 
 use crate::{
@@ -43,10 +43,14 @@ pub(crate) enum Course {
     GoesOn,
     /// It is over: the packet is the first of a new one.
     BeginsAnew,
+    /// It is over, but the packet goes on to another backend.
+    Reselects,
     /// It is over: its backend is no longer in the configuration.
     BackendRemoved,
     /// It was given up, and the packet's sender is to be told so.
     IsRefused,
+    /// It is over: its backend is down.
+    BackendDown,
 }
 
 /// What a packet means for the flow whose key it has.
@@ -60,13 +64,19 @@ pub(crate) fn course(
         let is_first = side == Side::Client && segment.is_some_and(Segment::is_first);
         return if is_first { Course::BeginsAnew } else { Course::IsRefused };
     }
-    match snapshot.backend(flow.hot.backend) {
-        Some(backend) if backend.incarnation as u8 != flow.hot.incarnation => Course::BackendRemoved,
-        Some(_) if begins_anew(flow, side, (packet, segment), snapshot.up.is_up(flow.hot.backend)) => {
-            Course::BeginsAnew
-        }
-        Some(_) => Course::GoesOn,
-        None => Course::BackendRemoved,
+    let Some(backend) = snapshot.backend(flow.hot.backend) else { return Course::BackendRemoved };
+    if backend.incarnation as u8 != flow.hot.incarnation {
+        return Course::BackendRemoved;
+    }
+    let is_up = snapshot.up.is_up(flow.hot.backend);
+    if begins_anew(flow, side, (packet, segment), is_up) {
+        return Course::BeginsAnew;
+    }
+    let is_tcp = flow.hot.protocol() == protocol::TCP;
+    match backend.on_down {
+        OnBackendDown::Drop if is_tcp && !is_up => Course::BackendDown,
+        OnBackendDown::Reselect if is_tcp && !is_up && side == Side::Client => Course::Reselects,
+        _ => Course::GoesOn,
     }
 }
 
@@ -84,15 +94,29 @@ pub(crate) fn track(flow: &mut Tracked<'_>, side: Side, segment: Option<&Segment
     let is_renewed = segment.is_some_and(|segment| follow(flow.hot, flow.numbers, side, segment));
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if side == Side::Client || segment.is_some() {
-        flow.hot.checked = checked(flow.hot.state(), generation);
+        flow.hot.checked = checked(flow.hot.state(), flow.hot.mode(), generation);
     }
     is_renewed
 }
 
 /// What a flow remembers of being looked at under a generation: that one if it is established, since only then nothing more is
-/// to be seen to, and otherwise another one.
-pub(crate) fn checked(state: FlowState, generation: u32) -> u32 {
-    if state == FlowState::Established { generation } else { !generation }
+/// to be seen to, and otherwise another one. A flow whose packets travel within others has another one too, of its own, so that those
+/// who send packets of steady flows leave its packets to those who encapsulate: [`is_steady_in_tunnel`].
+pub(crate) const fn checked(state: FlowState, mode: Mode, generation: u32) -> u32 {
+    match state {
+        FlowState::Established if mode.is_tunnel() => generation ^ IN_TUNNEL,
+        FlowState::Established => generation,
+        _ => !generation,
+    }
+}
+
+/// What makes a generation another one: none is so far away.
+const IN_TUNNEL: u32 = 1 << 31;
+
+/// The same as [`is_steady`] for a flow whose packets travel within others; false for all other flows.
+#[inline(always)]
+pub(crate) fn is_steady_in_tunnel(flow: &Hot, packet: &Packet, generation: u32) -> bool {
+    is_steady(flow, packet, generation ^ IN_TUNNEL)
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.
@@ -199,7 +223,7 @@ const fn fin_of(side: Side) -> u8 {
 
 /// Whether the backend's packets pass as well.
 pub(crate) fn is_two_way(flow: &Hot) -> bool {
-    matches!(flow.mode(), Mode::Nat | Mode::FullNat)
+    !flow.mode().is_direct()
 }
 
 /// The side that was told that the other has broken off.

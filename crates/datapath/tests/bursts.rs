@@ -140,7 +140,7 @@ fn set_up(snapshot: &mut Snapshot, up: bool) {
     let slot = if up { 0 } else { balance::UNASSIGNED };
     (0..snapshot.backends.len() as u32).for_each(|id| snapshot.up.set(BackendId(id), up));
     for (pool, id) in snapshot.pools.iter_mut().zip(0..) {
-        *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
+        *pool = Arc::new(Pool::with_slots([slot], vec![BackendId(id)]));
     }
 }
 

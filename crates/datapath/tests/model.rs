@@ -380,7 +380,7 @@ impl Pair {
         let known = self.model.flows.get(&(mode, port)).copied();
         let (arrival, frame) = match (by, MODES[mode]) {
             (By::Client, _) => (CLIENTS, from_client(MODES[mode], port, &said)),
-            (By::Backend, Mode::Dsr) => return,
+            (By::Backend, Mode::Dsr | Mode::Ipip | Mode::Gue) => return,
             (By::Backend, Mode::Nat) => (BACKENDS, from_backend((true, port), &said)),
             // Who does not know the flow does not know its port.
             (By::Backend, Mode::FullNat) => {
@@ -428,7 +428,7 @@ fn set_up(snapshot: &mut Snapshot, up: bool) {
     let slot = if up { 0 } else { balance::UNASSIGNED };
     (0..snapshot.backends.len() as u32).for_each(|id| snapshot.up.set(BackendId(id), up));
     for (pool, id) in snapshot.pools.iter_mut().zip(0..) {
-        *pool = Arc::new(Pool { slots: Arc::new([slot]), members: vec![BackendId(id)] });
+        *pool = Arc::new(Pool::with_slots([slot], vec![BackendId(id)]));
     }
 }
 

@@ -160,8 +160,10 @@ fn a_cut_frame_is_told_from_a_lie_where_rings_cut() {
 }
 
 #[test]
-fn fragments_are_refused() {
-    let mut frame = with(&good(), 20, &[0x20, 0, 64, 6, 0, 0]);
+fn fragments_of_other_protocols_are_refused() {
+    let mut frame = with(&good(), 20, &[0x20, 0, 64, 132, 0, 0]);
+    frame.truncate(14 + 20 + 16);
+    frame[16..18].copy_from_slice(&[0, 36]);
     let checksum = !wire::checksum::Sum::of(&frame[14..34]).fold();
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());
     Rig::new().dropped(CLIENTS, &frame, DropReason::Fragment);

@@ -120,6 +120,11 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn prepend(&mut self, length: usize) -> bool {
+        segments::prepend(self.raw_mut(), length)
+    }
+
+    #[inline]
     fn checksum(&self) -> ReceivedChecksum {
         match self.raw().ol_flags & dpdk_sys::SHIM_MBUF_RX_L4_CHECKSUM_MASK {
             dpdk_sys::SHIM_MBUF_RX_L4_CHECKSUM_GOOD => ReceivedChecksum::Good,

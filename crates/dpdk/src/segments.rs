@@ -61,6 +61,17 @@ pub(crate) fn pull(first: &mut rte_mbuf, length: usize) -> bool {
     missing == 0
 }
 
+/// Adds `length` bytes in front of the chain; see [`Frame::prepend`].
+#[inline]
+pub(crate) fn prepend(first: &mut rte_mbuf, length: usize) -> bool {
+    // All three fit: the first is less than it was, and a segment's memory, which holds the second, has at most 65,535 bytes.
+    let Some(start) = usize::from(first.data_off).checked_sub(length) else { return false };
+    first.data_off = start as u16;
+    first.data_len += length as u16;
+    first.pkt_len += length as u32;
+    true
+}
+
 /// Makes the chain `length` bytes long; see [`Frame::resize`].
 pub(crate) fn resize(first: &mut rte_mbuf, length: usize) -> bool {
     let present = first.pkt_len as usize;

@@ -10,7 +10,7 @@ pub struct Flow {
     /// The key of packets to the virtual server, as the client sends them.
     pub client: FlowKey,
     /// The key of packets from the backend, as it sends them: backend to client (`nat`) or to the SNAT address
-    /// (`full_nat`). Not used in `dsr`.
+    /// (`full_nat`). Not used in `dsr`; in `ipip` and `gue` what the datapath needs for outer headers.
     pub reply: FlowKey,
     /// When the last packet passed, in milliseconds; wraps after 49 days.
     pub last_seen: u32,
@@ -43,7 +43,7 @@ pub struct Flow {
 impl Flow {
     /// The keys that the table finds it by: the client's, and the reply's where replies pass through the gateway.
     pub(crate) fn keys(&self) -> (FlowKey, Option<FlowKey>) {
-        (self.client, (self.mode != Mode::Dsr).then_some(self.reply))
+        (self.client, (!self.mode.is_direct()).then_some(self.reply))
     }
 }
 

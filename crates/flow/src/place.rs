@@ -65,21 +65,50 @@ pub enum Way {
     Key,
 }
 
-/// Where to look for a packet's flow.
+/// Where to look for a packet's flow. Two words, since those are handed on in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Of the source, the destination, or all of the key.
+    /// Of the source or the destination, and [`tagged`](crate::sets::tagged); or of all of the key.
     pub(crate) hash: u64,
-    /// What is in the entries that are found so: [`REPLY`], [`WIDE`]. [`BY_KEY`]: to be looked for in the index.
-    pub(crate) bits: Entry,
+    /// The set with which its walk begins, above what is in the entries that are found so.
+    rest: u64,
 }
 
-/// In [`Place::bits`]: the hash is of all of the key.
-pub(crate) const BY_KEY: Entry = POSITION;
+/// Instead of a set: the hash is of all of the key, which is to be looked for in the index. There are not so many sets.
+const BY_KEY: u32 = u32::MAX;
 
 impl Place {
     /// Where nothing is found.
-    pub const NOWHERE: Self = Self { hash: 0, bits: BY_KEY };
+    pub const NOWHERE: Self = Self::by_key(0);
+
+    /// Of a [`tagged`](crate::sets::tagged) hash whose walk begins with a set, and whose entries have [`REPLY`] or [`WIDE`].
+    #[inline(always)]
+    pub(crate) const fn by_end(hash: u64, set: u32, bits: Entry) -> Self {
+        Self { hash, rest: (set as u64) << 32 | bits as u64 }
+    }
+
+    /// Of a hash of all of a key.
+    pub(crate) const fn by_key(hash: u64) -> Self {
+        Self::by_end(hash, BY_KEY, 0)
+    }
+
+    /// The set with which its walk begins; that of no set when it is to be looked for in the index.
+    #[inline(always)]
+    pub(crate) const fn set(self) -> u32 {
+        (self.rest >> 32) as u32
+    }
+
+    /// What is in the entries that are found so: [`REPLY`], [`WIDE`].
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> Entry {
+        self.rest as Entry
+    }
+
+    /// Whether it is the place of a client's packets over IPv4.
+    #[inline(always)]
+    pub(crate) const fn is_of_client_v4(self) -> bool {
+        self.bits() == 0 && self.set() != BY_KEY
+    }
 }
 
 /// Where a key's flow is, if it has one: what [`FlowTable::look_up`](crate::FlowTable::look_up) concludes from the key's hash alone, for

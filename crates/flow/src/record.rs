@@ -84,7 +84,7 @@ const STATE_BITS: u32 = 3;
 /// The state's bits.
 const STATE: u8 = (1 << STATE_BITS) - 1;
 
-/// No packet's: none has port 0.
+/// No packet's: none has the destination port 0.
 const NO_ENDS: Ends =
     Ends { source: [0; 4], destination: [0; 4], source_port: U16::ZERO, destination_port: U16::ZERO };
 
@@ -122,7 +122,7 @@ impl Hot {
     };
 
     /// Of an IPv4 flow whose client's packets came by a port from an Ethernet address. The public fields are yet
-    /// to be set. In `dsr` the second ends are not looked at.
+    /// to be set. In `dsr` the second ends are not looked at; in `ipip` and `gue` they are what its outer headers are made of.
     #[inline(always)]
     #[must_use]
     pub const fn new_v4(
@@ -142,8 +142,11 @@ impl Hot {
     #[must_use]
     pub fn of(flow: &Flow) -> Self {
         Self {
-            // In `dsr` there are no replies, and none of a packet's ports is 0: nobody has their key.
-            ends: [ends_of(&flow.client), flow.keys().1.map_or(NO_ENDS, |reply| ends_of(&reply))],
+            // In `dsr` there are no replies: nobody has their key.
+            ends: [
+                ends_of(&flow.client),
+                if flow.mode == Mode::Dsr { NO_ENDS } else { ends_of(&flow.reply) },
+            ],
             identity: Identity::of(&flow.client),
             mode: flow.mode,
             stage: flow.state as u8 | flow.marks << STATE_BITS,
@@ -188,7 +191,8 @@ impl Hot {
     }
 
     /// The key of packets from one side; in `dsr`, where replies do not pass, as the client gets them.
-    pub(crate) fn key(&self, side: Side, wide: Option<&Wide>) -> FlowKey {
+    #[must_use]
+    pub fn key(&self, side: Side, wide: Option<&Wide>) -> FlowKey {
         if self.mode == Mode::Dsr && side == Side::Backend {
             return self.key(Side::Client, wide).reversed();
         }

@@ -25,8 +25,16 @@ const VACANT: u16 = 0;
 const GUEST: u16 = 1;
 /// A bit that all hashes' tags have.
 const TAGGED: u16 = 2;
+/// The lowest bit of a hash that is in its tag.
+const TAG: u32 = 48;
 /// Bits of a mask of slots, two each, as [`cpu::equal_words`] gives them.
 const SLOTS: u32 = (1 << (2 * WAYS)) - 1;
+
+/// A hash with [`TAGGED`] in the bits that are its tag.
+#[inline(always)]
+pub(crate) const fn tagged(hash: u64) -> u64 {
+    hash | (TAGGED as u64) << TAG
+}
 
 /// The tags of one set.
 #[derive(Clone, Copy)]
@@ -56,8 +64,9 @@ pub(crate) struct Walk {
 impl Walk {
     #[inline(always)]
     fn new(hash: u64) -> Self {
-        let high = (hash >> 32) as u32;
-        Self { place: hash as u32, step: high | 1, tag: (hash >> 48) as u16 | TAGGED }
+        // Tagged or not, a hash has one walk.
+        let hash = tagged(hash);
+        Self { place: hash as u32, step: (hash >> 32) as u32 | 1, tag: (hash >> TAG) as u16 }
     }
 
     #[inline(always)]
@@ -73,6 +82,17 @@ pub(crate) struct Vacancy {
     pub(crate) position: usize,
     /// How many flows with the same tag its walk passes.
     pub(crate) alike: usize,
+}
+
+/// Where the first flow with a tag lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lying {
+    /// At this position.
+    At(usize),
+    /// There is none.
+    Nowhere,
+    /// Not in these sets.
+    Elsewhere,
 }
 
 /// What there is on a hash's walk.
@@ -111,12 +131,38 @@ impl Sets {
         ((u64::from(walk.place) * self.sets.len() as u64) >> 32) as usize
     }
 
-    /// Asks for the tags with which a hash's walk begins.
+    /// The set with which a hash's walk begins.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        if let Some(set) = self.sets.get(self.set_of(Walk::new(hash))) {
+    pub(crate) fn first(&self, hash: u64) -> u32 {
+        self.set_of(Walk::new(hash)) as u32
+    }
+
+    /// Asks for the tags of a set; false when there is no such set.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, set: u32) -> bool {
+        let set = self.sets.get(set as usize);
+        if let Some(set) = set {
             cpu::prefetch(set);
         }
+        set.is_some()
+    }
+
+    /// The first position that has the tag of a hash, which is [`tagged`] and whose walk begins with a set. [`Lying::Elsewhere`] when there is no such set.
+    #[inline(always)]
+    pub(crate) fn find_first(&self, hash: u64, number: u32) -> Lying {
+        let number = number as usize;
+        let Some(set) = self.sets.get(number) else { return Lying::Elsewhere };
+        match set.matches(number, (hash >> TAG) as u16).next() {
+            Some(position) => Lying::At(position),
+            None if set.passed() == 0 => Lying::Nowhere,
+            None => self.find_further(hash),
+        }
+    }
+
+    /// The same for a hash whose first set has nothing with its tag.
+    #[inline(never)]
+    fn find_further(&self, hash: u64) -> Lying {
+        self.find(hash, |_| true).map_or(Lying::Nowhere, Lying::At)
     }
 
     /// The first position whose tag is the hash's and that `is_right`.

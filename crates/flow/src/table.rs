@@ -17,9 +17,9 @@ use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
     numbers::AllNumbers,
-    place::{BY_KEY, Candidate, FlowIndex, Found, NONE, POSITION, Place, REPLY, Side, WIDE, Way},
+    place::{Candidate, FlowIndex, Found, NONE, POSITION, Place, REPLY, Side, WIDE, Way},
     record::{Hit, Hot, Identity, Tracked},
-    sets::{Sets, Vacancy, WAYS},
+    sets::{Lying, Sets, Vacancy, WAYS, tagged},
     wide::{Wide, Wides},
 };
 
@@ -112,7 +112,7 @@ impl FlowTable {
             Way::Destination => (ends.destination, ends.destination_port, REPLY),
             Way::Key => return self.place(way, &key_of(ends, protocol, domain)),
         };
-        Place { hash: self.hash_key.hash_end_v4(address, port, protocol, domain), bits }
+        self.place_by_end(self.hash_key.hash_end_v4(address, port, protocol, domain), bits)
     }
 
     /// Where to look for the flow of a packet with this key.
@@ -121,10 +121,15 @@ impl FlowTable {
     pub fn place(&self, way: Way, key: &FlowKey) -> Place {
         let wide = if key.is_v4() { 0 } else { WIDE };
         match way {
-            Way::Source => Place { hash: self.end(Side::Client, key), bits: wide },
-            Way::Destination => Place { hash: self.end(Side::Backend, key), bits: wide | REPLY },
-            Way::Key => Place { hash: self.hash_key.hash(key), bits: BY_KEY },
+            Way::Source => self.place_by_end(self.end(Side::Client, key), wide),
+            Way::Destination => self.place_by_end(self.end(Side::Backend, key), wide | REPLY),
+            Way::Key => Place::by_key(self.hash_key.hash(key)),
         }
+    }
+
+    #[inline(always)]
+    fn place_by_end(&self, hash: u64, bits: Entry) -> Place {
+        Place::by_end(tagged(hash), self.sets.first(hash), bits)
     }
 
     /// The hash of the client's end of a key, if it is the key of packets from a side.
@@ -140,7 +145,9 @@ impl FlowTable {
     /// Asks for the memory that [`FlowTable::look_up`] reads first.
     #[inline(always)]
     pub fn prefetch(&self, place: Place) {
-        if place.bits == BY_KEY { self.index.prefetch(place.hash) } else { self.sets.prefetch(place.hash) }
+        if !self.sets.prefetch(place.set()) {
+            self.index.prefetch(place.hash);
+        }
     }
 
     /// What is likely to be a place's flow, and asks for the memory that [`FlowTable::confirm`] reads.
@@ -155,11 +162,16 @@ impl FlowTable {
     /// What is likely to be a place's.
     #[inline(always)]
     fn entry_at(&self, place: Place) -> Entry {
-        if place.bits == BY_KEY {
-            return self.index.find(place.hash, |_| true).unwrap_or(NONE);
+        match self.sets.find_first(place.hash, place.set()) {
+            Lying::At(position) => position as Entry | place.bits(),
+            Lying::Nowhere => NONE,
+            Lying::Elsewhere => self.entry_in_index(place.hash),
         }
-        let position = self.sets.find(place.hash, |_| true);
-        position.map_or(NONE, |position| position as Entry | place.bits)
+    }
+
+    #[inline(never)]
+    fn entry_in_index(&self, hash: u64) -> Entry {
+        self.index.find(hash, |_| true).unwrap_or(NONE)
     }
 
     #[inline(always)]
@@ -173,6 +185,13 @@ impl FlowTable {
         {
             cpu::prefetch(wide);
         }
+    }
+
+    /// What the candidate is, be it the packet's flow or not.
+    #[inline(always)]
+    #[must_use]
+    pub fn peek(&self, candidate: Candidate) -> Option<&Hot> {
+        self.hot.get((candidate.0 & POSITION) as usize)
     }
 
     /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens now and then:
@@ -278,7 +297,7 @@ impl FlowTable {
     #[inline]
     pub fn prepare(&self, place: Place) {
         let Some(Vacancy { position, .. }) = self.sets.vacancy(place.hash) else { return };
-        self.prefetch_flow(position as Entry | place.bits & WIDE);
+        self.prefetch_flow(position as Entry | place.bits() & WIDE);
     }
 
     /// The flow at a position.

@@ -82,16 +82,64 @@ pub enum Facing {
 }
 
 /// A named set of backends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pool {
     /// Its name.
     pub name: String,
+    /// How a backend is chosen for a new flow.
+    pub method: Method,
     /// Its backends, in the order of the file; no address twice.
     pub backends: Vec<Backend>,
     /// Its active checks; a backend is up while all of them say so. Without any it is always up.
     pub monitors: Vec<Monitor>,
     /// Slots of its table, a power of two; `None`: as many as its weights need ([`slots_for`]).
     pub slots: Option<usize>,
+    /// Backends of a lower priority take new flows while fewer than this many of higher ones do; 0: priorities do not count.
+    pub min_active: u16,
+    /// How long a backend that has come up takes to get all of its weight; zero: it has it at once.
+    pub slow_ramp: Duration,
+    /// What becomes of the TCP flows of a backend that is down.
+    pub on_backend_down: OnBackendDown,
+    /// Who takes new flows when none of the backends does.
+    pub fallback: Option<PoolId>,
+}
+
+/// What becomes of the TCP flows of a backend that is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBackendDown {
+    /// They stay with it.
+    #[default]
+    None,
+    /// They end, and their packets are dropped.
+    Drop,
+    /// The client's next packet goes to another backend.
+    Reselect,
+}
+
+/// How a backend is chosen for a new flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// By the flow's hash, weights exact.
+    #[default]
+    Maglev,
+    /// By the flow's hash; a backend more or less moves nothing else.
+    Rendezvous,
+    /// One after the other.
+    RoundRobin,
+    /// One after the other, as often as weights say.
+    WeightedRoundRobin,
+    /// The one with the fewest flows.
+    LeastConnections,
+    /// The one with the fewest flows for its weight.
+    WeightedLeastConnections,
+    /// The one that answers SYNs the fastest.
+    Fastest,
+    /// By the hash of the client's address.
+    SourceHash,
+    /// The one with the fewest flows for what it was found able to take.
+    Adaptive,
 }
 
 /// Slots that the backend with the least weight has at least, unless that would take more than [`MAGLEV_SLOTS`]. Shares are
@@ -108,11 +156,27 @@ pub fn slots_for(weights: impl Iterator<Item = u16> + Clone) -> usize {
     needed.min(MAGLEV_SLOTS).next_power_of_two()
 }
 
+impl Method {
+    /// Slots of the table of a pool whose backends have these weights, unless its configuration names a number. `spares`: many
+    /// of its backends may wait for others to fail.
+    #[must_use]
+    pub fn slots_for(self, weights: impl Iterator<Item = u16> + Clone, spares: bool) -> usize {
+        match self {
+            Self::Maglev | Self::SourceHash if !spares => slots_for(weights),
+            // Where chance fills the slots, or those of many backends are lent, only their number makes shares even.
+            Self::Maglev | Self::SourceHash | Self::Rendezvous => MAGLEV_SLOTS,
+            // What does not choose by hash needs none.
+            _ => 1,
+        }
+    }
+}
+
 impl Pool {
     /// Slots of its table.
     #[must_use]
     pub fn table_slots(&self) -> usize {
-        self.slots.unwrap_or_else(|| slots_for(self.backends.iter().map(|backend| backend.weight)))
+        let weights = self.backends.iter().map(|backend| backend.weight);
+        self.slots.unwrap_or_else(|| self.method.slots_for(weights, self.min_active > 0))
     }
 }
 
@@ -123,6 +187,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Its share of new flows relative to the others of its pool; 0: none.
     pub weight: u16,
+    /// The group that it is in; greater ones come first.
+    pub priority: u16,
     /// What the operator wants of it.
     pub state: AdminState,
 }
@@ -160,9 +226,11 @@ pub struct Monitor {
 pub struct VirtualServer {
     /// Its name.
     pub name: String,
-    /// The address clients send to.
+    /// The address clients send to, or the first of them.
     pub address: IpAddr,
-    /// The port clients send to; never 0.
+    /// The leading bits that all addresses share which clients send to: 32 or 128 if it is one.
+    pub length: u8,
+    /// The port clients send to; 0: any.
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -170,10 +238,32 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// The source addresses of `full_nat`.
     pub snat: Snat,
+    /// The sources of outer headers in `ipip` and `gue`, at most one of a family; without one of a backend's family, the address of
+    /// the port that faces it. What a prefix leaves open is filled by the flow's hash.
+    pub outer_sources: Vec<IpNet>,
     /// Its settings.
     pub profile: Profile,
+    /// How clients keep their backend, if they do.
+    pub persistence: Option<Persistence>,
     /// Its backends.
     pub pool: PoolId,
+}
+
+impl VirtualServer {
+    /// Whether it has one address.
+    #[must_use]
+    pub const fn has_one_address(&self) -> bool {
+        self.length == if self.address.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+/// How the clients of a virtual server keep their backend from one flow to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Bits of a client's address by which it is known.
+    pub source: u8,
+    /// How long after its last new flow it is.
+    pub timeout: Duration,
 }
 
 /// An L4 protocol that is balanced.
@@ -207,6 +297,26 @@ pub enum Mode {
     FullNat,
     /// Only the destination MAC address changes; the backend answers the client directly.
     Dsr,
+    /// The packet travels to the backend within another IP packet (RFC 2003, RFC 2473, RFC 4213); it answers the client directly.
+    Ipip,
+    /// The same within a UDP datagram (GUE, variant 1).
+    Gue,
+}
+
+impl Mode {
+    /// Whether backends answer clients past the gateway, which sees one direction only.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat | Self::FullNat)
+    }
+
+    /// Whether packets travel to the backend within others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
 }
 
 /// The source addresses of `full_nat`.

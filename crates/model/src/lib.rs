@@ -13,8 +13,9 @@ mod id;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Df, Facing, Gateway, HeaderSettings, Mode, Monitor, Pool, Port, Profile, Protocol,
-    Route, Snat, StaticNeighbour, TcpSettings, Timestamps, Ttl, VirtualServer, slots_for,
+    AdminState, Backend, Df, Facing, Gateway, HeaderSettings, Method, Mode, Monitor, OnBackendDown,
+    Persistence, Pool, Port, Profile, Protocol, Route, Snat, StaticNeighbour, TcpSettings, Timestamps, Ttl,
+    VirtualServer, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 

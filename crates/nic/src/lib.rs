@@ -60,6 +60,12 @@ pub trait Frame: Sized {
     #[must_use]
     fn resize(&mut self, length: usize) -> bool;
 
+    /// Adds `length` bytes in front of the frame; what they hold is not said.
+    ///
+    /// False, with the frame unchanged, when the first segment has no room in front.
+    #[must_use]
+    fn prepend(&mut self, length: usize) -> bool;
+
     /// What the device found out about the L4 checksum while receiving.
     fn checksum(&self) -> ReceivedChecksum {
         ReceivedChecksum::Unknown

@@ -10,13 +10,15 @@ pub struct MemoryFrame {
     segments: Vec<Vec<u8>>,
     /// Bytes that may be added behind the last segment.
     tailroom: usize,
+    /// Bytes that may be added in front of the first segment.
+    pub headroom: usize,
     /// What the device says of the L4 checksum.
     pub checksum: ReceivedChecksum,
     alive: Option<Rc<Cell<isize>>>,
 }
 
 impl MemoryFrame {
-    /// A frame in one segment, with 128 bytes of room behind it.
+    /// A frame in one segment, with 128 bytes of room in front of it and behind it.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self::scattered(&[bytes])
@@ -28,6 +30,7 @@ impl MemoryFrame {
         Self {
             segments: segments.iter().map(|bytes| bytes.to_vec()).collect(),
             tailroom: 128,
+            headroom: 128,
             checksum: ReceivedChecksum::Unknown,
             alive: None,
         }
@@ -108,6 +111,15 @@ impl Frame for MemoryFrame {
         true
     }
 
+    fn prepend(&mut self, length: usize) -> bool {
+        let Some(left) = self.headroom.checked_sub(length) else { return false };
+        let Some(first) = self.segments.first_mut() else { return false };
+        // What lies there is not said: something that shows where it was not overwritten.
+        first.splice(..0, std::iter::repeat_n(0xa5, length));
+        self.headroom = left;
+        true
+    }
+
     fn checksum(&self) -> ReceivedChecksum {
         self.checksum
     }
@@ -159,6 +171,13 @@ mod tests {
         assert!(frame.pull(4));
         assert_eq!((frame.head(), frame.segment(1)), (&[1, 2, 3, 4][..], Some(&[5, 6][..])));
         assert!(!frame.pull(7));
+    }
+
+    #[test]
+    fn a_frame_grows_in_front_while_there_is_room() {
+        let mut frame = MemoryFrame::scattered(&[&[1, 2], &[3]]);
+        assert!(frame.prepend(100) && !frame.prepend(29) && frame.prepend(28));
+        assert_eq!((frame.length(), &frame.bytes()[128..]), (131, &[1, 2, 3][..]));
     }
 
     #[test]

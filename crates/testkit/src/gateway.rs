@@ -9,7 +9,10 @@ use datapath::{
         SnatRange, TcpRules, Treatment, Up, VirtualServer,
     },
 };
-use model::{Address, BackendId, Generation, MacAddress, Mode, PoolId, PortId, Protocol, VirtualServerId};
+use model::{
+    Address, BackendId, Generation, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
+    VirtualServerId,
+};
 
 /// The port that clients are behind.
 pub const CLIENTS: PortId = PortId(0);
@@ -47,6 +50,10 @@ pub fn virtual_address(mode: Mode, v6: bool) -> &'static str {
         (Mode::Nat, true) => "2001:db8:100::1",
         (Mode::FullNat, true) => "2001:db8:100::2",
         (Mode::Dsr, true) => "2001:db8:100::3",
+        (Mode::Ipip, false) => "198.51.100.4",
+        (Mode::Ipip, true) => "2001:db8:100::4",
+        (Mode::Gue, false) => "198.51.100.5",
+        (Mode::Gue, true) => "2001:db8:100::5",
     }
 }
 
@@ -78,6 +85,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
             Route { to: Network::new(address("2001:db8:2::"), 64), port: BACKENDS, via: vec![] },
         ]),
         services: Arc::default(),
+        broad: Arc::default(),
         virtual_servers: Arc::default(),
         pools: vec![],
         backends: Arc::default(),
@@ -90,7 +98,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
     }
     for v6 in [false, true] {
         add_pool(&mut snapshot, if v6 { BACKEND_6 } else { BACKEND });
-        for mode in [Mode::Nat, Mode::FullNat, Mode::Dsr] {
+        for mode in [Mode::Nat, Mode::FullNat, Mode::Dsr, Mode::Ipip, Mode::Gue] {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 add_server(&mut snapshot, mode, v6, protocol);
             }
@@ -115,10 +123,16 @@ fn add_pool(snapshot: &mut Snapshot, backend: &str) {
     let id = BackendId(snapshot.backends.len() as u32);
     let route = snapshot.routes.best(address(backend));
     snapshot.addresses.expect_replies_from(address(backend));
-    let backend = Backend { address: address(backend), port: 8080, route, incarnation: 0 };
+    let backend = Backend {
+        address: address(backend),
+        port: 8080,
+        route,
+        incarnation: 0,
+        on_down: OnBackendDown::None,
+    };
     snapshot.backends = snapshot.backends.iter().copied().chain([Some(backend)]).collect();
     snapshot.up.set(id, true);
-    snapshot.pools.push(Arc::new(Pool { slots: Arc::new([0]), members: vec![id] }));
+    snapshot.pools.push(Arc::new(Pool::with_slots([0], vec![id])));
 }
 
 fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol) {
@@ -133,12 +147,14 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         service,
         mode,
         pool: PoolId(u32::from(v6)),
+        persistence: None,
         idle_timeout: 300_000,
         tcp: TcpRules::default(),
         treatment: Treatment::default(),
         extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
+        outer_sources: Default::default(),
     };
     snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();
 }

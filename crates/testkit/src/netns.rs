@@ -8,6 +8,7 @@
 
 mod child;
 mod configuration;
+mod decapsulator;
 mod failure;
 mod http;
 mod namespace;
@@ -19,6 +20,7 @@ mod udp_echo;
 mod wait;
 
 pub use child::Child;
+pub use decapsulator::Decapsulator;
 pub use failure::{Failure, Result};
 pub use http::{Answer, dial, get, put};
 pub use namespace::{Namespace, connect};

@@ -8,8 +8,16 @@ use crate::{Refusal, U16};
 pub const HEADER: usize = 8;
 /// Echo reply
 pub const ECHO_REPLY: u8 = 0;
+/// Destination unreachable
+pub const DESTINATION_UNREACHABLE: u8 = 3;
 /// Echo request
 pub const ECHO_REQUEST: u8 = 8;
+/// Time exceeded
+pub const TIME_EXCEEDED: u8 = 11;
+/// Parameter problem
+pub const PARAMETER_PROBLEM: u8 = 12;
+/// The code of [`DESTINATION_UNREACHABLE`] for a packet that is too large and must not be fragmented.
+pub const FRAGMENTATION_NEEDED: u8 = 4;
 
 /// The header.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -23,6 +31,12 @@ pub struct Icmpv4 {
     pub checksum: U16,
     /// Depends on the kind.
     pub rest: [u8; 4],
+}
+
+/// Whether a message of this kind is an error: it quotes the packet that it is about.
+#[must_use]
+pub const fn is_error(kind: u8) -> bool {
+    matches!(kind, DESTINATION_UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
 }
 
 /// Checks the message at the beginning of `bytes`, of which the packet has `available`.

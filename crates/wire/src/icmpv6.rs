@@ -6,6 +6,14 @@ use crate::{Refusal, U16};
 
 /// Bytes of the header.
 pub const HEADER: usize = 4;
+/// Destination unreachable
+pub const DESTINATION_UNREACHABLE: u8 = 1;
+/// Packet too big
+pub const PACKET_TOO_BIG: u8 = 2;
+/// Time exceeded
+pub const TIME_EXCEEDED: u8 = 3;
+/// Parameter problem
+pub const PARAMETER_PROBLEM: u8 = 4;
 /// Echo request
 pub const ECHO_REQUEST: u8 = 128;
 /// Echo reply
@@ -25,6 +33,13 @@ pub struct Icmpv6 {
     pub code: u8,
     /// One's complement checksum of pseudo-header and message.
     pub checksum: U16,
+}
+
+/// Whether a message of this kind is an error that quotes the packet that it is about: of all below 128 (RFC 4443, 2.1)
+/// those that are known.
+#[must_use]
+pub const fn is_error(kind: u8) -> bool {
+    matches!(kind, DESTINATION_UNREACHABLE | PACKET_TOO_BIG | TIME_EXCEEDED | PARAMETER_PROBLEM)
 }
 
 /// Checks the message at the beginning of `bytes`, of which the packet has `available`.

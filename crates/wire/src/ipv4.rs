@@ -6,6 +6,7 @@ use crate::{
     Refusal, U16,
     checksum::{self, Sum},
     ethernet::{self, Ethernet},
+    fragment::{self, Fragment},
     protocol,
     tcp::{self, Tcp},
     udp,
@@ -179,8 +180,7 @@ pub fn is_plain(headers: &EthernetIpv4Tcp, length: usize) -> bool {
         && WHOLE_TCP.matches(bytes)
         && network.ttl != 0
         && total + ethernet::HEADER <= length
-        && tcp::is_plain(transport, total.wrapping_sub(HEADER))
-        && total >= HEADER
+        && tcp::is_plain(transport, HEADER, total)
         && is_checksum_right(network)
 }
 
@@ -206,6 +206,23 @@ pub fn is_plain_udp(headers: &EthernetIpv4Tcp, length: usize) -> bool {
 fn is_checksum_right(header: &Ipv4) -> bool {
     let bytes: &[u8; HEADER] = zerocopy::transmute_ref!(header);
     checksum::is_right(bytes)
+}
+
+/// What a header says of the fragment that it is of.
+#[must_use]
+pub const fn fragment(header: &Ipv4) -> Fragment {
+    let field = header.fragment.get();
+    Fragment {
+        identification: header.identification.get() as u32,
+        offset: (field & OFFSET) * fragment::UNIT as u16,
+        has_more: field & MORE_FRAGMENTS != 0,
+    }
+}
+
+/// Whether a packet must not be fragmented.
+#[must_use]
+pub const fn must_not_be_fragmented(header: &Ipv4) -> bool {
+    header.fragment.get() & DO_NOT_FRAGMENT != 0
 }
 
 /// Where things lie in a packet.

@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::{
     Refusal, U16,
     ethernet::{self, Ethernet, ether_type},
+    fragment::{self, Fragment},
     protocol,
     tcp::{self, Tcp},
 };
@@ -63,7 +64,7 @@ pub fn is_plain(headers: &EthernetIpv6Tcp, length: usize) -> bool {
         && network.next_header == protocol::TCP
         && network.hop_limit != 0
         && ethernet::HEADER + HEADER + payload <= length
-        && tcp::is_plain(transport, payload)
+        && tcp::is_plain(transport, 0, payload)
 }
 
 /// Where things lie in a packet.
@@ -77,8 +78,8 @@ pub struct Layout<'a> {
     pub protocol: u8,
     /// Bytes of the packet, the fixed header included; not less than `transport`, not more than the frame has.
     pub total: usize,
-    /// Whether it is a part of a packet. An atomic fragment (RFC 6946) counts as one.
-    pub is_fragment: bool,
+    /// If it is a part of a packet, which. An atomic fragment (RFC 6946) is a whole packet.
+    pub fragment: Option<Fragment>,
 }
 
 /// Checks the packet at the beginning of `bytes`, of which the frame has `available`.
@@ -102,9 +103,22 @@ pub fn check(bytes: &[u8], available: usize) -> Result<Layout<'_>, Refusal> {
     if header.hop_limit == 0 {
         return Err(Refusal::Ipv6HopLimitZero);
     }
-    let layout =
-        Layout { header, transport: HEADER, protocol: header.next_header, total, is_fragment: false };
+    let layout = Layout { header, transport: HEADER, protocol: header.next_header, total, fragment: None };
     if is_extension(header.next_header) { follow(bytes, layout) } else { Ok(layout) }
+}
+
+/// Where things lie in a packet of which `bytes` is the beginning, if its chain is as well.
+///
+/// # Errors
+/// What is wrong with it, as [`check`] would say.
+pub fn check_beginning(bytes: &[u8]) -> Result<Layout<'_>, Refusal> {
+    let header: &Ipv6 = crate::header(bytes, 0).ok_or(Refusal::Ipv6Truncated)?;
+    if header.version_class_label[0] >> 4 != 6 {
+        return Err(Refusal::Ipv6Version);
+    }
+    let protocol = header.next_header;
+    let layout = Layout { header, transport: HEADER, protocol, total: usize::MAX, fragment: None };
+    if is_extension(protocol) { follow(bytes, layout) } else { Ok(layout) }
 }
 
 const fn is_extension(number: u8) -> bool {
@@ -142,13 +156,16 @@ fn follow<'a>(bytes: &'a [u8], mut layout: Layout<'a>) -> Result<Layout<'a>, Ref
         if size > rest.len() {
             return Err(Refusal::Ipv6ChainTruncated);
         }
-        let is_fragment = layout.protocol == FRAGMENT;
+        if layout.protocol == FRAGMENT {
+            if layout.fragment.is_some() {
+                return Err(Refusal::Ipv6ChainTooLong);
+            }
+            layout.fragment = Some(fragment::of_v6(rest)).filter(|fragment| !fragment.is_atomic());
+        }
         layout.protocol = next;
         layout.transport += size;
-        if is_fragment {
-            layout.is_fragment = true;
-            // Behind the first fragment's header there may be more of the chain; nobody needs it.
-            return Ok(layout);
+        if layout.fragment.is_some_and(|fragment| fragment.offset > 0) {
+            return Ok(layout); // what follows is the inside of the packet
         }
     }
     Err(Refusal::Ipv6ChainTooLong)
@@ -179,10 +196,7 @@ mod tests {
     fn a_packet_without_extensions_is_laid_out() {
         let packet = packet(17, &[0; 8]);
         let layout = check(&packet, packet.len()).unwrap();
-        assert_eq!(
-            (layout.transport, layout.protocol, layout.total, layout.is_fragment),
-            (40, 17, 48, false)
-        );
+        assert_eq!((layout.transport, layout.protocol, layout.total, layout.fragment), (40, 17, 48, None));
         assert_eq!(layout.header.as_bytes(), &packet[..40]);
     }
 
@@ -200,7 +214,27 @@ mod tests {
     #[test]
     fn fragments_are_told() {
         let packet = packet(FRAGMENT, &[extension(17, 0), [0; 8]].concat());
-        assert!(check(&packet, packet.len()).unwrap().is_fragment);
+        assert!(check(&packet, packet.len()).unwrap().fragment.is_none(), "an atomic one");
+        let part = |offset: u8, more: u8| [17, 0, 0, offset << 3 | more, 0, 0, 0, 9];
+        for (offset, more) in [(0, 1), (1, 1), (1, 0)] {
+            let packet = self::packet(FRAGMENT, &[part(offset, more), [0; 8]].concat());
+            let layout = check(&packet, packet.len()).unwrap();
+            let expected = Fragment { identification: 9, offset: u16::from(offset) * 8, has_more: more == 1 };
+            assert_eq!((layout.fragment, layout.transport, layout.protocol), (Some(expected), 48, 17));
+        }
+    }
+
+    #[test]
+    fn the_chain_goes_on_behind_the_header_of_a_first_fragment_only() {
+        let chain =
+            |offset: u8| [[DESTINATION_OPTIONS, 0, 0, offset << 3 | 1, 0, 0, 0, 9], extension(17, 1), [0; 8]];
+        let [first, later] = [0, 1].map(|offset| packet(FRAGMENT, &chain(offset).concat()));
+        let layout = check(&first, first.len()).unwrap();
+        assert_eq!((layout.transport, layout.protocol), (56, 17));
+        assert_eq!(check(&later, later.len()).unwrap().transport, 48);
+        let twice =
+            packet(FRAGMENT, &[[FRAGMENT, 0, 0, 1, 0, 0, 0, 9], [17, 0, 0, 1, 0, 0, 0, 9], [0; 8]].concat());
+        assert_eq!(refusal(&twice), Refusal::Ipv6ChainTooLong);
     }
 
     #[test]

@@ -12,12 +12,14 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod fragment;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
 pub mod protocol;
+pub mod quote;
 mod refusal;
 pub mod tcp;
 pub mod udp;

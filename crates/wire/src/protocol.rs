@@ -2,9 +2,13 @@
 
 /// ICMP, RFC 792
 pub const ICMP: u8 = 1;
+/// IPv4 within IP, RFC 2003
+pub const IPV4: u8 = 4;
 /// TCP, RFC 9293
 pub const TCP: u8 = 6;
 /// UDP, RFC 768
 pub const UDP: u8 = 17;
+/// IPv6 within IP, RFC 2473
+pub const IPV6: u8 = 41;
 /// ICMPv6, RFC 4443
 pub const ICMPV6: u8 = 58;

@@ -101,6 +101,24 @@ refusals! {
     UdpChecksumMissing,
     /// The packet ends within the ICMP header.
     IcmpTruncated,
+    /// The checksum of an ICMP error is wrong.
+    IcmpChecksum,
+    /// An ICMP error says of a packet that it was too big for less than any link takes: 68 bytes (RFC 791), 1,280 (RFC 8200).
+    IcmpMtuTooSmall,
+    /// An ICMP error quotes too little of a packet to tell its addresses and ports.
+    QuoteTruncated,
+    /// An ICMP error quotes what is no IP packet.
+    QuoteMalformed,
+    /// An ICMP error about a fragment that is not the first of its packet.
+    QuoteOfLaterFragment,
+    /// An ICMP error about an ICMP message.
+    QuoteOfIcmp,
+    /// A fragment that is not the last, and whose length is no multiple of eight bytes.
+    FragmentLength,
+    /// A fragment that ends behind the largest packet that there can be, or has nothing in it.
+    FragmentBeyondPacket,
+    /// A first fragment without the whole L4 header, or a later one within it (RFC 1858, RFC 3128, RFC 7112).
+    FragmentTiny,
     /// The frame ends within the ARP message.
     ArpTruncated,
     /// An ARP message that is not about IPv4 over Ethernet.

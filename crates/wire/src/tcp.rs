@@ -49,12 +49,13 @@ pub struct Tcp {
     pub urgent: U16,
 }
 
-/// Whether nothing is wrong with a header, of whose segment the packet has `available` bytes. [`check`] says what is.
+/// Whether nothing is wrong with a header that lies `before` bytes behind the beginning of a packet of `total` bytes. [`check`] says
+/// what is.
 #[inline(always)]
 #[must_use]
-pub(crate) fn is_plain(header: &Tcp, available: usize) -> bool {
+pub(crate) fn is_plain(header: &Tcp, before: usize, total: usize) -> bool {
     let length = usize::from(header.offset >> 4) * 4;
-    length >= HEADER && length <= available && are_ports_set(header) && are_flags_sound(header.flags)
+    length >= HEADER && before + length <= total && are_ports_set(header) && are_flags_sound(header.flags)
 }
 
 /// Whether neither port is 0. At once: a half of a word is 0 if and only if it borrows when 1 is taken from it, and its highest

@@ -23,6 +23,16 @@ pub struct Udp {
     pub checksum: U16,
 }
 
+/// Checks the beginning of a datagram in a first fragment, of which there are `available` bytes: its length is that of the whole.
+///
+/// # Errors
+/// What is wrong with the header.
+pub fn check_first(bytes: &[u8], available: usize, over_ipv6: bool) -> Result<&Udp, Refusal> {
+    let header: &Udp =
+        crate::header(bytes, 0).filter(|_| available >= HEADER).ok_or(Refusal::FragmentTiny)?;
+    check(bytes, available.max(usize::from(header.length.get())), over_ipv6)
+}
+
 /// Checks the datagram at the beginning of `bytes`, of which the packet has `available`. A length below what the packet
 /// has is accepted: what is behind it is padding. Over IPv6 a checksum is required (RFC 8200, 8.1).
 ///

@@ -199,8 +199,8 @@ fn ours_v4(head: &[u8], network: usize, length: usize) -> Result<(Parts, bool), 
 
 fn ours_v6(head: &[u8], network: usize, length: usize) -> Result<(Parts, bool), Refusal> {
     let bytes = &head[network..];
-    let ipv6::Layout { header, transport, protocol, total, is_fragment } =
-        ipv6::check(bytes, length - network)?;
+    let ipv6::Layout { header, transport, protocol, total, fragment } = ipv6::check(bytes, length - network)?;
+    let is_fragment = fragment.is_some();
     assert!(ipv6::HEADER <= transport && transport <= bytes.len());
     assert!(transport <= total && total <= length - network);
     let mut parts = Parts {
@@ -316,7 +316,7 @@ fn is_read_further(parts: &Parts, is_fragment: bool) -> bool {
     let Some((protocol, start, end)) = parts.payload else { return false };
     let is_v6 = parts.addresses.as_ref().is_some_and(|(source, _)| source.len() == 16);
     if is_v6 {
-        // The chain behind a fragment header is followed, and an atomic fragment (RFC 6946) is a whole packet.
+        // The chain behind a later fragment's header is followed.
         let is_message_short = protocol == protocol::ICMPV6 && end - start < 8;
         is_fragment || is_message_short || matches!(protocol, protocol::ICMP | IGMP)
     } else {
@@ -426,6 +426,24 @@ fn one_wrong_byte_or_length_is_enough_to_meet_nearly_every_refusal() {
     change_all(|frame, _| met.extend(ours(frame, frame.len()).err()));
     cut_all(|frame, _, _| met.extend(ours(frame, frame.len()).err()));
     let not_met: Vec<&Refusal> = Refusal::ALL.iter().filter(|refusal| !met.contains(refusal)).collect();
-    // Those need nine headers, and two bytes of zero; the last is for the caller to check.
-    assert_eq!(not_met, [&Refusal::Ipv6ChainTooLong, &Refusal::UdpChecksumMissing, &Refusal::NdChecksum]);
+    // The first two need nine headers, and two bytes of zero; the others are told by what is looked at later.
+    use Refusal::{
+        FragmentBeyondPacket, FragmentLength, FragmentTiny, IcmpChecksum, IcmpMtuTooSmall, Ipv6ChainTooLong,
+        NdChecksum, QuoteMalformed, QuoteOfIcmp, QuoteOfLaterFragment, QuoteTruncated, UdpChecksumMissing,
+    };
+    let expected = [
+        Ipv6ChainTooLong,
+        UdpChecksumMissing,
+        IcmpChecksum,
+        IcmpMtuTooSmall,
+        QuoteTruncated,
+        QuoteMalformed,
+        QuoteOfLaterFragment,
+        QuoteOfIcmp,
+        FragmentLength,
+        FragmentBeyondPacket,
+        FragmentTiny,
+        NdChecksum,
+    ];
+    assert_eq!(not_met, expected.iter().collect::<Vec<_>>());
 }

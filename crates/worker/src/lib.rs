@@ -23,7 +23,7 @@ use std::sync::{
 };
 
 use arrayvec::ArrayVec;
-use datapath::{Outputs, Snapshot, WorkerMeters, WorkerState};
+use datapath::{Colleagues, Outputs, Snapshot, WorkerMeters, WorkerState};
 use model::{Generation, MAX_PORTS, Millis, WorkerId};
 use nic::{Burst, Clock, Cycles, FrameSource, MAX_BURST, RxQueue, TxQueue};
 
@@ -61,6 +61,8 @@ pub struct Parts<R: RxQueue, T, S, C> {
     pub reader: publish::Reader<Snapshot>,
     /// What it counts.
     pub meters: Arc<WorkerMeters>,
+    /// All workers, itself included, and what control tells them.
+    pub colleagues: Colleagues,
     /// Where new frames come from.
     pub source: S,
     /// What time it is.
@@ -117,7 +119,9 @@ where
             id: parts.id,
             ports: parts.ports.into_iter().take(MAX_PORTS).collect(),
             reader: parts.reader,
-            state: WorkerState::new(parts.id, parts.flows, parts.flow_key, Arc::clone(&parts.meters)),
+            state: WorkerState::new(parts.id, parts.flows, parts.flow_key, Arc::clone(&parts.meters))
+                .among(parts.colleagues)
+                .with_clock_of(parts.clock.hertz()),
             meters: parts.meters,
             source: parts.source,
             ticks_per_milli: (parts.clock.hertz() / 1000).max(1),

@@ -20,6 +20,7 @@ where
     }
 
     pub(crate) fn turn(&mut self, now: Cycles) -> usize {
+        self.state.tick(now.0);
         let now = self.millis(now);
         self.adopt();
         let mut handled = 0;

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use datapath::{Answer, DropReason, HashKey, Request, WorkerMeters};
+use datapath::{Answer, Colleagues, DropReason, HashKey, Request, WorkerMeters};
 use model::{Mode, WorkerId};
 use testkit::{
     MemoryClock, MemoryFrame, MemoryQueue, MemorySource,
@@ -75,6 +75,7 @@ impl Bench {
             id: WorkerId(id),
             ports,
             reader,
+            colleagues: Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() },
             meters: Arc::clone(&meters),
             source: MemorySource::new(100),
             clock: MemoryClock::default(),

@@ -3,24 +3,45 @@
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use crate::{
+    meaning,
     mistake::{Findings, Place},
-    raw::{File, Mode, Monitor, Pool, default},
+    raw::{File, Method, Mode, Monitor, Pool, default},
     text,
 };
 
-use super::{Firsts, is_somebodys, site::Site, unique_names};
+use super::{Firsts, is_somebodys, names::Names, site::Site, unique_names};
 
 pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     unique_names("pool", file.pools.items().map(|(_, pool)| &pool.name), findings);
     number_of_backends(file, findings);
     number_of_slots(file, findings);
+    fallbacks(file, findings);
     let direct = users_of_dsr(file);
     for (_, pool) in file.pools.items() {
         let user = pool.name.value().and_then(|name| direct.get(name.0.as_str())).copied();
+        method(pool, user, findings);
         backends(pool, site, user, findings);
         for (place, monitor) in pool.monitors.items() {
             times(place, monitor, findings);
         }
+    }
+}
+
+/// A method must be able to work, and `slots` must mean something to it.
+fn method(pool: &Pool, direct_for: Option<&str>, findings: &mut Findings) {
+    let Some((place, method)) = pool.method.at() else { return };
+    if *method == Method::Fastest
+        && let Some(server) = direct_for
+    {
+        let message = format!(
+            "`fastest` cannot measure handshakes whose answers do not come by: virtual server `{server}` uses `dsr`"
+        );
+        findings.add_at(place, message, "write `least_connections`, or use `nat` or `full_nat`");
+    }
+    let has_slots = matches!(method, Method::Maglev | Method::Rendezvous | Method::SourceHash);
+    if let Some((place, _)) = pool.slots.at().filter(|_| !has_slots) {
+        let message = "`slots` means nothing to a method that does not choose by hash";
+        findings.add_at(place, message, "remove it, or write `method: maglev`");
     }
 }
 
@@ -47,7 +68,9 @@ fn number_of_slots(file: &File, findings: &mut Findings) {
             findings.add_at(place, message, format!("write {}", slots.next_power_of_two()));
         }
         let weights = pool.backends.items().map(|(_, raw)| raw.weight.or(default::WEIGHT).unwrap_or(1));
-        all += given.map_or_else(|| model::slots_for(weights), |(_, slots)| slots);
+        let spares = pool.min_active.value().is_some_and(|least| *least > 0);
+        let method = pool.method.value().map_or(model::Method::Maglev, |method| meaning::method(*method));
+        all += given.map_or_else(|| method.slots_for(weights, spares), |(_, slots)| slots);
     }
     if let Some((place, _)) = file.pools.at()
         && all > model::MAX_ALL_MAGLEV_SLOTS
@@ -58,13 +81,50 @@ fn number_of_slots(file: &File, findings: &mut Findings) {
     }
 }
 
-/// For each pool that a virtual server uses with `dsr`: that virtual server.
+/// For each pool that a virtual server uses with `dsr`, by itself or as a fallback: that virtual server.
 fn users_of_dsr(file: &File) -> HashMap<&str, &str> {
     let servers = file.virtual_servers.items();
     let direct = servers.filter(|(_, server)| server.mode.value() == Some(&Mode::Dsr));
-    direct
+    let mut users: HashMap<&str, &str> = direct
         .filter_map(|(_, server)| Some((server.pool.value()?.0.as_str(), server.name.value()?.0.as_str())))
-        .collect()
+        .collect();
+    let fallbacks = file.pools.items().filter_map(|(_, pool)| {
+        let user = *users.get(pool.name.value()?.0.as_str())?;
+        Some((pool.fallback.value()?.0.as_str(), user))
+    });
+    let fallbacks: Vec<_> = fallbacks.collect();
+    users.extend(fallbacks);
+    users
+}
+
+/// A fallback must be another pool, and of the same family.
+fn fallbacks(file: &File, findings: &mut Findings) {
+    let names = Names::of(&file.pools, |pool| &pool.name);
+    let pool = |name: &str| {
+        let pools = file.pools.items().map(|(_, pool)| pool);
+        pools.into_iter().find(|pool| pool.name.value().is_some_and(|known| known.0 == name))
+    };
+    for (_, own) in file.pools.items() {
+        let Some((place, name)) = own.fallback.at() else { continue };
+        names.must_have("pool", &own.fallback, findings);
+        if own.name.value().is_some_and(|own| own.0 == name.0) {
+            findings.add_at(place, "a pool cannot be its own `fallback`", "name another pool, or remove it");
+            continue;
+        }
+        let Some(other) = pool(&name.0).and_then(|other| odd_one(own, other)) else { continue };
+        let message =
+            format!("`fallback` has backend `{other}`, which is of another address family than this pool");
+        findings.add_at(place, message, "name a pool whose backends are all of one family with this pool's");
+    }
+}
+
+/// A backend of `other` that is of another family than one of `own`.
+fn odd_one(own: &Pool, other: &Pool) -> Option<SocketAddr> {
+    let endpoints = |pool: &Pool| -> Vec<SocketAddr> {
+        pool.backends.items().filter_map(|(_, backend)| Some(backend.address.value()?.0)).collect()
+    };
+    let first = endpoints(own).first()?.is_ipv4();
+    endpoints(other).into_iter().find(|endpoint| endpoint.is_ipv4() != first)
 }
 
 fn backends(pool: &Pool, site: &Site<'_>, direct_for: Option<&str>, findings: &mut Findings) {

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use ipnet::IpNet;
+
 use crate::raw::{File, Given, Port};
 
 use super::networks::Networks;
@@ -15,6 +17,8 @@ pub(super) struct Site<'a> {
     others: HashMap<IpAddr, &'a str>,
     /// Addresses of virtual servers, with the server's name.
     virtual_servers: HashMap<IpAddr, &'a str>,
+    /// The same of those with more than one address.
+    prefixes: Vec<(IpNet, &'a str)>,
     on_link: Networks,
     routed: Networks,
     own_v4: bool,
@@ -34,7 +38,11 @@ impl<'a> Site<'a> {
         for (_, server) in file.virtual_servers.items() {
             if let Some(address) = server.address.value() {
                 let name = server.name.value().map_or("", |name| name.0.as_str());
-                site.virtual_servers.entry(address.0).or_insert(name);
+                if address.0.prefix_len() == address.0.max_prefix_len() {
+                    site.virtual_servers.entry(address.0.addr()).or_insert(name);
+                } else {
+                    site.prefixes.push((address.0, name));
+                }
             }
         }
         site
@@ -73,6 +81,12 @@ impl<'a> Site<'a> {
         self.own.get(&address).copied()
     }
 
+    /// An address of a port, of its routers or neighbours that lies in a network, with the port's name.
+    pub(super) fn within(&self, network: IpNet) -> Option<(IpAddr, &'a str)> {
+        let all = self.own.iter().chain(&self.others).filter(|(address, _)| network.contains(*address));
+        all.map(|(address, name)| (*address, *name)).min()
+    }
+
     /// The port that has a router or neighbour with `address`.
     pub(super) fn port_beside(&self, address: IpAddr) -> Option<&'a str> {
         self.others.get(&address).copied()
@@ -80,7 +94,8 @@ impl<'a> Site<'a> {
 
     /// The virtual server that has `address`.
     pub(super) fn virtual_server_of(&self, address: IpAddr) -> Option<&'a str> {
-        self.virtual_servers.get(&address).copied()
+        let of_prefix = || self.prefixes.iter().find(|(network, _)| network.contains(&address));
+        self.virtual_servers.get(&address).copied().or_else(|| of_prefix().map(|(_, name)| *name))
     }
 
     /// Whether a port has an address of the same family, or may have.

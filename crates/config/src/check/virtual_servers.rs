@@ -1,18 +1,22 @@
 //! Virtual servers: each address, port and protocol once, a pool that fits, and an address that is nobody else's.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::{collections::HashMap, net::IpAddr};
+
+use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
     raw::{Auto, File, Given, Mode, Profile, Protocol, Timestamps, VirtualServer},
-    text::{Address, Name},
-    words::{nearest, or_list, quoted},
+    text::{self, Address},
+    words::quoted,
 };
 
-use super::{Firsts, at_most, family, is_somebodys, site::Site, unique_names};
+mod outer;
+
+use super::{Firsts, at_most, family, is_somebodys, names::Names, site::Site, unique_names};
+
+/// Seconds that a client may be known after its last new flow.
+const LONGEST_PERSISTENCE: u64 = 12 * 3600;
 
 pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
     at_most(&file.virtual_servers, model::MAX_VIRTUAL_SERVERS, "virtual servers", findings);
@@ -25,19 +29,23 @@ pub(super) fn check(file: &File, site: &Site<'_>, findings: &mut Findings) {
         pools.must_have("pool", &server.pool, findings);
         profiles.must_have("profile", &server.profile, findings);
         both_directions(server, file, findings);
-        if let Some((place, address)) = server.address.at()
-            && is_somebodys(address.0, place, findings)
+        outer::check(server, findings);
+        broad(server, findings);
+        if let Some((place, network)) = server.address.at()
+            && is_somebodys(network.0.addr(), place, findings)
         {
-            conflict(address.0, place, site, findings);
-            pool_family(server, address.0, &families, findings);
-            snat(server, address.0, site, findings);
+            let address = network.0.addr();
+            conflict(network.0, place, site, findings);
+            pool_family(server, address, &families, findings);
+            snat(server, address, site, findings);
+            persistence(server, address, findings);
         }
     }
 }
 
 /// What translates numbers must see the packets of both sides.
 fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings) {
-    let Some((place, Mode::Dsr)) = server.mode.at() else { return };
+    let Some((place, Mode::Dsr | Mode::Ipip | Mode::Gue)) = server.mode.at() else { return };
     let name = server.profile.value().map_or("default", |name| name.0.as_str());
     let is_its = |profile: &&Profile| profile.name.value().is_some_and(|known| known.0 == name);
     let Some(profile) = file.profiles.items().map(|(_, profile)| profile).find(is_its) else { return };
@@ -64,7 +72,8 @@ fn overlaps(file: &File, findings: &mut Findings) {
             Protocol::Udp => "udp",
         };
         if let Some(first) = firsts.before((address.0, port, protocol), place) {
-            let message = format!("two virtual servers take {protocol} port {port} of `{}`", address.0);
+            let port = if port == 0 { "any port".to_owned() } else { format!("port {port}") };
+            let message = format!("two virtual servers take {protocol} {port} of `{}`", shown(address.0));
             let line = findings.line(first);
             let remedy = format!("change the address, port or protocol of one; the first is on line {line}");
             findings.add_at(place, message, remedy);
@@ -72,7 +81,37 @@ fn overlaps(file: &File, findings: &mut Findings) {
     }
 }
 
-fn conflict(address: IpAddr, place: Place, site: &Site<'_>, findings: &mut Findings) {
+/// An address without the length that it has by itself.
+fn shown(network: IpNet) -> String {
+    let is_one = network.prefix_len() == network.max_prefix_len();
+    if is_one { network.addr().to_string() } else { network.to_string() }
+}
+
+/// Many addresses or ports, in a mode in which replies would not tell which of them they are from.
+fn broad(server: &VirtualServer, findings: &mut Findings) {
+    let Some((_, mode)) = server.mode.at().filter(|(_, mode)| !mode.is_direct()) else { return };
+    let mode = if *mode == Mode::Nat { "nat" } else { "full_nat" };
+    if let Some((place, network)) = server.address.at()
+        && network.0.prefix_len() < network.0.max_prefix_len()
+    {
+        let message = format!("a network as `address` is not available with `mode: {mode}` in this version");
+        findings.add_at(place, message, "write one address, or use `dsr`, `ipip` or `gue`");
+    }
+    if let Some((place, &0)) = server.port.at() {
+        let message = format!("`port: 0` is not available with `mode: {mode}` in this version");
+        findings.add_at(place, message, "write a port from 1 to 65535, or use `dsr`, `ipip` or `gue`");
+    }
+}
+
+fn conflict(network: IpNet, place: Place, site: &Site<'_>, findings: &mut Findings) {
+    if network.prefix_len() < network.max_prefix_len() {
+        if let Some((address, port)) = site.within(network) {
+            let message = format!("address conflict: `{network}` contains `{address}` of port `{port}`");
+            findings.add_at(place, message, "write networks without that address");
+        }
+        return;
+    }
+    let address = network.addr();
     let owner = match (site.port_of(address), site.port_beside(address)) {
         (Some(port), _) => format!("an address of port `{port}`"),
         (None, Some(port)) => format!("a router or neighbour of port `{port}`"),
@@ -100,12 +139,31 @@ fn families(file: &File) -> Families<'_> {
 
 fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>, findings: &mut Findings) {
     let Some((place, pool)) = server.pool.at() else { return };
+    if server.mode.value().is_none_or(|mode| mode.is_tunnel()) {
+        return;
+    }
     let Some([v4, v6]) = families.get(pool.0.as_str()) else { return };
     if let Some(other) = if address.is_ipv4() { v6 } else { v4 } {
         let wanted = family(address);
         let message =
             format!("{wanted} virtual server `{address}` cannot use pool `{}`, which has `{other}`", pool.0);
         findings.add_at(place, message, format!("name a pool whose backends all have {wanted} addresses"));
+    }
+}
+
+/// As many bits as addresses have, and a time that can be counted.
+fn persistence(server: &VirtualServer, address: IpAddr, findings: &mut Findings) {
+    let Some(persistence) = server.persistence.value() else { return };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if let Some((place, source)) = persistence.source.at().filter(|(_, source)| **source > most) {
+        let message = format!("`source: {source}`: {} addresses have {most} bits", family(address));
+        findings.add_at(place, message, format!("write {most} or less"));
+    }
+    if let Some((place, timeout)) = persistence.timeout.at()
+        && !(1..=LONGEST_PERSISTENCE).contains(&timeout.0.as_secs())
+    {
+        let message = format!("clients cannot be known for {}", text::shown(timeout.0));
+        findings.add_at(place, message, "write a time from `1s` to `12h`");
     }
 }
 
@@ -157,43 +215,5 @@ fn snat_list(
         } else {
             is_somebodys(source, place, findings);
         }
-    }
-}
-
-/// The names that can be referred to.
-struct Names<'a> {
-    names: HashSet<&'a String>,
-    /// Whether a name is mistaken, so that there may be more.
-    unsure: bool,
-}
-
-impl<'a> Names<'a> {
-    fn of<T>(list: &'a crate::raw::List<T>, name: impl Fn(&'a T) -> &'a Given<Name>) -> Self {
-        let named = || list.items().map(|(_, item)| name(item));
-        Self {
-            names: named().filter_map(Given::value).map(|name| &name.0).collect(),
-            unsure: list.is_partly_mistaken() || named().any(|name| name.value().is_none()),
-        }
-    }
-
-    fn must_have(&self, noun: &str, wanted: &Given<Name>, findings: &mut Findings) {
-        let Some((place, name)) = wanted.at() else { return };
-        if self.unsure || self.names.contains(&name.0) {
-            return;
-        }
-        let remedy = findings.remedy(|| match nearest(&name.0, self.names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if self.names.is_empty() => format!("add a {noun} with this name to `{noun}s`"),
-            None => format!("write {}, or add a {noun} with this name", or_list(self.some())),
-        });
-        findings.add_at(place, format!("there is no {noun} {}", quoted(&name.0)), remedy);
-    }
-
-    /// Some of the names, for a message.
-    fn some(&self) -> Vec<&'a String> {
-        let mut names: Vec<_> = self.names.iter().copied().collect();
-        names.sort();
-        names.truncate(5);
-        names
     }
 }

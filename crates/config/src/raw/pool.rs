@@ -17,7 +17,6 @@ pub(crate) struct Pool {
     /// How a backend is chosen for a new flow.
     #[serde(default)]
     #[schemars(extend("default" = "maglev"))]
-    #[expect(dead_code, reason = "there is one value so far, and the schema checks it")]
     pub(crate) method: Given<Method>,
     /// Its backends, at least one.
     #[schemars(length(min = 1), extend("examples" = [[{ "address": "10.1.0.11:9000" }]]))]
@@ -33,27 +32,77 @@ pub(crate) struct Pool {
     #[serde(default)]
     #[schemars(extend("default" = "auto"))]
     pub(crate) slots: Given<Auto<Slots>>,
+    /// Backends of a lower `priority` take new flows while fewer than this many of higher ones do; 0: all take new flows,
+    /// whatever their priority.
+    #[serde(default)]
+    #[schemars(extend("default" = 0))]
+    pub(crate) min_active: Given<u16>,
+    /// How long a backend that has come up again, was added, or was enabled again takes from a sixteenth of its weight to all of it. When the
+    /// gateway starts, all backends have their weights at once.
+    #[serde(default)]
+    #[schemars(extend("default" = "0s"))]
+    pub(crate) slow_ramp: Given<Duration>,
+    /// What becomes of the TCP flows of a backend that is down. UDP flows always go to another one with the client's next
+    /// packet.
+    #[serde(default)]
+    #[schemars(extend("default" = "none"))]
+    pub(crate) on_backend_down: Given<OnBackendDown>,
+    /// The pool that takes new flows when no backend of this one does; without it, or when that has none either, they are dropped.
+    #[serde(default)]
+    pub(crate) fallback: Given<Name>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
+pub(crate) enum OnBackendDown {
+    /// they stay with it, and go on if it comes back in time
+    None,
+    /// they end: their packets are dropped
+    Drop,
+    /// the client's next packet goes to another backend, which is right where backends share what they know of connections
+    Reselect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub(crate) enum Method {
     /// weighted consistent hashing: the same file and seed give the same choice on every gateway
     Maglev,
+    /// the same, but a backend more or less moves nobody else's flows, and shares are less even
+    Rendezvous,
+    /// one after the other, each worker by itself; weights do not count
+    RoundRobin,
+    /// one after the other, as often as weights say
+    WeightedRoundRobin,
+    /// the one with the fewest flows, over all workers; weights do not count
+    LeastConnections,
+    /// the one with the fewest flows for its weight
+    WeightedLeastConnections,
+    /// the one that answers SYNs the fastest; not with `dsr`, where answers do not come by
+    Fastest,
+    /// weighted consistent hashing of the client's address: all that a client sends goes to one backend
+    SourceHash,
+    /// the one with the fewest flows for its weight and for what it was found able to take: a backend that has become slow gets less
+    Adaptive,
 }
 
 /// One address and port that takes in traffic.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Backend {
-    /// Where it is. With `dsr` the port serves its monitors only.
+    /// Where it is. With `dsr`, `ipip` and `gue` the port serves its monitors only.
     #[schemars(extend("examples" = ["10.1.0.11:9000"]))]
     pub(crate) address: Given<Endpoint>,
     /// Its share of new flows relative to the others of its pool; 0: none.
     #[serde(default)]
     #[schemars(extend("default" = default::WEIGHT))]
     pub(crate) weight: Given<u16>,
+    /// Its group, for `min_active`: those of the greatest priority come first.
+    #[serde(default)]
+    #[schemars(extend("default" = default::PRIORITY))]
+    pub(crate) priority: Given<u16>,
     /// What you want of it.
     #[serde(default)]
     #[schemars(extend("default" = "enabled"))]

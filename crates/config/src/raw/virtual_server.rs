@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Address, Duration, Name};
+use crate::text::{Address, Addresses, Duration, Name, Network};
 
-use super::{Auto, Given};
+use super::{Auto, Given, default};
 
 /// A bundle of settings that virtual servers share.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -107,11 +107,12 @@ pub(crate) struct VirtualServer {
     /// Its name; no other virtual server has it.
     #[schemars(extend("examples" = ["s3"]))]
     pub(crate) name: Given<Name>,
-    /// The address that clients send to; not one of a port.
+    /// The address that clients send to, or in `dsr`, `ipip` and `gue` a network of them; not one of a port. Of several virtual
+    /// servers a packet goes to the one with its address and port, then with its address and any port, then with the longest prefix.
     #[schemars(extend("examples" = ["198.51.100.10"]))]
-    pub(crate) address: Given<Address>,
-    /// The port that clients send to.
-    #[schemars(range(min = 1, max = 65535), extend("examples" = [443]))]
+    pub(crate) address: Given<Addresses>,
+    /// The port that clients send to; in `dsr`, `ipip` and `gue` 0 is any.
+    #[schemars(range(min = 0, max = 65535), extend("examples" = [443]))]
     pub(crate) port: Given<u16>,
     /// The protocol that clients speak.
     #[schemars(extend("examples" = ["tcp"]))]
@@ -128,10 +129,20 @@ pub(crate) struct VirtualServer {
     #[serde(default)]
     #[schemars(extend("default" = "auto"))]
     pub(crate) snat: Given<Auto<Vec<Given<Address>>>>,
+    /// The source of outer headers in `ipip` and `gue`, a list with at most one network of each family: its length says how
+    /// many bits are as written, and the hash of the flow fills the others (of IPv6 the last 32 at most), by which the
+    /// backend's queues share flows; with 32 or 128 all flows have this one. `auto`, and for a family that is not there:
+    /// the address of the port that faces the backend.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) outer_source: Given<Auto<Vec<Given<Network>>>>,
     /// The profile with its settings; without it the one with the name `default`, or each setting's own default.
     #[serde(default)]
     pub(crate) profile: Given<Name>,
-    /// The pool with its backends, of the same address family.
+    /// How a client keeps its backend from one flow to the next, as long as that takes new flows. Without it each flow is on its own.
+    #[serde(default)]
+    pub(crate) persistence: Given<Persistence>,
+    /// The pool with its backends, of the same address family unless the mode is `ipip` or `gue`.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
 }
@@ -204,6 +215,19 @@ pub(crate) enum Df {
     Clear,
 }
 
+/// How clients keep their backend.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Persistence {
+    /// Bits of a client's address by which it is known: 32 (128 for IPv6) for each address by itself, 24 for networks of 256.
+    #[schemars(range(min = 1, max = 128), extend("examples" = [32]))]
+    pub(crate) source: Given<u8>,
+    /// How long after its last new flow a client is known; 1s to 12h.
+    #[serde(default)]
+    #[schemars(extend("default" = default::PERSISTENCE))]
+    pub(crate) timeout: Given<Duration>,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -222,6 +246,18 @@ pub(crate) enum Kind {
     Fastl4,
 }
 
+impl Mode {
+    /// Whether backends answer clients past the gateway.
+    pub(crate) const fn is_direct(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip | Self::Gue)
+    }
+
+    /// Whether packets travel to the backend within others.
+    pub(crate) const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -232,4 +268,9 @@ pub(crate) enum Mode {
     FullNat,
     /// only the destination MAC address changes; the backend holds the virtual server's address and answers directly
     Dsr,
+    /// the packet travels to the backend within another IP packet, of the family of the backend's address; the backend
+    /// takes it out, holds the virtual server's address and answers directly
+    Ipip,
+    /// the same within a UDP datagram to port 6080 (GUE, variant 1), by whose source port the backend's queues share flows
+    Gue,
 }

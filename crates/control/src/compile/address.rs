@@ -2,8 +2,10 @@
 
 use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
-use datapath::snapshot::{Addresses, Owned, Pool, SnatRange};
+use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, SnatRange};
 use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
+
+use super::pool_of;
 
 /// First and last of a range with nothing in it.
 const NO_PORTS: (u16, u16) = (1, 0);
@@ -19,8 +21,14 @@ pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
     for address in gateway.virtual_servers.iter().flat_map(explicit_sources) {
         addresses.own((*address).into(), Owned::Snat);
     }
-    for (address, available) in availability(gateway, pools) {
-        addresses.own(address, Owned::Virtual { available });
+    for (server, (address, length, available)) in
+        gateway.virtual_servers.iter().zip(availability(gateway, pools))
+    {
+        if server.has_one_address() {
+            addresses.own(address, Owned::Virtual { available });
+        } else {
+            addresses.own_prefix(address, length, available);
+        }
     }
     for backend in nat_backends(gateway) {
         addresses.expect_replies_from(backend.into());
@@ -28,14 +36,15 @@ pub(super) fn addresses(gateway: &Gateway, pools: &[Arc<Pool>]) -> Addresses {
     addresses
 }
 
-/// The address of each virtual server, and whether a backend of its takes new flows.
+/// The address of each virtual server, the length of its prefix, and whether a backend of its takes new flows.
 pub(super) fn availability(
     gateway: &Gateway,
     pools: &[Arc<Pool>],
-) -> impl Iterator<Item = (Address, bool)> + Clone {
+) -> impl Iterator<Item = (Address, u8, bool)> + Clone {
     gateway.virtual_servers.iter().map(|server| {
-        let available = pools.get(server.pool.index()).is_some_and(|pool| pool.is_available());
-        (server.address.into(), available)
+        let available =
+            pools.get(pool_of(gateway, server, pools).index()).is_some_and(|pool| pool.is_available());
+        (server.address.into(), server.length, available)
     })
 }
 
@@ -57,6 +66,15 @@ pub(super) fn snat_ranges(gateway: &Gateway, server: &VirtualServer) -> Vec<Snat
             given.iter().map(|&address| range(None, address, ports_of_source(gateway, address))).collect()
         }
     }
+}
+
+/// The sources of outer headers that a virtual server has.
+pub(super) fn outer_sources(server: &VirtualServer) -> OuterSources {
+    let mut sources = OuterSources::default();
+    for network in &server.outer_sources {
+        sources.set(OuterSource::within(network.network().into(), network.prefix_len()));
+    }
+    sources
 }
 
 fn self_addresses(gateway: &Gateway) -> impl Iterator<Item = (PortId, &model::Port, IpAddr)> {
@@ -93,6 +111,7 @@ fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
 
 fn nat_backends(gateway: &Gateway) -> HashSet<IpAddr> {
     let servers = gateway.virtual_servers.iter().filter(|server| server.mode == Mode::Nat);
-    let pools = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
-    pools.flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
+    let own = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
+    let pools = own.flat_map(|pool| [Some(pool), pool.fallback.and_then(|id| gateway.pools.get(id.index()))]);
+    pools.flatten().flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use balance::Level;
 use datapath::snapshot::Pool;
 use model::{BackendId, Gateway, MAX_BACKENDS, MAX_VIRTUAL_SERVERS, VirtualServerId};
 
@@ -82,23 +83,23 @@ impl Registry {
         self.backends.renew(&keys.collect::<Vec<_>>());
     }
 
-    /// The compiled form of `pool`, of which the backends at the positions in `usable` take new flows.
+    /// The compiled form of `pool`, of which the backends take new flows at these levels, by position.
     ///
     /// The same whatever was compiled before.
     pub(super) fn pool(
         &mut self,
         pool: &model::Pool,
         members: &[Option<(BackendId, u16)>],
-        usable: Vec<bool>,
+        levels: Vec<Level>,
         seed: [u8; 16],
     ) -> Arc<Pool> {
         let id = |member: &Option<(BackendId, u16)>| member.map_or(BackendId(u32::MAX), |(id, _)| id);
         let members = members.iter().map(id).collect();
         match self.tables.get_mut(&pool.name) {
-            Some(table) if table.fits(pool, seed) => table.pool(members, usable),
+            Some(table) if table.fits(pool, seed) => table.pool(members, levels),
             _ => {
                 let mut table = PoolTable::build(pool, seed);
-                let compiled = table.pool(members, usable);
+                let compiled = table.pool(members, levels);
                 self.tables.insert(pool.name.clone(), table);
                 compiled
             }

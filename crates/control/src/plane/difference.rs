@@ -69,14 +69,7 @@ pub(super) fn changes(before: &Configuration, after: &Configuration) -> Vec<Stri
             lines.extend(backends(old, pool));
         }
     }
-    let without_backends = |pool: &Pool| Pool {
-        name: pool.name.clone(),
-        backends: Vec::new(),
-        monitors: pool.monitors.clone(),
-        slots: pool.slots,
-    };
-    let pools = |gateway: &Gateway| gateway.pools.iter().map(without_backends).collect::<Vec<_>>();
-    lines.extend(named("pool", &pools(before), &pools(after), |pool| pool.name.clone()));
+    lines.extend(named("pool", &pools(before), &pools(after), |(_, pool)| pool.name.clone()));
     lines.extend(named("virtual server", &servers(before), &servers(after), |(_, server)| {
         server.name.clone()
     }));
@@ -84,6 +77,13 @@ pub(super) fn changes(before: &Configuration, after: &Configuration) -> Vec<Stri
         lines.push("the order of the file changed".to_owned());
     }
     lines
+}
+
+/// Pools without their backends, and with their fallbacks by name.
+fn pools(gateway: &Gateway) -> Vec<(Option<&str>, Pool)> {
+    let name = |id: model::PoolId| gateway.pools.get(id.index()).map(|pool| pool.name.as_str());
+    let by_name = |pool: &Pool| Pool { backends: Vec::new(), fallback: None, ..pool.clone() };
+    gateway.pools.iter().map(|pool| (pool.fallback.and_then(name), by_name(pool))).collect()
 }
 
 /// Virtual servers with their pools by name: the number of a pool changes when another one comes before it.

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use model::Generation;
-use tokio::time;
+use tokio::time::{self, Instant};
 
-use super::{Plane, pace::Pace};
+use super::{Plane, State, pace::Pace};
 
 /// How long a change of health waits for others, as when a whole rack goes down.
 const GATHER: Duration = Duration::from_millis(10);
@@ -13,6 +13,8 @@ const GATHER: Duration = Duration::from_millis(10);
 const BURST: u32 = 4;
 /// Under flapping there is one publication in this time.
 const EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked whether backends that come up slowly are due for a step.
+const STEP: Duration = Duration::from_millis(100);
 /// How often old snapshots are looked after.
 const RECLAIM: Duration = Duration::from_secs(1);
 /// A worker that has not taken up a snapshot after this time is spoken of.
@@ -20,7 +22,7 @@ const STALLED: Duration = Duration::from_secs(5);
 
 /// Publishes changes of health, soon but not too often. Never returns.
 pub(crate) async fn run(plane: Arc<Plane>) {
-    tokio::join!(publish(&plane), reclaim(&plane));
+    tokio::join!(publish(&plane), ramp(&plane), reclaim(&plane));
 }
 
 async fn publish(plane: &Plane) {
@@ -30,6 +32,20 @@ async fn publish(plane: &Plane) {
         time::sleep(GATHER).await;
         pace.turn().await;
         plane.publish_health();
+    }
+}
+
+/// Lets backends that come up slowly take their steps.
+async fn ramp(plane: &Plane) {
+    loop {
+        time::sleep(STEP).await;
+        let mut state = plane.state();
+        let State { configuration, health, changed, .. } = &mut *state;
+        let moved = health.ramps.advance(&configuration.gateway, Instant::now());
+        if !moved.is_empty() {
+            changed.extend(moved);
+            plane.health_changed.notify_one();
+        }
     }
 }
 
@@ -102,6 +118,39 @@ mod tests {
         assert!(plane.state().snapshot().pools[0].is_available());
         time::sleep(RECLAIM * 2).await;
         assert_eq!(plane.state().publisher.reclaim(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_comes_back_gets_its_slots_step_by_step() {
+        let mut gateway = fixture::gateway([fixture::monitored_pool("objects", 2)]);
+        gateway.pools[0].slow_ramp = Duration::from_secs(16);
+        let (plane, readers) = fixture::plane(gateway);
+        fixture::read_on(readers);
+        tokio::spawn(run(Arc::clone(&plane)));
+        let pool = &plane.configuration().gateway.pools[0];
+        let [one, other] = [0, 1].map(|position| Check::of(&pool.backends[position], &pool.monitors[0]));
+        let slots = || {
+            let slots = Arc::clone(&plane.state().snapshot().pools[0].slots);
+            [0, 1].map(|position| slots.iter().filter(|&&slot| slot == position).count())
+        };
+        plane.report(one, Diagnosis::UP);
+        plane.report(other, Diagnosis::UP);
+        time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(slots(), [128; 2], "at the start nobody is slow");
+        plane.report(other, Diagnosis::down(Cause::Refused));
+        time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(slots(), [256, 0]);
+        plane.report(other, Diagnosis::UP);
+        let mut before = 0;
+        for part in [20..44, 42..72, 72..104, 96..126] {
+            time::sleep(Duration::from_secs(4) - Duration::from_millis(400)).await;
+            let [_, own] = slots();
+            assert!(part.contains(&own) && own > before, "{own} of 128");
+            before = own;
+        }
+        time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(slots(), [128; 2]);
+        assert!(plane.generation().0 <= 4 + 16, "a step is a publication, no more");
     }
 
     #[tokio::test(start_paused = true)]

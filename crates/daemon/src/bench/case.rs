@@ -185,6 +185,8 @@ pub(crate) const fn mode_name(mode: Mode) -> &'static str {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",
         Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 
@@ -211,7 +213,7 @@ pub(crate) fn cases(
             });
             continue;
         }
-        for &mode in non_empty(modes, &[Mode::Nat, Mode::FullNat, Mode::Dsr]) {
+        for &mode in non_empty(modes, &[Mode::Nat, Mode::FullNat, Mode::Dsr, Mode::Ipip, Mode::Gue]) {
             if mode != Mode::Nat && !scenario.has_modes() {
                 continue;
             }

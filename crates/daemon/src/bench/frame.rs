@@ -9,12 +9,18 @@ use nic::{Burst, Frame, FrameSource};
 
 /// Bytes that a frame has room for.
 pub(super) const ROOM: usize = 128;
+/// Bytes in front of it, for outer headers.
+const HEADROOM: usize = 64;
+
+/// Headroom, then the frame; in pieces so that the second part is a piece of its own.
+type Bytes = [[u8; HEADROOM]; (HEADROOM + ROOM) / HEADROOM];
 
 /// A frame's memory, on cache lines of its own as packet memory is.
 #[repr(C, align(64))]
 struct Room {
-    bytes: [u8; ROOM],
-    length: usize,
+    bytes: Bytes,
+    start: usize,
+    end: usize,
     home: Weak<Pool>,
 }
 
@@ -28,7 +34,8 @@ impl Pool {
     /// A pool of so many frames.
     pub(super) fn new(frames: usize) -> Rc<Self> {
         Rc::new_cyclic(|home| {
-            let room = || Room { bytes: [0; ROOM], length: 0, home: Weak::clone(home) };
+            let room =
+                || Room { bytes: [[0; _]; _], start: HEADROOM, end: HEADROOM, home: Weak::clone(home) };
             Self(RefCell::new((0..frames).map(|_| PoolFrame(Box::new(room()))).collect()))
         })
     }
@@ -65,26 +72,28 @@ impl PoolFrame {
     /// All of its memory, to be written; `length` bytes of it are the frame.
     #[inline(always)]
     pub(super) fn begin(&mut self, length: usize) -> &mut [u8; ROOM] {
-        self.0.length = length.min(ROOM);
-        &mut self.0.bytes
+        let Room { bytes: [_, frame @ ..], start, end, .. } = &mut *self.0;
+        (*start, *end) = (HEADROOM, HEADROOM + length.min(ROOM));
+        zerocopy::transmute_mut!(frame)
     }
 }
 
 impl Frame for PoolFrame {
     #[inline(always)]
     fn head(&self) -> &[u8] {
-        self.0.bytes.get(..self.0.length).unwrap_or_default()
+        let Room { bytes, start, end, .. } = &*self.0;
+        bytes.as_flattened().get(*start..*end).unwrap_or_default()
     }
 
     #[inline(always)]
     fn head_mut(&mut self) -> &mut [u8] {
-        let Room { bytes, length, .. } = &mut *self.0;
-        bytes.get_mut(..*length).unwrap_or_default()
+        let Room { bytes, start, end, .. } = &mut *self.0;
+        bytes.as_flattened_mut().get_mut(*start..*end).unwrap_or_default()
     }
 
     #[inline(always)]
     fn length(&self) -> usize {
-        self.0.length
+        self.0.end - self.0.start
     }
 
     fn segment(&self, index: usize) -> Option<&[u8]> {
@@ -92,15 +101,24 @@ impl Frame for PoolFrame {
     }
 
     fn pull(&mut self, length: usize) -> bool {
-        length <= self.0.length
+        length <= self.length()
     }
 
     #[inline(always)]
     fn resize(&mut self, length: usize) -> bool {
-        let Some(added) = self.0.bytes.get_mut(self.0.length.min(length)..length) else { return false };
+        let Room { bytes, start, end, .. } = &mut *self.0;
+        let new_end = *start + length;
+        let Some(added) = bytes.as_flattened_mut().get_mut(new_end.min(*end)..new_end) else { return false };
         added.fill(0);
-        self.0.length = length;
+        *end = new_end;
         true
+    }
+
+    #[inline(always)]
+    fn prepend(&mut self, length: usize) -> bool {
+        let start = self.0.start.checked_sub(length);
+        self.0.start = start.unwrap_or(self.0.start);
+        start.is_some()
     }
 
     #[inline]

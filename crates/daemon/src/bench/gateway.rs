@@ -137,7 +137,7 @@ virtual_servers:
 fn backend_lines(case: &Case, number: u16) -> [String; 2] {
     let (mut address, mac) = (backend(case.family, number), backend_mac(number));
     let neighbour = format!("{{ address: \"{}\", mac: \"{mac}\" }}, ", address.ip());
-    if case.mode == Mode::Dsr {
+    if case.mode.is_direct() {
         address.set_port(SERVICE_PORT);
     }
     [neighbour, format!("{{ address: \"{address}\" }}, ")]
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn each_case_has_a_gateway() {
-        for (mode, family) in [Mode::Nat, Mode::FullNat, Mode::Dsr]
+        for (mode, family) in [Mode::Nat, Mode::FullNat, Mode::Dsr, Mode::Ipip, Mode::Gue]
             .into_iter()
             .flat_map(|mode| [(mode, Family::V4), (mode, Family::V6)])
         {

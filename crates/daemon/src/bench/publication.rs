@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use balance::{Candidate, Maglev};
+use balance::{Candidate, Table};
 use control::{Cause, Check, Diagnosis, Health, Registry, compile, recompile};
 use datapath::{Snapshot, WorkerMeters};
 use model::{Address, Gateway, Generation, MAGLEV_SLOTS};
@@ -150,7 +150,7 @@ fn build(rounds: u32) -> Result<Spread, Failure> {
         (0..BACKENDS).map(|number| Candidate { address: address(number), port: 8080, weight: 1 }).collect();
     let round = |number: u32| {
         let seed = [number as u8; 16];
-        let time = seconds(|| drop(hint::black_box(Maglev::build(seed, &candidates, MAGLEV_SLOTS))))?;
+        let time = seconds(|| drop(hint::black_box(Table::maglev(seed, &candidates, MAGLEV_SLOTS))))?;
         Ok(time * 1e3)
     };
     (0..rounds).map(round).collect::<Result<_, _>>().map(Spread::of)

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use datapath::{HashKey, Snapshot, WorkerMeters};
+use datapath::{Colleagues, HashKey, Snapshot, WorkerMeters};
 use meter::Counter;
 use model::{PortId, WorkerId};
 use nic::{Burst, RxQueue, TxQueue};
@@ -173,6 +173,7 @@ impl Rig {
             id,
             ports: vec![PortQueues { rx, tx, host: None }],
             reader,
+            colleagues: Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() },
             meters: Arc::clone(&meters),
             source: NoFrames,
             clock: clock.clone(),

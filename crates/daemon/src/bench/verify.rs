@@ -10,13 +10,69 @@ use wire::{
     ipv4::EthernetIpv4Tcp,
     ipv6,
     ipv6::EthernetIpv6Tcp,
-    protocol,
+    protocol, udp,
 };
 
 use super::{
     Family,
     gateway::{CLIENT_MAC, PORT_MAC, backend, backend_of, is_snat},
 };
+
+/// Bytes of outer headers: IP and UDP.
+const fn outer_headers(mode: Mode, family: Family) -> usize {
+    let network = match family {
+        Family::V4 => ipv4::HEADER,
+        Family::V6 => ipv6::HEADER,
+    };
+    match mode {
+        Mode::Ipip => network,
+        Mode::Gue => network + udp::HEADER,
+        Mode::Nat | Mode::FullNat | Mode::Dsr => 0,
+    }
+}
+
+/// The outer packet of a frame, if its mode has one: whom it is for, and the frame as if there were none.
+///
+/// # Errors
+/// What is wrong with the outer headers, in words.
+pub(super) fn take_out(
+    frame: &[u8],
+    mode: Mode,
+    family: Family,
+) -> Result<(Vec<u8>, Option<IpAddr>), String> {
+    if !mode.is_tunnel() {
+        return Ok((frame.to_vec(), None));
+    }
+    let (carries, network) = (
+        if mode == Mode::Gue {
+            protocol::UDP
+        } else if family == Family::V4 {
+            protocol::IPV4
+        } else {
+            protocol::IPV6
+        },
+        ethernet::HEADER,
+    );
+    let length = frame.len() - network;
+    let backend = match family {
+        Family::V4 => {
+            let header: &ipv4::Ipv4 = wire::header(frame, network).ok_or("it has no outer header")?;
+            let is_right = header.protocol == carries && usize::from(header.total_length.get()) == length;
+            let sum = Sum::of(frame.get(network..network + ipv4::HEADER).unwrap_or_default()).fold();
+            (is_right && sum == RIGHT).then_some(IpAddr::from(header.destination))
+        }
+        Family::V6 => {
+            let header: &ipv6::Ipv6 = wire::header(frame, network).ok_or("it has no outer header")?;
+            let behind = usize::from(header.payload_length.get());
+            let is_right = header.next_header == carries && behind + ipv6::HEADER == length;
+            is_right.then_some(IpAddr::from(header.destination))
+        }
+    };
+    let backend = backend.ok_or("its outer header is wrong")?;
+    let (link, rest) = frame.split_at_checked(network).ok_or("it is too short")?;
+    let inner = rest.get(outer_headers(mode, family)..).ok_or("it is too short")?;
+    Ok(([link, inner].concat(), Some(backend)))
+}
 
 /// The hops that a frame is sent to the gateway with.
 const TTL: u8 = 64;
@@ -136,7 +192,7 @@ fn is_source_right(sent: &Sent, expected: &Expected) -> bool {
         (Side::Client, Mode::FullNat) => {
             is_snat(expected.snat_addresses, sent.from.ip()) && sent.from.port() != 0
         }
-        (Side::Client, Mode::Nat | Mode::Dsr) => sent.from == expected.client,
+        (Side::Client, Mode::Nat | Mode::Dsr | Mode::Ipip | Mode::Gue) => sent.from == expected.client,
     }
 }
 
@@ -145,7 +201,7 @@ fn is_destination_right(sent: &Sent, expected: &Expected) -> bool {
         return sent.to == expected.client && sent.to_mac == CLIENT_MAC;
     }
     sent.backend().filter(|number| *number < expected.backends).is_some_and(|number| match expected.mode {
-        Mode::Dsr => sent.to == expected.service,
+        Mode::Dsr | Mode::Ipip | Mode::Gue => sent.to == expected.service,
         Mode::Nat | Mode::FullNat => sent.to == backend(expected.family, number),
     })
 }

@@ -6,9 +6,9 @@ use super::{
     Case, Family, Size,
     clients::client,
     course::Course,
-    gateway::{service, service_of, snat_addresses},
+    gateway::{backend, service, service_of, snat_addresses},
     script::Script,
-    verify::{Expected, Sent, verify},
+    verify::{Expected, Sent, take_out, verify},
 };
 
 /// What was seen of the frames that a script's frames became.
@@ -80,8 +80,13 @@ impl Watch {
             side,
             client: client(self.family, flow),
         };
-        let sent = Sent::read(frame, self.family)?;
+        let (frame, outer) = take_out(frame, self.mode, self.family)?;
+        let sent = Sent::read(&frame, self.family)?;
         verify(&sent, &expected)?;
+        let chosen = sent.backend().map(|number| backend(self.family, number).ip());
+        if outer.is_some() && outer != chosen {
+            return Err("its outer header is for another backend than its MAC address".to_owned());
+        }
         // Of the flood nobody asks again.
         if flow < self.flows && side == flow::Side::Client {
             self.backends.extend(sent.backend());

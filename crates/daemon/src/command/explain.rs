@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use datapath::{DropReason, Verdict};
 use flow::{Flow, FlowKey};
-use model::{Address, MacAddress, Millis, Mode, PortId, Profile};
+use model::{Address, MacAddress, Method, Millis, Mode, PortId, Profile};
 use serde::Serialize;
 
 use super::{check, print, replay::word};
@@ -60,6 +60,9 @@ struct Explanation {
     choice: Option<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rewrite: Option<Rewrite>,
+    /// What it leaves within, in `ipip` and `gue`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     way: Option<Way>,
 }
@@ -85,6 +88,15 @@ struct Service {
 #[derive(Serialize)]
 struct Choice {
     backend: SocketAddr,
+    method: Method,
+    /// Where the flow's hash alone decides.
+    #[serde(flatten)]
+    slot: Option<Slot>,
+}
+
+/// The place in a pool's table that a hash names.
+#[derive(Serialize)]
+struct Slot {
     slot: u64,
     slots: u64,
 }
@@ -126,6 +138,7 @@ impl Explanation {
             virtual_server: outcome.virtual_server.as_deref().and_then(|name| Service::of(name, rehearsal)),
             choice: outcome.backend.as_ref().and_then(|(_, backend)| Choice::of(*backend, flow?, rehearsal)),
             rewrite: flow.map(Rewrite::of),
+            within: flow.filter(|flow| flow.mode.is_tunnel()).and_then(|_| within(outcome)),
             way: flow.and_then(|flow| Way::of(flow, outcome, rehearsal)),
             packet: packet.text,
         }
@@ -149,11 +162,14 @@ impl Explanation {
             line("pool", server.pool.clone());
         }
         if let Some(choice) = &self.choice {
-            line("backend", format!("{} by hash slot {} of {}", choice.backend, choice.slot, choice.slots));
+            line("backend", choice.text());
         }
         if let Some(rewrite) = &self.rewrite {
             line("source", rewrite.source.text());
             line("destination", rewrite.destination.text());
+        }
+        if let Some(within) = &self.within {
+            line("within", within.clone());
         }
         if let Some(way) = &self.way {
             line("next hop", way.text());
@@ -183,12 +199,19 @@ fn answer(outcome: &Outcome) -> Option<String> {
     Some(summary(frame).text)
 }
 
+/// The outer packet of a frame that was sent.
+fn within(outcome: &Outcome) -> Option<String> {
+    outcome.sent.first().map(|(_, frame)| summary(frame).text)
+}
+
 /// A mode as the configuration writes it.
 const fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",
         Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 
@@ -211,11 +234,23 @@ impl Service {
 impl Choice {
     fn of(backend: SocketAddr, flow: &Flow, rehearsal: &Rehearsal) -> Option<Self> {
         let snapshot = rehearsal.snapshot();
-        let server = snapshot.virtual_server(flow.virtual_server)?;
-        let slots = snapshot.pool(server.pool)?.slots.len() as u64;
+        let pool = snapshot.virtual_server(flow.virtual_server)?.pool;
+        let method = rehearsal.configuration().gateway.pools.get(pool.index())?.method;
+        let slots = snapshot.pool(pool)?.slots.len() as u64;
         // The low bits choose, as `balance::choose` says.
-        let slot = snapshot.hash_key.hash(&flow.client).checked_rem(slots)?;
-        Some(Self { backend, slot, slots })
+        let slot = snapshot.hash_key.hash(&flow.client).checked_rem(slots);
+        Some(Self { backend, method, slot: slot.map(|slot| Slot { slot, slots }) })
+    }
+
+    fn text(&self) -> String {
+        let Self { backend, method, slot } = self;
+        let how = match (method, slot) {
+            (_, Some(Slot { slot, slots })) => format!("by hash slot {slot} of {slots}"),
+            (Method::SourceHash, _) => "by the hash of the client's address".to_owned(),
+            (Method::RoundRobin | Method::WeightedRoundRobin, _) => "as the first in turn".to_owned(),
+            _ => "as long as no backend has flows: others have their turn when it has some".to_owned(),
+        };
+        format!("{backend} {how}")
     }
 }
 
@@ -238,7 +273,7 @@ impl Rewrite {
 
 /// What a packet carries behind the gateway.
 fn to_backend(flow: &Flow) -> FlowKey {
-    if flow.mode == Mode::Dsr { flow.client } else { flow.reply.reversed() }
+    if flow.mode.is_direct() { flow.client } else { flow.reply.reversed() }
 }
 
 impl Change {
@@ -323,7 +358,8 @@ virtual_servers:
             assert!(text.contains(part), "{part}: {text}");
         }
         let choice = explanation.choice.unwrap();
-        assert!(choice.slot < choice.slots && choice.slots == 128);
+        let slot = choice.slot.as_ref().unwrap();
+        assert!(slot.slot < slot.slots && slot.slots == 128);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! JSON and YAML are what the gateway answered, whole; a table shows what fits and what a person asks first.
 
+use std::net::SocketAddr;
+
 use control::view;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -36,7 +38,7 @@ pub(crate) fn virtual_servers(list: &List) -> Result<(), Failure> {
         vec![
             server.name.clone(),
             word(&server.protocol),
-            std::net::SocketAddr::new(server.address, server.port).to_string(),
+            reach(server),
             word(&server.mode),
             server.pool.clone(),
             available(server.available),
@@ -48,13 +50,24 @@ pub(crate) fn virtual_servers(list: &List) -> Result<(), Failure> {
     })
 }
 
+/// The addresses and ports that clients send to.
+fn reach(server: &view::VirtualServer) -> String {
+    let is_one = server.length == if server.address.is_ipv4() { 32 } else { 128 };
+    let port = if server.port == 0 { "any".to_owned() } else { server.port.to_string() };
+    match server.address {
+        _ if is_one && server.port != 0 => SocketAddr::new(server.address, server.port).to_string(),
+        address if is_one => format!("{address} port {port}"),
+        address => format!("{address}/{} port {port}", server.length),
+    }
+}
+
 /// Lists the pools.
 pub(crate) fn pools(list: &List) -> Result<(), Failure> {
     let columns = [("POOL", Name), ("METHOD", Left), ("STATE", Left), ("UP", Right), ("FLOWS", Right)];
     show(list, "/v1/pools", "no pools", &columns, |pool: &view::Pool| {
         vec![
             pool.name.clone(),
-            pool.method.clone(),
+            word(&pool.method),
             available(pool.available),
             format!("{} of {}", pool.up, pool.backends),
             count(pool.flows),

@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn advice_is_given_once_and_only_when_it_is_due() {
         let member = Member { lcore: 0, meters: Arc::new(WorkerMeters::new()) };
-        let fleet = Fleet { members: vec![member], cycles_per_second: 1 };
+        let fleet = Fleet { members: vec![member], cycles_per_second: 1, capacities: Arc::default() };
         let mut advice = Advice::default();
         advice.look(&fleet);
         assert_eq!(advice.told, [false]);

@@ -126,6 +126,7 @@ fn fleet(eal: &Eal) -> Fleet {
     Fleet {
         members: eal.workers().iter().map(member).collect(),
         cycles_per_second: TscClock::new(eal).hertz(),
+        capacities: Arc::default(),
     }
 }
 
@@ -181,6 +182,7 @@ fn make_worker(
         ports,
         reader,
         meters: member.map(|member| Arc::clone(&member.meters)).unwrap_or_default(),
+        colleagues: fleet.colleagues(),
         source: devices.pool.source(),
         clock: TscClock::new(&devices.eal),
         flows: settings.flows,

@@ -37,6 +37,14 @@ impl Frame for PlainFrame {
         }
         fits
     }
+
+    fn prepend(&mut self, length: usize) -> bool {
+        let fits = self.0.len() + length <= LONGEST;
+        if fits {
+            self.0.splice(..0, std::iter::repeat_n(0, length));
+        }
+        fits
+    }
 }
 
 /// Makes frames without end.
@@ -63,6 +71,13 @@ mod tests {
         assert!(frame.resize(1));
         assert_eq!((frame.length(), frame.segment(0), frame.segment(1)), (1, Some(&[1][..]), None));
         assert!(!frame.resize(LONGEST + 1) && frame.pull(1) && !frame.pull(2));
+    }
+
+    #[test]
+    fn a_frame_grows_in_front() {
+        let mut frame = PlainFrame(vec![1, 2, 3]);
+        assert!(frame.prepend(2) && !frame.prepend(LONGEST));
+        assert_eq!(frame.head(), [0, 0, 1, 2, 3]);
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Rehearsal {
         let mut burst = Burst::from_iter([PlainFrame(bytes)]);
         let arrival = Arrival { port, is_handed_over: false };
         let (state, outputs) = (&mut self.state, &mut self.outputs);
+        state.tick(now.0 * 1000);
         forward(state, &self.snapshot, arrival, now, &mut burst, outputs, &mut PlainSource);
         // A packet that comes in has a verdict when it is forwarded.
         let verdict = self.state.verdicts().next().unwrap_or(Verdict::Absorbed);

@@ -32,7 +32,20 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         }
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
         R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
-        R::Fragment => "Lower the sender's MTU, so that it does not fragment.",
+        R::Fragment => {
+            "Only fragments of TCP and UDP packets are passed on: lower the sender's MTU, so that it does not fragment."
+        }
+        R::FragmentOverlap => {
+            "Nothing sound sends such fragments, but a link that doubles packets: look for who sends them."
+        }
+        R::FragmentsScattered | R::FragmentHeadLost => {
+            "Fragments are lost or come far out of order: lower the sender's MTU, so that it does not fragment."
+        }
+        R::FragmentQueueFull | R::FragmentTableFull => {
+            "More fragments come than can be put in order: lower the senders' MTU, or look for who floods."
+        }
+        R::QuoteUnknown => "Nothing; the flow has ended, or somebody guesses.",
+        R::IcmpLimited => "Nothing; who is not told now is told when it sends again.",
         R::IcmpUnsupported => {
             "Nothing, when clients do not depend on it; `host: true` passes the port's own to the kernel."
         }
@@ -41,6 +54,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
             "A conversation begins with a SYN. `loose_initiation: true` in the profile adopts those that began before."
         }
         R::NoBackend => "Enable a backend of the pool with a weight, and see why its monitors fail.",
+        R::BackendDown => {
+            "See why the backend is down, or set `on_backend_down` of its pool to `none` or `reselect`."
+        }
         R::BackendRemoved => "Drain backends before removing them, so that their flows end.",
         R::FlowTableFull => "Raise `workers.flows`.",
         R::FlowCollision => {
@@ -58,6 +74,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::ArpNotForUs | R::NdNotForUs => "Nothing; such questions are part of any link.",
         R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
             "More arrives than can leave: see `worker list`."
+        }
+        R::NoHeadroom => {
+            "Look for what takes the room in front of packets at the port's device: DPDK leaves 128 bytes."
         }
         R::NoRoomForAnswer => "Raise the port's mtu.",
         R::Shutdown => "Nothing; the gateway was stopping.",

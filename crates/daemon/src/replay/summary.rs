@@ -70,7 +70,12 @@ fn network(kind: u16, bytes: &[u8], sender: [u8; 6]) -> Result<Summary, Refusal>
             let payload = bytes.get(layout.transport..layout.total).unwrap_or_default();
             let addresses =
                 (Address::from_v6(layout.header.source), Address::from_v6(layout.header.destination));
-            Ok(transport(addresses, (layout.protocol, layout.is_fragment), payload, layout.header.hop_limit))
+            Ok(transport(
+                addresses,
+                (layout.protocol, layout.fragment.is_some()),
+                payload,
+                layout.header.hop_limit,
+            ))
         }
         ether_type::ARP => Ok(address_resolution(arp::check(bytes, sender)?).into()),
         other => Ok(format!("{}, {} bytes", protocol_of(other), bytes.len()).into()),

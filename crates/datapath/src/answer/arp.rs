@@ -5,7 +5,7 @@ use nic::Frame;
 use wire::arp::{self, Arp};
 
 use super::{for_us, is_answered, learn, turn_round};
-use crate::{DropReason, Verdict, packet::Packet, resolve, serve::Occasion, state::Memory};
+use crate::{DropReason, Verdict, packet::Packet, serve::Occasion, state::Memory};
 
 /// Answers a request for one of our addresses; takes a reply to one of our requests.
 pub(super) fn answer<F: Frame>(
@@ -15,8 +15,7 @@ pub(super) fn answer<F: Frame>(
     packet: &Packet,
 ) -> Result<Verdict, DropReason> {
     let offset = usize::from(packet.network);
-    let source = resolve::source_mac(frame);
-    let message = *arp::check(frame.head().get(offset..).unwrap_or_default(), source.0)?;
+    let message: Arp = *wire::header(frame.head(), offset).ok_or(DropReason::HeadersScattered)?;
     let (sender, target) =
         (Address::from_v4(message.sender_address), Address::from_v4(message.target_address));
     if occasion.snapshot.addresses.owner(sender).is_some() {

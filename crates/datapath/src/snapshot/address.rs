@@ -6,7 +6,7 @@ use flow::Way;
 use foldhash::fast::FixedState;
 use model::{Address, PortId};
 
-use super::{Lookup, way::Ways};
+use super::{Lookup, broad::Broad, way::Ways};
 
 /// The addresses that the gateway answers for, and those it expects replies from.
 #[derive(Clone, Default)]
@@ -14,6 +14,8 @@ pub struct Addresses {
     owned: Arc<Lookup<Address, Owned>>,
     nat_backends: Arc<HashSet<Address, FixedState>>,
     ways: Ways,
+    /// Prefixes of virtual servers.
+    prefixes: Arc<Broad>,
 }
 
 /// Why an address is ours.
@@ -57,12 +59,18 @@ impl Addresses {
         }
     }
 
+    /// Makes all addresses ours that begin with the first `length` bits of this one, of which more than one does, for a virtual server.
+    pub fn own_prefix(&mut self, address: Address, length: u8, available: bool) {
+        Arc::make_mut(&mut self.prefixes).own(address, length, available);
+    }
+
     /// Says anew which virtual addresses are available, of all virtual servers.
-    pub fn renew_availability(&mut self, servers: impl Iterator<Item = (Address, bool)> + Clone) {
-        let owned = Arc::make_mut(&mut self.owned);
+    pub fn renew_availability(&mut self, servers: impl Iterator<Item = (Address, u8, bool)> + Clone) {
+        let (owned, prefixes) = (Arc::make_mut(&mut self.owned), Arc::make_mut(&mut self.prefixes));
         // An address may be that of several virtual servers: first none, then all that are.
-        let none = servers.clone().map(|(address, _)| (address, false));
-        for (address, is_available) in none.chain(servers.filter(|(_, available)| *available)) {
+        let none = servers.clone().map(|(address, length, _)| (address, length, false));
+        for (address, length, is_available) in none.chain(servers.filter(|(.., available)| *available)) {
+            prefixes.renew(address, length, is_available);
             if let Some(Owned::Virtual { available }) = owned.get_mut(&address) {
                 *available = is_available;
             }
@@ -77,31 +85,53 @@ impl Addresses {
     /// Why `address` is ours; `None` when it is not.
     #[must_use]
     pub fn owner(&self, address: Address) -> Option<Owned> {
-        self.owned.get(&address).copied()
+        self.owned.get(&address).copied().or_else(|| self.owner_of_prefix(address))
+    }
+
+    /// The same for addresses that are ours because of a prefix.
+    #[inline]
+    fn owner_of_prefix(&self, address: Address) -> Option<Owned> {
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        self.prefixes.availability(address).map(|available| Owned::Virtual { available })
     }
 
     /// Whether nothing speaks against this address as a client's.
     #[inline(always)]
     pub(crate) fn is_client_v4(&self, address: [u8; 4]) -> bool {
-        !is_martian_source_v4(address) && !self.ways.may_be_ours_v4(address)
+        !is_martian_source_v4(address)
+            && !self.ways.may_be_ours_v4(address)
+            && self.owner_of_prefix(Address::from_v4(address)).is_none()
     }
 
     /// Whether `address` is ours. Of most addresses that are not, this is known sooner than from [`Addresses::owner`].
     #[inline]
     pub(crate) fn is_ours(&self, address: Address) -> bool {
         self.ways.may_be_ours(address) && self.owned.contains_key(&address)
+            || self.owner_of_prefix(address).is_some()
     }
 
     /// The way in which the flow of a packet to an address is looked for.
     #[inline]
     pub(crate) fn way(&self, destination: Address) -> Way {
-        self.ways.of(destination)
+        self.way_of_prefix(self.ways.of(destination), || destination)
     }
 
     /// The same for an IPv4 packet.
     #[inline(always)]
     pub(crate) fn way_v4(&self, destination: [u8; 4]) -> Way {
-        self.ways.of_v4(destination)
+        self.way_of_prefix(self.ways.of_v4(destination), || Address::from_v4(destination))
+    }
+
+    /// What is nobody's as far as exact addresses go may be a prefix's.
+    #[inline(always)]
+    fn way_of_prefix(&self, exact: Way, destination: impl FnOnce() -> Address) -> Way {
+        if exact != Way::Destination || self.prefixes.is_empty() {
+            return exact;
+        }
+        let availability = self.prefixes.availability(destination());
+        availability.map_or(exact, |_| Way::Source)
     }
 
     /// Whether `address` is a `nat` backend's.

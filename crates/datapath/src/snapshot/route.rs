@@ -21,6 +21,22 @@ impl Network {
         Self { address: u128::from_be_bytes(address.octets()) & mask, mask, length }
     }
 
+    /// The same with a length that counts all 128 bits, also of an IPv4-mapped address.
+    pub(super) fn mapped(address: Address, length: u8) -> Self {
+        let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+        Self { address: u128::from_be_bytes(address.octets()) & mask, mask, length }
+    }
+
+    /// The first of its addresses.
+    pub(super) fn first(&self) -> Address {
+        Address::from_v6(self.address.to_be_bytes())
+    }
+
+    /// Leading bits that its addresses share, of 128.
+    pub(super) const fn length(&self) -> u8 {
+        self.length
+    }
+
     /// All addresses of `address`'s family.
     #[must_use]
     pub fn family_of(address: Address) -> Self {

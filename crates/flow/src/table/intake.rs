@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl FlowTable {
-    /// Takes a flow in, to be found by its client key, and by its reply key too unless its mode is `dsr`.
+    /// Takes a flow in, to be found by its client key, and by its reply key too unless replies do not pass in its mode.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl FlowTable {
             })
         });
         // Guests may be the same, and a survey does not see them.
-        let is_obvious = place.bits == 0 && !client.is(&reply) && !self.may_have_guests(place.hash);
+        let is_obvious = place.is_of_client_v4() && !client.is(&reply) && !self.may_have_guests(place.hash);
         let position = match survey {
             Survey::Vacant(Vacancy { position, alike: 0..CROWD }) if is_obvious => position,
             _ => return None,
@@ -89,7 +89,7 @@ impl FlowTable {
     /// Whether a flow has the same reply key, or this one's keys are the same.
     fn knows_reply(&self, flow: &Flow, absent: Absent) -> bool {
         match flow.mode {
-            Mode::Dsr => false,
+            Mode::Dsr | Mode::Ipip | Mode::Gue => false,
             // The client's end is in both keys.
             Mode::Nat => {
                 let has_reply = |position| self.has_key(position, Side::Backend, &flow.reply);

@@ -45,9 +45,9 @@ impl Topology {
         text
     }
 
-    /// In `dsr` the port cannot change on the way; elsewhere it does, so that its rewriting is seen.
+    /// Where backends answer clients directly the port cannot change on the way; elsewhere it does, so that its rewriting is seen.
     pub(super) fn http_port(&self) -> u16 {
-        if self.plan.mode == Mode::Dsr { HTTP } else { 8080 }
+        if self.plan.mode.is_direct() { HTTP } else { 8080 }
     }
 
     fn port(&self, name: &str, addresses: &str, host: bool) -> String {
@@ -56,8 +56,9 @@ impl Topology {
             Device::Tap => format!("net_tap_{name},iface=tap-{name}"),
             Device::AfXdp => format!("net_af_xdp_{name},iface={name}"),
         };
+        let mtu = if name == "backends" { self.plan.mtu_to_backends() } else { 1500 };
         format!(
-            "  - {{ name: {name}, device: \"{device}\", addresses: [{addresses}], facing: {name}, host: {host}, mtu: 1500 }}\n"
+            "  - {{ name: {name}, device: \"{device}\", addresses: [{addresses}], facing: {name}, host: {host}, mtu: {mtu} }}\n"
         )
     }
 
@@ -66,11 +67,8 @@ impl Topology {
         let port = if protocol == "tcp" { http } else { ECHO };
         let mut text = format!("  - name: {name}\n    backends:\n");
         for &number in backends {
-            let _ = writeln!(
-                text,
-                "      - {{ address: \"{}\" }}",
-                SocketAddr::from((backend_address(number, v6), port))
-            );
+            let address = backend_address(number, v6 != self.plan.crosses_families);
+            let _ = writeln!(text, "      - {{ address: \"{}\" }}", SocketAddr::from((address, port)));
         }
         let _ = writeln!(
             text,
@@ -89,6 +87,8 @@ fn mode_name(mode: Mode) -> &'static str {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",
         Mode::Dsr => "dsr",
+        Mode::Ipip => "ipip",
+        Mode::Gue => "gue",
     }
 }
 
@@ -99,8 +99,7 @@ mod tests {
 
     #[test]
     fn the_configuration_names_what_was_built() {
-        let topology =
-            Topology::build(Plan { device: Device::Tap, mode: Mode::FullNat, backends: 1 }).unwrap();
+        let topology = Topology::build(Plan::new(Device::Tap, Mode::FullNat, 1)).unwrap();
         let text = topology.configuration("workers: { lcores: [0, 1] }\n");
         for part in ["iface=tap-clients", "mode: full_nat", "\"[fd00:10:2::11]:8080\"", "lcores: [0, 1]"] {
             assert!(text.contains(part), "{part} is not in\n{text}");

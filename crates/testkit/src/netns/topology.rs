@@ -7,7 +7,7 @@ use std::{
 use model::Mode;
 use tempfile::TempDir;
 
-use super::{Failure, Namespace, Nginx, Result, Tidegate, UdpEcho, connect, wait_until};
+use super::{Decapsulator, Failure, Namespace, Nginx, Result, Tidegate, UdpEcho, connect, wait_until};
 
 pub(super) const HTTP: u16 = 80;
 pub(super) const ECHO: u16 = 7;
@@ -32,6 +32,27 @@ pub struct Plan {
     pub mode: Mode,
     /// How many backends there are, 1 to 200.
     pub backends: u8,
+    /// In `ipip` and `gue`: whether virtual servers of one family have backends of the other.
+    pub crosses_families: bool,
+}
+
+impl Plan {
+    /// So many backends behind ports on such a device.
+    #[must_use]
+    pub const fn new(device: Device, mode: Mode, backends: u8) -> Self {
+        Self { device, mode, backends, crosses_families: false }
+    }
+
+    /// Bytes of the largest packet to the backends: outer headers go in front of what clients send. A tap sends no packet of more than 1,500
+    /// bytes; there [clients send smaller ones](Self::mtu_of_clients).
+    pub(super) fn mtu_to_backends(&self) -> u16 {
+        if self.mode.is_tunnel() && self.device != Device::Tap { 1600 } else { 1500 }
+    }
+
+    /// Bytes of the largest packet to the virtual servers.
+    fn mtu_of_clients(&self) -> u16 {
+        if self.mode.is_tunnel() && self.device == Device::Tap { 1440 } else { 1500 }
+    }
 }
 
 /// One machine behind the gateway, with nginx and an echo service.
@@ -42,6 +63,8 @@ pub struct Backend {
     pub nginx: Nginx,
     /// Its echo service.
     pub echo: UdpEcho,
+    /// Takes off outer headers, in the modes that have them.
+    pub decapsulator: Option<Decapsulator>,
     /// The machine; declared last, so that it goes last.
     pub namespace: Namespace,
 }
@@ -55,7 +78,7 @@ pub struct Backend {
 ///
 /// The client is 10.10.1.100 and fd00:10:1::100, backend *n* 10.10.2.(10+n) and fd00:10:2::(10+n), the gateway .1 and
 /// ::1 of both networks. The virtual servers are 198.51.100.10 and 2001:db8:100::10: HTTP on port 80, UDP echo on 7.
-/// In `dsr` the client has a second leg on the backends' network, on which they answer past the gateway.
+/// In `dsr`, `ipip` and `gue` the client has a second leg on the backends' network, on which they answer past the gateway.
 pub struct Topology {
     /// The backends.
     pub backends: Vec<Backend>,
@@ -150,6 +173,9 @@ impl Topology {
         connect((&self.client, "eth0"), (&self.gateway, "clients"))?;
         connect((&self.gateway, "backends"), (&self.switch, "gateway"))?;
         add_bridge(&self.switch, "bridge", &["gateway"])?;
+        let mtu = self.plan.mtu_to_backends();
+        self.gateway.ip(&format!("link set backends mtu {mtu}"))?;
+        self.switch.ip(&format!("link set gateway mtu {mtu}"))?;
         for interface in ["clients", "backends"] {
             remove_ipv6(&self.gateway, interface)?;
             if self.plan.device == Device::Tap {
@@ -160,9 +186,10 @@ impl Topology {
         }
         self.client.ip("address add 10.10.1.100/24 dev eth0")?;
         self.client.ip("address add fd00:10:1::100/64 dev eth0")?;
-        self.client.ip("route add 198.51.100.0/24 via 10.10.1.1")?;
-        self.client.ip("route add 2001:db8:100::/64 via fd00:10:1::1")?;
-        if self.plan.mode == Mode::Dsr {
+        let mtu = self.plan.mtu_of_clients();
+        self.client.ip(&format!("route add 198.51.100.0/24 via 10.10.1.1 mtu {mtu}"))?;
+        self.client.ip(&format!("route add 2001:db8:100::/64 via fd00:10:1::1 mtu {mtu}"))?;
+        if self.plan.mode.is_direct() {
             connect((&self.client, "direct"), (&self.switch, "client"))?;
             self.switch.ip("link set client master bridge")?;
             self.client.run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.direct.rp_filter=0")?;
@@ -177,13 +204,16 @@ impl Topology {
         let namespace = Namespace::create(&name)?;
         connect((&namespace, "eth0"), (&self.switch, &name))?;
         self.switch.ip(&format!("link set {name} master bridge"))?;
+        let mtu = self.plan.mtu_to_backends();
+        namespace.ip(&format!("link set eth0 mtu {mtu}"))?;
+        self.switch.ip(&format!("link set {name} mtu {mtu}"))?;
         let mut addresses = vec![backend_address(number, false), backend_address(number, true)];
         namespace.ip(&format!("address add {}/24 dev eth0", backend_address(number, false)))?;
         namespace.ip(&format!("address add {}/64 dev eth0", backend_address(number, true)))?;
         match self.plan.mode {
             Mode::Nat => add_default_routes(&namespace, "10.10.2.1", "fd00:10:2::1")?,
             Mode::FullNat => {}
-            Mode::Dsr => {
+            Mode::Dsr | Mode::Ipip | Mode::Gue => {
                 hold_the_virtual_servers(&namespace)?;
                 add_default_routes(&namespace, "10.10.2.100", "fd00:10:2::100")?;
                 addresses.extend([service(false), service(true)]);
@@ -191,7 +221,12 @@ impl Topology {
         }
         let nginx = Nginx::start(&namespace, &name, self.http_port(), &self.file(&name))?;
         let echo = UdpEcho::start(&namespace, &addresses, ECHO)?;
-        Ok(Backend { name, nginx, echo, namespace })
+        let decapsulator = if self.plan.mode.is_tunnel() {
+            Some(Decapsulator::start(&namespace, &self.file(&format!("{name}-inner")))?)
+        } else {
+            None
+        };
+        Ok(Backend { name, nginx, echo, decapsulator, namespace })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -283,8 +318,7 @@ mod tests {
 
     #[test]
     fn the_switch_joins_the_backends_and_the_gateway_is_silent_without_a_program() {
-        let topology =
-            Topology::build(Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 2 }).unwrap();
+        let topology = Topology::build(Plan::new(Device::AfPacket, Mode::Nat, 2)).unwrap();
         let (one, two) = (&topology.backends[0], &topology.backends[1]);
         for v6 in [false, true] {
             let answer = get(&one.namespace, (backend_address(2, v6), 8080).into(), "/").unwrap();
@@ -296,8 +330,7 @@ mod tests {
 
     #[test]
     fn in_dsr_a_backend_answers_the_client_as_the_virtual_server() {
-        let topology =
-            Topology::build(Plan { device: Device::AfPacket, mode: Mode::Dsr, backends: 1 }).unwrap();
+        let topology = Topology::build(Plan::new(Device::AfPacket, Mode::Dsr, 1)).unwrap();
         // What the gateway will do, done by the client's routes: the packets reach the backend as they are.
         topology.client.ip("route replace 198.51.100.0/24 via 10.10.2.11").unwrap();
         topology.client.ip("-6 route replace 2001:db8:100::/64 via fd00:10:2::11").unwrap();

@@ -1,0 +1,278 @@
+//! Fragments of TCP and UDP packets: they are not put together, but follow the first of their packet.
+//!
+//! Only the first fragment has ports. It is served like any packet, and what becomes of it is remembered ([`table`]) by source,
+//! destination, protocol and identification, for the others to follow. Those that come before it wait, a bounded number of them for
+//! a bounded time. In `nat` and `full_nat` the first is rewritten as any packet is: the L4 checksum is over the whole packet, and
+//! changes by what changes in addresses and ports. In the others only addresses and the TTL change.
+//!
+//! With several workers fragments do not all come to the worker that owns the flow, and only the first could say which one that is.
+//! So all fragments of a packet go to one worker first, whom the hash of what they have in common names, and that one sends them
+//! to the owner, who then does the same as a worker that is alone.
+
+mod parts;
+mod table;
+
+use flow::{FlowKey, Hit, Side, Tracked};
+use model::{Address, Mode, PortId, WorkerId};
+use nic::Frame;
+use wire::{
+    fragment::Fragment,
+    ipv4::{self, Ipv4},
+    ipv6, protocol,
+};
+
+use self::table::{Destination, Position, Release};
+pub(crate) use self::table::{Fragments, HELD};
+use crate::{
+    Arrival, DropReason, Outputs, Verdict, admit,
+    answer::error,
+    emit, hashed,
+    neighbour::Link,
+    ownership,
+    packet::{Kind, Packet, Step},
+    plan::Plan,
+    resolve, rewrite,
+    serve::{Occasion, Sought},
+    state::Memory,
+};
+
+const _: () = assert!(HELD <= nic::MAX_BURST);
+
+/// What a fragment says of itself.
+struct Part {
+    fragment: Fragment,
+    /// Without ports, which only the first has.
+    key: FlowKey,
+    /// The same for all of a packet.
+    id: FlowKey,
+    /// Its bytes.
+    length: usize,
+}
+
+/// Sends a fragment to where its packet goes.
+#[cold]
+#[inline(never)]
+pub(crate) fn serve<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+) -> Result<Step, DropReason> {
+    let part = read(frame.head(), packet).ok_or(DropReason::HeadersScattered)?;
+    let snapshot = occasion.snapshot;
+    admit::check_addresses(packet, &part.key, snapshot)?;
+    if !matches!(part.key.protocol, protocol::TCP | protocol::UDP) {
+        return Ok(Step::Done(admit::unanswered(occasion, &part.key, DropReason::Fragment)));
+    }
+    // Nothing is kept of packets that are not for us.
+    if !snapshot.addresses.is_ours(part.key.destination) && !snapshot.is_nat_backend(part.key.source) {
+        return Err(DropReason::NoVirtualServer);
+    }
+    let hash = snapshot.hash_key.hash(&part.id);
+    let is_collector = collector(hash, snapshot.workers) == memory.id;
+    if !is_collector && !occasion.arrival.is_handed_over {
+        return Ok(Step::Done(Verdict::HandOver(collector(hash, snapshot.workers))));
+    }
+    if part.fragment.is_first() {
+        return first(memory, occasion, (frame, packet), &part, (hash, is_collector));
+    }
+    let id = (&part.id, hash);
+    let (_, destination) = memory.fragments.note(id, part.fragment, part.length, occasion.now)?;
+    follow(memory, occasion, (frame, packet), destination)
+}
+
+/// The worker to which all fragments of a packet go first, by the hash of what they have in common.
+const fn collector(hash: u64, workers: u8) -> WorkerId {
+    WorkerId((((hash >> 32) * workers as u64) >> 32) as u8)
+}
+
+fn read(head: &[u8], packet: &Packet) -> Option<Part> {
+    let network = head.get(usize::from(packet.network)..)?;
+    let length = (usize::from(packet.network) + usize::from(packet.length))
+        .checked_sub(usize::from(packet.transport))?;
+    let (fragment, source, destination, protocol) = if packet.v6 {
+        let layout = ipv6::check_beginning(network).ok()?;
+        let [source, destination] = [layout.header.source, layout.header.destination].map(Address::from_v6);
+        (layout.fragment?, source, destination, layout.protocol)
+    } else {
+        let header: &Ipv4 = wire::header(network, 0)?;
+        let [source, destination] = [header.source, header.destination].map(Address::from_v4);
+        (ipv4::fragment(header), source, destination, header.protocol)
+    };
+    let key = FlowKey { source, destination, protocol, ..FlowKey::default() };
+    let [a, b, c, d] = fragment.identification.to_be_bytes();
+    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    // RFC 8200, 4.5: over IPv6 what follows the fragment header may be another one in each fragment, and does not tell them apart.
+    let of_all = if packet.v6 { 0 } else { protocol };
+    let id = FlowKey { source_port: high, destination_port: low, protocol: of_all, ..key };
+    Some(Part { fragment, key, id, length })
+}
+
+/// Serves a first fragment like a packet, and remembers what became of it.
+fn first<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    part: &Part,
+    (hash, is_collector): (u64, bool),
+) -> Result<Step, DropReason> {
+    let bytes = frame.head().get(usize::from(packet.transport)..).unwrap_or_default();
+    let checked = wire::fragment::check_first(part.key.protocol, bytes, part.length, packet.v6)?;
+    let ([source_port, destination_port], flags) = checked.ok_or(DropReason::Fragment)?;
+    let key = FlowKey { source_port, destination_port, ..part.key };
+    let whole = Packet { kind: Kind::Balanced, flags, ..*packet };
+    let id = (&part.id, hash);
+    let (position, destination) = memory.fragments.note(id, part.fragment, part.length, occasion.now)?;
+    debug_assert!(destination == Destination::Unknown, "it is the first");
+    let served = match owner(memory.id, occasion, &key).filter(|_| is_collector) {
+        Some(owner) => Ok(Step::Done(Verdict::HandOver(owner))),
+        None => {
+            let plan = Plan::find(occasion.snapshot, &key);
+            let sought = Sought { key: &key, candidate: flow::Candidate::NONE, plan };
+            admit::admit(memory, occasion, frame, &whole, &sought)
+        }
+    };
+    remember(memory, occasion, position, &key, &served);
+    served.or_else(|reason| error::instead(memory, occasion, (frame, &whole), &key, reason))
+}
+
+/// The other worker that owns the flow of a first fragment.
+fn owner(own: WorkerId, occasion: &Occasion<'_>, key: &FlowKey) -> Option<WorkerId> {
+    if occasion.snapshot.workers <= 1 {
+        return None;
+    }
+    ownership::owner(occasion.snapshot, occasion.arrival.port, key).filter(|owner| *owner != own)
+}
+
+fn remember<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    position: Position,
+    key: &FlowKey,
+    served: &Result<Step, DropReason>,
+) {
+    let destination = match *served {
+        Ok(Step::Done(Verdict::ToHost(port))) => Destination::Host(port),
+        Ok(Step::Done(Verdict::HandOver(worker))) => Destination::Worker(worker),
+        Ok(Step::Done(Verdict::Drop(reason))) | Err(reason) => Destination::Dropped(reason),
+        Ok(_) => Destination::Flow(*key),
+    };
+    memory.fragments.learn(position, destination, occasion.now);
+}
+
+/// Sends a later fragment after the first.
+fn follow<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    destination: Destination,
+) -> Result<Step, DropReason> {
+    match destination {
+        Destination::Unknown => Ok(Step::WaitForFirst),
+        Destination::Flow(key) => pass_on(memory, occasion, (frame, packet), &key),
+        Destination::Host(port) => Ok(Step::Done(Verdict::ToHost(port))),
+        Destination::Worker(worker) => Ok(Step::Done(Verdict::HandOver(worker))),
+        Destination::Dropped(reason) => Err(reason),
+    }
+}
+
+/// Sends a later fragment of a packet with this key.
+fn pass_on<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    key: &FlowKey,
+) -> Result<Step, DropReason> {
+    let Some(found) = memory.flows.find(key) else {
+        return hashed::send(memory, occasion, (frame, packet), key, DropReason::NoFlow);
+    };
+    let Memory { flows, neighbours, tallies, .. } = memory;
+    let Tracked { hot, wide, .. } = flows.tracked(found.index).ok_or(DropReason::NoFlow)?;
+    hot.last_seen = occasion.flow_time();
+    let mut flow = Hit { hot, wide, side: found.side };
+    let step = match resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {
+        Some(link) => {
+            write(frame.head_mut(), packet, &flow, &link)?;
+            Step::Done(Verdict::Transmit(link.port))
+        }
+        None => {
+            let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
+            write(frame.head_mut(), packet, &flow, &link)?;
+            step
+        }
+    };
+    tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
+    Ok(step)
+}
+
+/// Writes what changes in a packet without an L4 header.
+fn write(head: &mut [u8], packet: &Packet, flow: &Hit<'_>, link: &Link<'_>) -> Result<(), DropReason> {
+    if packet.length > link.mtu {
+        return Err(DropReason::FrameOverMtu);
+    }
+    if flow.hot.mode() != Mode::Dsr {
+        let other: Side = flow.side.opposite();
+        let addresses = flow.hot.addresses(other, flow.wide);
+        rewrite::translate_network(head, packet, addresses, flow.hot.repair(flow.side))?;
+    }
+    rewrite::write_link(head, *link.to, *link.from);
+    Ok(())
+}
+
+/// Makes a fragment wait for the first of its packet.
+pub(crate) fn hold<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    outputs: &mut Outputs<F>,
+    packet: &Packet,
+    frame: F,
+) {
+    let Some(part) = read(frame.head(), packet) else {
+        return emit::drop(&memory.meters, outputs, DropReason::HeadersScattered, frame);
+    };
+    let hash = occasion.snapshot.hash_key.hash(&part.id);
+    let came = (frame, occasion.arrival.port);
+    if let Err((frame, reason)) = memory.fragments.hold((&part.id, hash), *packet, came, occasion.now) {
+        emit::drop(&memory.meters, outputs, reason, frame);
+    }
+}
+
+/// Sends the fragments whose first one has come.
+#[cold]
+#[inline(never)]
+pub(crate) fn release_all<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    outputs: &mut Outputs<F>,
+) {
+    for (held, release) in memory.fragments.take_ready(occasion.now) {
+        let (mut frame, packet, port) = (held.frame, held.packet, held.port);
+        let step = match release {
+            Release::Goes(destination) => follow(memory, occasion, (&mut frame, &packet), destination),
+            Release::Drop(reason) => Err(reason),
+        };
+        let step = step.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
+        leave(memory, occasion, outputs, (step, port), frame);
+    }
+    memory.tallies.settle();
+    memory.count_held();
+}
+
+fn leave<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    outputs: &mut Outputs<F>,
+    (step, port): (Step, PortId),
+    frame: F,
+) {
+    match step {
+        Step::Done(verdict) => {
+            emit::emit(&memory.meters, outputs, Arrival { port, ..occasion.arrival }, verdict, frame);
+        }
+        Step::Wait(port, hop) => emit::wait(memory, outputs, (port, hop), frame),
+        // It has a first one, so it does not wait again.
+        Step::Parsed | Step::WaitForFirst => {
+            emit::drop(&memory.meters, outputs, DropReason::FragmentTableFull, frame);
+        }
+    }
+}

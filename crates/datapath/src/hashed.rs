@@ -1,0 +1,38 @@
+//! Packets of `dsr` that no flow is remembered for: the hash alone says which backend has their conversation.
+
+use flow::FlowKey;
+use model::Mode;
+use nic::Frame;
+
+use crate::{
+    DropReason,
+    packet::{Packet, Step},
+    plan::Plan,
+    resolve, rewrite,
+    serve::Occasion,
+    state::Memory,
+};
+
+/// Sends a packet to the backend that a client's packet with this key would get; for `reason` it is dropped when it is not for a
+/// `dsr` virtual server.
+pub(crate) fn send<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    key: &FlowKey,
+    reason: DropReason,
+) -> Result<Step, DropReason> {
+    let snapshot = occasion.snapshot;
+    let plan = Plan::find(snapshot, key).ok_or(reason)?;
+    snapshot.virtual_server(plan.server).filter(|server| server.mode == Mode::Dsr).ok_or(reason)?;
+    let id = plan.backend.ok_or(DropReason::NoBackend)?;
+    let backend = snapshot.backend(id).ok_or(DropReason::NoBackend)?;
+    let hop = resolve::backend_hop(&mut memory.neighbours, snapshot, (id, backend), plan.hash, occasion.now)?;
+    let (link, step) = resolve::destination(&mut memory.neighbours, snapshot, hop)?;
+    if packet.length > link.mtu {
+        return Err(DropReason::FrameOverMtu);
+    }
+    rewrite::write_link(frame.head_mut(), *link.to, *link.from);
+    memory.meters.untracked_packets.add(1);
+    Ok(step)
+}
