@@ -11,7 +11,7 @@ use criterion::{
     BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
 use model::{Mode, PortId};
-use rig::{BURST, FLOWS, InlineFrame, Rig, reply, segments};
+use rig::{BURST, FLOWS, InlineFrame, Rig, agreement, reply, segments};
 use testkit::{
     gateway::{BACKENDS, CLIENTS},
     packets::{ACK, SYN},
@@ -54,12 +54,15 @@ fn established(criterion: &mut Criterion<ThreadTime>) {
     for (mode, v6) in modes.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
         let mut rig = Rig::new();
         let opened = rig.sent(CLIENTS, &segments(mode, v6, SYN, 40_000), Some(BACKENDS));
+        if mode != Mode::Dsr {
+            let agreed: Vec<InlineFrame> = opened.iter().map(|frame| agreement(frame, v6)).collect();
+            rig.sent(BACKENDS, &agreed, Some(CLIENTS));
+        }
         let data = segments(mode, v6, ACK, 40_000);
-        rig.sent(CLIENTS, &data, Some(BACKENDS));
+        let opened = rig.sent(CLIENTS, &data, Some(BACKENDS));
         let name = format!("{} {}", mode_name(mode), family(v6));
         measure(&mut group, BenchmarkId::new(&name, "to backend"), &mut rig, CLIENTS, &data);
         if !mode.is_direct() {
-            // The SYN comes back as a SYN; the datapath does not mind.
             let replies: Vec<InlineFrame> = opened.iter().map(|frame| reply(frame, v6)).collect();
             rig.sent(BACKENDS, &replies, Some(CLIENTS));
             measure(&mut group, BenchmarkId::new(&name, "to client"), &mut rig, BACKENDS, &replies);

@@ -48,7 +48,7 @@ fn flow(number: u32) -> Flow {
         to_backend: Repair::default(),
         state: FlowState::Established,
         mode: Mode::Nat,
-        fins: 0,
+        marks: 0,
         client_port: PortId(0),
         virtual_server: VirtualServerId(0),
         created: 0,

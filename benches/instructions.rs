@@ -10,7 +10,7 @@ use std::{env, hint::black_box, net::SocketAddr, process::ExitCode};
 
 use model::{Mode, PortId};
 use nic::{Burst, Frame};
-use rig::{BURST, InlineFrame, reply, segments};
+use rig::{BURST, InlineFrame, agreement, reply, segments};
 use testkit::{
     gateway::{self, BACKENDS, CLIENT_MAC, CLIENTS, CLIENTS_MAC},
     packets::{self, ACK, SYN},
@@ -117,9 +117,18 @@ fn once(rig: &mut Rig, port: PortId, frames: &[InlineFrame]) -> u64 {
     frames.len() as u64
 }
 
+/// Opens flows, to which their backend agrees if its word passes.
+fn open(rig: &mut Rig, mode: Mode, v6: bool) {
+    let sent = rig.sent(CLIENTS, &segments(mode, v6, SYN, PORT), Some(BACKENDS));
+    if mode != Mode::Dsr {
+        let agreed: Vec<InlineFrame> = sent.iter().map(|frame| agreement(frame, v6)).collect();
+        rig.sent(BACKENDS, &agreed, Some(CLIENTS));
+    }
+}
+
 fn established(mode: Mode, v6: bool) -> u64 {
     let mut rig = Rig::new();
-    rig.sent(CLIENTS, &segments(mode, v6, SYN, PORT), Some(BACKENDS));
+    open(&mut rig, mode, v6);
     let data = segments(mode, v6, ACK, PORT);
     rig.sent(CLIENTS, &data, Some(BACKENDS));
     repeat(&mut rig, CLIENTS, &data)
@@ -141,7 +150,7 @@ fn datagrams_of_flows() -> u64 {
 
 fn replies() -> u64 {
     let mut rig = Rig::new();
-    rig.sent(CLIENTS, &segments(Mode::Nat, false, SYN, PORT), Some(BACKENDS));
+    open(&mut rig, Mode::Nat, false);
     let data = rig.sent(CLIENTS, &segments(Mode::Nat, false, ACK, PORT), Some(BACKENDS));
     let replies: Vec<InlineFrame> = data.iter().map(|frame| reply(frame, false)).collect();
     rig.sent(BACKENDS, &replies, Some(CLIENTS));

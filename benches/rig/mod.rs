@@ -170,3 +170,11 @@ pub(crate) fn reply(sent: &InlineFrame, v6: bool) -> InlineFrame {
     frame.bytes[6..12].copy_from_slice(&BACKEND_MAC);
     frame
 }
+
+/// The segment by which a backend agrees to the first one that it was sent.
+pub(crate) fn agreement(sent: &InlineFrame, v6: bool) -> InlineFrame {
+    const SYN_ACK: u8 = 0x12;
+    let mut frame = reply(sent, v6);
+    frame.bytes[if v6 { 67 } else { 47 }] = SYN_ACK;
+    frame
+}

@@ -62,7 +62,7 @@ fn flow(script: &mut Script<'_>) -> Flow {
         to_backend: Repair::default(),
         state: FlowState::Handshake,
         mode,
-        fins: 0,
+        marks: 0,
         client_port: PortId(0),
         virtual_server: VirtualServerId(0),
         created: 0,

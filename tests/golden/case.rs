@@ -5,6 +5,7 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -36,6 +37,11 @@ pub(crate) struct Case {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Packet {
+    /// How long after the packet before it, if time matters, as in `6s` or `250ms`: timers run meanwhile.
+    after: Option<String>,
+    /// What leaves in that time.
+    #[serde(default)]
+    pub(crate) meanwhile: Vec<Frame>,
     /// What it is, for people.
     packet: String,
     bytes: Bytes,
@@ -129,7 +135,22 @@ impl Case {
 
     /// Whether it is for the gateway that most cases are for.
     pub(crate) fn is_common(&self) -> bool {
-        self.configuration.is_none() && self.port.is_none()
+        self.configuration.is_none() && self.port.is_none() && !self.takes_time()
+    }
+
+    /// Whether time passes between its packets.
+    pub(crate) fn takes_time(&self) -> bool {
+        self.packets.iter().any(|packet| packet.after.is_some())
+    }
+
+    /// When each packet arrives: a millisecond after the one before it, if it does not say.
+    pub(crate) fn times(&self) -> Vec<Duration> {
+        let mut now = Duration::ZERO;
+        let mut next = |packet: &Packet| {
+            now += packet.after.as_deref().map_or(Duration::from_millis(1), duration);
+            now
+        };
+        self.packets.iter().map(&mut next).collect()
     }
 
     /// The frames that arrive.
@@ -139,7 +160,7 @@ impl Case {
 
     /// The frames that leave.
     pub(crate) fn packets_out(&self) -> Vec<Vec<u8>> {
-        let sent = self.packets.iter().flat_map(|packet| &packet.sends);
+        let sent = self.packets.iter().flat_map(|packet| packet.meanwhile.iter().chain(&packet.sends));
         sent.map(|frame| frame.bytes.0.clone()).collect()
     }
 
@@ -167,16 +188,14 @@ impl Case {
         }
         text += "packets:\n";
         for packet in &self.packets {
-            writeln!(text, "  - packet: {}", quoted(&packet.packet)).unwrap();
+            let first = match &packet.after {
+                Some(after) => format!("  - after: {after}\n{}    ", frames("meanwhile", &packet.meanwhile)),
+                None => "  - ".to_owned(),
+            };
+            writeln!(text, "{first}packet: {}", quoted(&packet.packet)).unwrap();
             writeln!(text, "    bytes: |\n{}", hexadecimal(&packet.bytes.0, 6)).unwrap();
             writeln!(text, "    verdict: {}", packet.verdict).unwrap();
-            if !packet.sends.is_empty() {
-                text += "    sends:\n";
-            }
-            for frame in &packet.sends {
-                writeln!(text, "      - frame: {}", quoted(&frame.frame)).unwrap();
-                writeln!(text, "        bytes: |\n{}", hexadecimal(&frame.bytes.0, 10)).unwrap();
-            }
+            text += &frames("sends", &packet.sends);
         }
         text + &self.counters.text()
     }
@@ -202,6 +221,29 @@ impl Counters {
             true => text + "  drops: {}\n",
             false => text + &format!("  drops: {{ {} }}\n", drops.join(", ")),
         }
+    }
+}
+
+fn frames(key: &str, frames: &[Frame]) -> String {
+    let mut text = String::new();
+    if !frames.is_empty() {
+        writeln!(text, "    {key}:").unwrap();
+    }
+    for frame in frames {
+        writeln!(text, "      - frame: {}", quoted(&frame.frame)).unwrap();
+        writeln!(text, "        bytes: |\n{}", hexadecimal(&frame.bytes.0, 10)).unwrap();
+    }
+    text
+}
+
+/// `6s` or `250ms`
+fn duration(text: &str) -> Duration {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let number = text.trim_end_matches(unit).parse().unwrap_or_else(|_| panic!("{text} is no time"));
+    match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        _ => panic!("{text} is neither in s nor in ms"),
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
     ArpOperation, IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber,
-    Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket, TcpSlice,
-    TransportSlice, icmpv4::DestUnreachableHeader,
+    Ipv4HeaderSlice, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket,
+    TcpOptionElement, TcpSlice, TransportSlice, icmpv4::DestUnreachableHeader,
 };
 use testkit::packets::check_checksums;
 
@@ -23,7 +23,7 @@ pub(crate) fn describe(frame: &[u8]) -> String {
         Some(NetSlice::Ipv4(ip)) => {
             let header = ip.header();
             let (from, to) = (header.source_addr().into(), header.destination_addr().into());
-            internet(&packet, from, to, header.ttl())
+            internet(&packet, from, to, header.ttl()) + &service(header)
         }
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header();
@@ -118,7 +118,7 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
                 SocketAddr::new(from, segment.source_port()),
                 SocketAddr::new(to, segment.destination_port()),
             );
-            format!("tcp {from} > {to}{}", flags(segment))
+            format!("tcp {from} > {to}{}{}{}", flags(segment), numbers_of(segment), options(segment))
         }
         Some(TransportSlice::Udp(datagram)) => {
             let (from, to) = (
@@ -133,6 +133,43 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
         Some(TransportSlice::Igmp(_)) | None => format!("ip {from} > {to}{}", fragment(packet)),
     };
     format!("{what}, ttl {ttl}")
+}
+
+/// What is unusual about an IPv4 header.
+fn service(header: Ipv4HeaderSlice<'_>) -> String {
+    let tos = header.dcp().value() << 2 | header.ecn().value();
+    let tos = if tos == 0 { String::new() } else { format!(", tos {tos:#04x}") };
+    tos + if header.dont_fragment() { "" } else { ", may be fragmented" }
+}
+
+/// The numbers of a reset, and those of what the gateway asks: nobody else has no window.
+fn numbers_of(segment: &TcpSlice<'_>) -> String {
+    if !segment.rst() && segment.window_size() != 0 {
+        return String::new();
+    }
+    let acknowledgement = segment.ack().then(|| format!(" ack {}", segment.acknowledgment_number()));
+    format!(" seq {}{}", segment.sequence_number(), acknowledgement.unwrap_or_default())
+}
+
+fn options(segment: &TcpSlice<'_>) -> String {
+    use TcpOptionElement::{
+        MaximumSegmentSize, Noop, SelectiveAcknowledgement, SelectiveAcknowledgementPermitted, Timestamp,
+        WindowScale,
+    };
+    let options = segment.options_iterator().map(|option| match option {
+        Ok(Noop) => "nop".to_owned(),
+        Ok(MaximumSegmentSize(size)) => format!("mss {size}"),
+        Ok(WindowScale(shift)) => format!("scale {shift}"),
+        Ok(SelectiveAcknowledgementPermitted) => "sack".to_owned(),
+        Ok(SelectiveAcknowledgement(first, rest)) => {
+            let blocks = [Some(first)].into_iter().chain(rest).flatten();
+            blocks.map(|(from, to)| format!("sack {from}-{to}")).collect::<Vec<_>>().join(" ")
+        }
+        Ok(Timestamp(value, echo)) => format!("time {value}/{echo}"),
+        Err(error) => format!("{error}"),
+    });
+    let options = options.collect::<Vec<_>>().join(", ");
+    if options.is_empty() { options } else { format!(" <{options}>") }
 }
 
 fn message_v4(message: &Icmpv4Slice<'_>, from: IpAddr, to: IpAddr) -> String {

@@ -32,7 +32,6 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("transport_checksum", "only cards look at it"),
     ("backend_removed", "takes a reload"),
     ("backend_down", "takes a monitor"),
-    ("flow_table_full", "takes a thousand flows"),
     ("snat_exhausted", "takes tens of thousands of flows"),
     ("no_route", "such a configuration is refused"),
     ("neighbour_unreachable", "takes time"),
@@ -59,7 +58,7 @@ fn every_case_comes_out_as_it_is_written() {
     assert!(cases.len() >= 60, "only {} cases", cases.len());
     let (program, mut failures) = (Program::copy(), Vec::new());
     for mut case in cases {
-        let replayed = program.replay(&case.packets_in(), &case.configuration(), case.port.as_deref());
+        let replayed = program.replay(&case);
         if let Err(failure) = replayed.check(&case) {
             failures.push(format!("{}: {failure}", case.name));
         }
@@ -87,7 +86,8 @@ fn every_drop_reason_has_a_case() {
 fn the_running_gateway_sends_the_same_bytes() {
     let cases: Vec<Case> = Case::all().into_iter().filter(Case::is_common).collect();
     let packets: Vec<Vec<u8>> = cases.iter().flat_map(Case::packets_in).collect();
-    let replayed = Program::copy().replay(&packets, &cases[0].configuration(), None);
+    let times = capture::in_a_row(packets.len());
+    let replayed = Program::copy().replay_at((&packets, &times), &cases[0].configuration(), &[]);
     // Cases do not influence each other.
     let separately: Vec<Vec<u8>> = cases.iter().flat_map(Case::packets_out).collect();
     assert_same(&replayed.out, &separately);

@@ -6,6 +6,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use nix::unistd::geteuid;
@@ -33,6 +34,8 @@ pub(crate) struct Replayed {
 #[derive(Debug, Deserialize)]
 struct Row {
     number: usize,
+    #[serde(default)]
+    meanwhile: Vec<serde_json::Value>,
     verdict: String,
     port: Option<String>,
     reason: Option<String>,
@@ -72,10 +75,23 @@ impl Program {
         self.directory.path().join(name)
     }
 
-    /// What becomes of `packets`.
-    pub(crate) fn replay(&self, packets: &[Vec<u8>], configuration: &Path, port: Option<&str>) -> Replayed {
+    /// What becomes of the packets of a case.
+    pub(crate) fn replay(&self, case: &Case) -> Replayed {
+        let (timers, port) = (case.takes_time(), case.port.as_deref());
+        let arguments = [timers.then(|| "--timers".to_owned()), port.map(|port| format!("--port={port}"))];
+        let arguments: Vec<String> = arguments.into_iter().flatten().collect();
+        self.replay_at((&case.packets_in(), &case.times()), &case.configuration(), &arguments)
+    }
+
+    /// What becomes of packets.
+    pub(crate) fn replay_at(
+        &self,
+        (packets, times): (&[Vec<u8>], &[Duration]),
+        configuration: &Path,
+        arguments: &[String],
+    ) -> Replayed {
         let [input, output, copy] = ["in.pcap", "out.pcap", "gateway.yaml"].map(|name| self.file(name));
-        capture::write(&input, packets);
+        capture::write(&input, packets, times);
         fs::copy(configuration, &copy).unwrap();
         for list in ["allowed.txt", "denied.txt"] {
             fs::copy(case::folder().join(list), self.file(list)).unwrap();
@@ -85,7 +101,7 @@ impl Program {
             command.uid(NOBODY).gid(NOBODY);
         }
         command.arg("replay").arg("-c").arg(copy).arg("--in").arg(&input).arg("--out").arg(&output);
-        let result = command.args(["-o", "json"]).args(port.map(|port| format!("--port={port}"))).output();
+        let result = command.args(["-o", "json"]).args(arguments).output();
         let result = result.unwrap();
         assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
         let replayed: Replayed = serde_json::from_slice(&result.stdout).unwrap();
@@ -105,11 +121,17 @@ impl Replayed {
             if packet.verdict != row.verdict() {
                 return Err(format!("packet {number}: {} instead of {}", row.verdict(), packet.verdict));
             }
-            let found: Vec<String> =
-                out.by_ref().take(row.sent.len()).map(|frame| decode::describe(frame)).collect();
-            let expected: Vec<&String> = packet.sends.iter().map(|frame| &frame.frame).collect();
-            if found.iter().collect::<Vec<_>>() != expected {
-                return Err(format!("packet {number}: sends {found:#?}\ninstead of {expected:#?}"));
+            for (when, said, expected) in
+                [("before", &row.meanwhile, &packet.meanwhile), ("because of", &row.sent, &packet.sends)]
+            {
+                let found: Vec<String> =
+                    out.by_ref().take(said.len()).map(|frame| decode::describe(frame)).collect();
+                let expected: Vec<&String> = expected.iter().map(|frame| &frame.frame).collect();
+                if found.iter().collect::<Vec<_>>() != expected {
+                    return Err(format!(
+                        "sends {when} packet {number}: {found:#?}\ninstead of {expected:#?}"
+                    ));
+                }
             }
         }
         match self.out.iter().find(|frame| case.is_common() && frame[6..12] != GATEWAY) {
@@ -126,7 +148,9 @@ impl Replayed {
     /// Writes bytes and counters into a case.
     pub(crate) fn write_into(&self, case: &mut Case) {
         let mut out = self.out.iter();
-        for frame in case.packets.iter_mut().flat_map(|packet| &mut packet.sends) {
+        for frame in
+            case.packets.iter_mut().flat_map(|packet| packet.meanwhile.iter_mut().chain(&mut packet.sends))
+        {
             frame.bytes = Bytes(out.next().cloned().unwrap_or_default());
         }
         case.counters = self.totals.counters.clone();

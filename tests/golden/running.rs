@@ -31,7 +31,7 @@ pub(crate) struct Ran {
 pub(crate) fn run(packets: &[Vec<u8>]) -> Ran {
     let (directory, namespace) = (tempfile::tempdir().unwrap(), Namespace::create("golden").unwrap());
     let [input, output] = ["in.pcap", "out.pcap"].map(|name| directory.path().join(name));
-    capture::write(&input, packets);
+    capture::write(&input, packets, &capture::in_a_row(packets.len()));
     let socket = Tidegate::socket(directory.path());
     let configuration = configuration(&input, &output, &socket);
     let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));

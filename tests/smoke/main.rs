@@ -19,5 +19,6 @@ mod paths;
 mod reload;
 mod site;
 mod stop;
+mod tcp;
 mod tenants;
 mod workers;

@@ -13,11 +13,11 @@ mod queues;
 mod site;
 mod virtual_servers;
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{File, Given, List},
+    raw::{File, Given, List, Profile, Ttl},
     text::Name,
     words::quoted,
 };
@@ -39,11 +39,54 @@ pub(crate) fn all(file: &File, findings: &mut Findings) {
 fn profiles(file: &File, findings: &mut Findings) {
     unique_names("profile", file.profiles.items().map(|(_, profile)| &profile.name), findings);
     for (_, profile) in file.profiles.items() {
-        if let Some((place, timeout)) = profile.idle_timeout.at()
-            && timeout.0.is_zero()
+        headers(profile, findings);
+        keep_alive(profile, findings);
+        for (key, given, what) in [
+            ("idle_timeout", &profile.idle_timeout, "every flow at once"),
+            ("handshake_timeout", &profile.handshake_timeout, "every flow before its handshake is complete"),
+            ("close_timeout", &profile.close_timeout, "every flow before both of its sides have ended"),
+        ] {
+            if let Some((place, timeout)) = given.at()
+                && timeout.0.is_zero()
+            {
+                let message = format!("`{key}: 0s` would forget {what}");
+                findings.add_at(place, message, "write a longer time, or remove it for the default");
+            }
+        }
+    }
+}
+
+/// A client is asked before its flow is forgotten, or never.
+fn keep_alive(profile: &Profile, findings: &mut Findings) {
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+    let idle = profile.idle_timeout.value().map_or(IDLE_TIMEOUT, |timeout| timeout.0);
+    let Some((place, interval)) = profile.keep_alive.at() else { return };
+    if interval.0.is_zero() {
+        findings.add_at(place, "`keep_alive: 0s` would ask without end", "write a longer time, or remove it");
+    } else if interval.0 >= idle && !profile.idle_timeout.is_mistaken() {
+        let message = format!("a flow is forgotten after {} s, before `keep_alive` asks", idle.as_secs());
+        findings.add_at(place, message, "write a shorter time, or a longer `idle_timeout`");
+    }
+}
+
+/// What a profile says of headers.
+fn headers(profile: &Profile, findings: &mut Findings) {
+    for (key, given) in [("tos_to_client", &profile.tos_to_client), ("tos_to_server", &profile.tos_to_server)]
+    {
+        if let Some((place, &tos)) = given.at()
+            && !tos.is_multiple_of(4)
         {
-            let message = "`idle_timeout: 0s` would forget every flow at once";
-            findings.add_at(place, message, "write a longer time, or remove it for the default");
+            let message = format!("`{key}: {tos}` would change what is said of congestion");
+            findings.add_at(place, message, format!("write a multiple of 4, such as {}", tos / 4 * 4));
+        }
+    }
+    for (key, given) in [("ttl_v4", &profile.ttl_v4), ("ttl_v6", &profile.ttl_v6)] {
+        if let Some((place, _)) = given.at()
+            && !profile.ttl.is_mistaken()
+            && profile.ttl.value() != Some(&Ttl::Set)
+        {
+            let message = format!("`{key}` has no meaning without `ttl: set`");
+            findings.add_at(place, message, "remove it, or write `ttl: set`");
         }
     }
 }

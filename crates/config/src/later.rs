@@ -2,36 +2,21 @@
 
 /// Keys.
 const KEYS: &[&str] = &[
-    "close_timeout",
-    "df",
-    "generate_isn",
-    "handshake_timeout",
-    "idle_action_on_full",
-    "keep_alive",
-    "loose_close",
-    "mss_clamp",
-    "mss_override",
     "path",
     "reassemble_fragments",
-    "reset_on_timeout",
     "rtt_from_client",
     "rtt_from_server",
-    "strip_sack",
     "syn_allowlist",
     "syn_cookie_mss",
     "syn_cookies",
-    "time_wait",
-    "timestamps",
-    "tos_to_client",
-    "tos_to_server",
-    "ttl",
-    "window_scale",
 ];
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
+    ("df", &["pmtu"]),
     ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
+    ("window_scale", &["rewrite"]),
     (
         "type",
         &["tcp_half_open", "udp", "icmp", "http", "https", "s3", "grpc", "external", "inband", "min_of"],

@@ -4,8 +4,8 @@
 use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
-    Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
-    VirtualServer, Vlan,
+    Backend, Gateway, HeaderSettings, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources,
+    StaticNeighbour, TcpSettings, VirtualServer, Vlan,
 };
 
 use crate::{
@@ -149,6 +149,8 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         name: raw.name.value()?.0.clone(),
         idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
         loose_initiation: flag(&raw.loose_initiation),
+        tcp: tcp_settings(raw),
+        header: header_settings(raw),
     })
 }
 
@@ -272,6 +274,50 @@ fn virtual_server(
         sources: Sources::default(),
         limits: raw.limits.value().map_or(Limits::NONE, limits),
     })
+}
+
+fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
+    let default = TcpSettings::default();
+    let time = |given: &Given<crate::text::Duration>, default| given.value().map_or(default, |time| time.0);
+    TcpSettings {
+        handshake_timeout: time(&raw.handshake_timeout, default.handshake_timeout),
+        close_timeout: time(&raw.close_timeout, default.close_timeout),
+        time_wait: time(&raw.time_wait, default.time_wait),
+        loose_close: flag(&raw.loose_close),
+        reset_on_timeout: raw.reset_on_timeout.value().copied().unwrap_or(default.reset_on_timeout),
+        keep_alive: raw.keep_alive.value().map(|time| time.0),
+        evicts_embryonic: raw.idle_action_on_full.value() != Some(&raw::ActionOnFull::None),
+    }
+}
+
+fn header_settings(raw: &raw::Profile) -> HeaderSettings {
+    let ttl = |given: &Given<u8>, default| given.value().copied().unwrap_or(default);
+    let set = |v4, v6| model::Ttl::Set { v4, v6 };
+    HeaderSettings {
+        mss_override: raw.mss_override.value().copied().unwrap_or_default(),
+        mss_clamp: raw.mss_clamp.value() != Some(&raw::MssClamp::None),
+        strip_sack: flag(&raw.strip_sack),
+        strip_window_scale: raw.window_scale.value() == Some(&raw::WindowScale::Strip),
+        timestamps: match raw.timestamps.value() {
+            None | Some(raw::Timestamps::Preserve) => model::Timestamps::Preserve,
+            Some(raw::Timestamps::Rewrite) => model::Timestamps::Rewrite,
+            Some(raw::Timestamps::Strip) => model::Timestamps::Strip,
+        },
+        generate_isn: flag(&raw.generate_isn),
+        ttl: match raw.ttl.value() {
+            None | Some(raw::Ttl::Decrement) => model::Ttl::Decrement,
+            Some(raw::Ttl::Preserve) => model::Ttl::Preserve,
+            Some(raw::Ttl::Proxy) => set(default::TTL_V4, default::TTL_V6),
+            Some(raw::Ttl::Set) => set(ttl(&raw.ttl_v4, default::TTL_V4), ttl(&raw.ttl_v6, default::TTL_V6)),
+        },
+        df: match raw.df.value() {
+            None | Some(raw::Df::Preserve) => model::Df::Preserve,
+            Some(raw::Df::Set) => model::Df::Set,
+            Some(raw::Df::Clear) => model::Df::Clear,
+        },
+        tos_to_client: raw.tos_to_client.value().copied(),
+        tos_to_server: raw.tos_to_server.value().copied(),
+    }
 }
 
 fn persistence(raw: &raw::Persistence) -> Option<model::Persistence> {

@@ -17,13 +17,18 @@ pub(crate) use given::{Auto, AutoWord, Given, List};
 pub(crate) use pool::{Backend, Method, Monitor, OnBackendDown, Pool, State};
 pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route, Vlan};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
-pub(crate) use virtual_server::{Limits, Mode, Persistence, Profile, Protocol, Sources, VirtualServer};
+pub(crate) use virtual_server::{
+    ActionOnFull, Df, Limits, Mode, MssClamp, Persistence, Profile, Protocol, Sources, Timestamps, Ttl,
+    VirtualServer, WindowScale,
+};
 
 /// What a key means when the file does not say.
 pub(crate) mod default {
     pub(crate) const BURST: usize = 32;
     pub(crate) const FLOWS: usize = 1_048_576;
     pub(crate) const MTU: u16 = 1500;
+    pub(crate) const TTL_V4: u8 = 255;
+    pub(crate) const TTL_V6: u8 = 64;
     pub(crate) const SOCKET: &str = "/run/tidegate/tidegate.sock";
     pub(crate) const WEIGHT: u16 = 1;
     pub(crate) const PRIORITY: u16 = 1;

@@ -24,11 +24,14 @@ use balance::Level;
 use datapath::{
     HashKey,
     snapshot::{
-        Backend, Broad, DeviceTraits, Lookup, Pool, Port, Routes, Senders, Service, Snapshot, Up,
-        VirtualServer,
+        Backend, Broad, DeviceTraits, Lookup, Mss, Pool, Port, Routes, Senders, Service, Snapshot, TcpRules,
+        Treatment, Up, VirtualServer,
     },
 };
-use model::{AdminState, BackendId, Gateway, Generation, MacAddress, PoolId, Protocol, VirtualServerId};
+use model::{
+    AdminState, BackendId, Gateway, Generation, HeaderSettings, MacAddress, PoolId, Protocol, TcpSettings,
+    VirtualServerId,
+};
 
 use self::standing::Standing;
 pub use self::{
@@ -200,6 +203,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         Protocol::Udp => UDP_IDLE_TIMEOUT,
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
+    let (tcp, treatment) = (tcp_rules(&server.profile.tcp), treatment(&server.profile.header));
     VirtualServer {
         service: service(server),
         mode: server.mode,
@@ -208,13 +212,46 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
             source: kept.source,
             timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
         }),
-        idle_timeout: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
+        idle_timeout: millis(idle),
+        extent: VirtualServer::extent_of(&treatment, &tcp),
+        tcp,
+        treatment,
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
         sources: None,
         limits: server.limits,
         outer_sources: address::outer_sources(server),
     }
+}
+
+fn tcp_rules(settings: &TcpSettings) -> TcpRules {
+    TcpRules {
+        handshake_timeout: millis(settings.handshake_timeout),
+        close_timeout: millis(settings.close_timeout),
+        time_wait: millis(settings.time_wait),
+        loose_close: settings.loose_close,
+        reset_on_timeout: settings.reset_on_timeout,
+        keep_alive: settings.keep_alive.map_or(0, millis),
+        evicts_embryonic: settings.evicts_embryonic,
+    }
+}
+
+fn treatment(settings: &HeaderSettings) -> Treatment {
+    Treatment {
+        mss: Mss { instead: settings.mss_override, clamped: settings.mss_clamp },
+        strip_sack: settings.strip_sack,
+        strip_window_scale: settings.strip_window_scale,
+        timestamps: settings.timestamps,
+        generate_isn: settings.generate_isn,
+        ttl: settings.ttl,
+        df: settings.df,
+        tos_to_client: settings.tos_to_client,
+        tos_to_server: settings.tos_to_server,
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn services(gateway: &Gateway, registry: &Registry) -> Lookup<Service, VirtualServerId> {

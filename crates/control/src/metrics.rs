@@ -213,10 +213,17 @@ const PORT_COUNTERS: [PortMetric; 6] = [
 
 type WorkerMetric = (About, fn(&view::Worker) -> u64);
 
-const WORKER_COUNTERS: [WorkerMetric; 10] = [
+const WORKER_COUNTERS: [WorkerMetric; 11] = [
     (("worker_polls", "Turns"), |row| row.polls),
     (("worker_idle_polls", "Turns that found nothing to do"), |row| row.idle_polls),
     (("worker_flows_expired", "Flows removed because they were silent too long"), |row| row.flows_expired),
+    (
+        (
+            "worker_flows_evicted",
+            "Flows without a complete handshake that made room for others in a full table",
+        ),
+        |row| row.flows_evicted,
+    ),
     (("worker_handed_in_frames", "Frames that came from other workers"), |row| row.handed_in),
     (("worker_handed_out_frames", "Frames that went to their flows' owners"), |row| row.handed_out),
     (("worker_originated_frames", "Frames made by the gateway"), |row| row.originated),

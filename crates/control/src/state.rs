@@ -201,6 +201,7 @@ fn worker(WorkerId(id): WorkerId, member: &Member, cycles_per_second: u64) -> vi
         flows: meters.flows.read(),
         flows_capacity: meters.flows_capacity.read(),
         flows_expired: meters.flows_expired.read(),
+        flows_evicted: meters.flows_evicted.read(),
         handed_in: meters.handed_in_frames.read(),
         handed_out: meters.handed_out_frames.read(),
         originated: meters.originated_frames.read(),

@@ -113,6 +113,8 @@ pub struct Worker {
     pub flows_capacity: u64,
     /// Flows removed because they were silent too long.
     pub flows_expired: u64,
+    /// Flows without a complete handshake that made room for others in a full table.
+    pub flows_evicted: u64,
     /// Frames that came from other workers.
     pub handed_in: u64,
     /// Frames that went to the workers that own their flows.

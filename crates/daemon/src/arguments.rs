@@ -113,6 +113,9 @@ pub(crate) struct Replay {
     /// The port that the packets arrive at; without it the first
     #[arg(long, value_name = "NAME")]
     pub(crate) port: Option<String>,
+    /// Let timers run between packets, as in a running gateway: flows age, and what the gateway says by itself is written too
+    #[arg(long)]
+    pub(crate) timers: bool,
     /// How to print what became of the packets
     #[arg(short, long, value_enum, default_value_t = ReplayFormat::Table)]
     pub(crate) output: ReplayFormat,

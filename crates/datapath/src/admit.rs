@@ -4,30 +4,28 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{
-    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Repair, Side, TTL_STEP,
-    Tracked, Wide,
+    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Side, Tracked,
+    Wide,
 };
-use model::{Address, BackendId, Mode, PortId, VirtualServerId};
+use model::{Address, BackendId, PortId, VirtualServerId};
 use nic::Frame;
-use wire::{
-    checksum::{Delta, Sum},
-    ipv4::Ends,
-    tcp::flags,
-};
+use wire::tcp::flags;
 
 use crate::{
-    DropReason, Snapshot, Verdict, WorkerMeters, answer, fragment, limit, ownership,
+    DropReason, Verdict, WorkerMeters, answer, fragment, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
-    plan::{self, Plan},
-    quote, resolve, select,
+    plan::Plan,
+    quote, resolve,
+    segment::Segment,
+    select,
     serve::{self, Occasion, Sought},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
-    snat,
     state::{Memory, close},
     track::{self, Course},
-    tunnel,
+    translation::translation,
+    treat, tunnel,
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -114,7 +112,7 @@ fn balanced<F: Frame>(
         return Ok(Step::Done(without_service(occasion, key)));
     };
     match open(memory, occasion, frame, packet, (key, first), &plan)? {
-        Opened::Flow(index) => pass_on(memory, occasion, frame, packet, (index, Side::Client)),
+        Opened::Flow(index) => pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client)),
         Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
     }
 }
@@ -147,35 +145,119 @@ fn continued<F: Frame>(
         Ok(found) => found,
         Err(absent) => return Ok(Continued::BeginsAnew(First { absent, goes_on: false })),
     };
-    let Memory { flows, limiter, neighbours, outlook, meters, .. } = memory;
-    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
-    let course = track::course(&flow, side, packet, occasion.snapshot);
-    if course == Course::GoesOn {
-        let has_bandwidth =
-            limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
-        if has_bandwidth {
-            limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
+    let segment = Segment::read(frame.head(), packet);
+    let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
+        (Course::GoesOn, _) => {
+            goes_on(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
-        if flow.hot.state() == FlowState::Handshake {
-            outlook.follow_handshake(meters, (index, flow.hot.backend), side);
+        (Course::IsRefused, Some(segment)) => {
+            let refused = notice::refuse(memory, occasion, (frame, packet), (index, side), &segment);
+            refused.map(|verdict| Continued::Passed(Step::Done(verdict)))
         }
-        if flow.hot.checked != occasion.flow_generation() {
-            resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
+        (course @ (Course::BeginsAnew | Course::Reselects), _) => {
+            forget(memory, index);
+            let goes_on = course == Course::Reselects;
+            match memory.flows.settle(Candidate::NONE, sought.key) {
+                Err(absent) => Ok(Continued::BeginsAnew(First { absent, goes_on })),
+                Ok(_) => Err(DropReason::FlowCollision),
+            }
         }
-        track::track(&mut flow, side, packet, occasion.snapshot, has_bandwidth);
-        return pass_on(memory, occasion, frame, packet, (index, side)).map(Continued::Passed);
+        (Course::BackendDown, _) => {
+            forget(memory, index);
+            Err(DropReason::BackendDown)
+        }
+        (Course::BackendRemoved | Course::IsRefused, segment) => {
+            forget(memory, index);
+            // The client hears of it, which would otherwise try again for minutes.
+            match segment.filter(|segment| side == Side::Client && !segment.has(flags::RST)) {
+                Some(segment) => notice::turn_into_reset(occasion, frame, packet, &segment)
+                    .map(|verdict| Continued::Passed(Step::Done(verdict))),
+                None => Err(DropReason::BackendRemoved),
+            }
+        }
     }
+}
+
+/// Removes a flow that is over.
+fn forget<F>(memory: &mut Memory<F>, index: FlowIndex) {
     if let Some(flow) = memory.flows.remove(index) {
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
-    let goes_on = course == Course::Reselects;
-    match memory.flows.settle(Candidate::NONE, sought.key) {
-        Err(absent) if goes_on || course == Course::BeginsAnew => {
-            Ok(Continued::BeginsAnew(First { absent, goes_on }))
-        }
-        _ if course == Course::BackendDown => Err(DropReason::BackendDown),
-        _ => Err(DropReason::BackendRemoved),
+}
+
+/// Moves a flow on by a packet, and passes that on.
+fn goes_on<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    (index, side): (FlowIndex, Side),
+    segment: Option<Segment>,
+) -> Result<Step, DropReason> {
+    let Memory { flows, limiter, neighbours, outlook, meters, .. } = memory;
+    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
+    let has_bandwidth = limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
+    if has_bandwidth {
+        limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
     }
+    if matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
+        outlook.follow_handshake(meters, (index, flow.hot.backend), side);
+    }
+    if flow.hot.checked != occasion.flow_generation() {
+        resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
+    }
+    // All packets of these are looked at.
+    let is_special = has_bandwidth || server.is_some_and(|server| server.extent.all);
+    if track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special) {
+        flow.hot.created = occasion.flow_time();
+        let of = (flow.hot.backend, flow.hot.virtual_server());
+        close(meters, of);
+        count_opened(meters, of);
+    }
+    let is_last =
+        packet.flags & (flags::FIN | flags::RST) != 0 && server.is_some_and(|server| server.tcp.loose_close);
+    let step = pass_on_treated(memory, occasion, (frame, packet), (index, side))?;
+    if is_last {
+        forget(memory, index);
+    }
+    Ok(step)
+}
+
+/// Passes a packet of the flow at a position on, and changes in it what its virtual server's profile wants changed.
+fn pass_on_treated<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    (index, side): (FlowIndex, Side),
+) -> Result<Step, DropReason> {
+    let Memory { flows, neighbours, .. } = memory;
+    let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let snapshot = occasion.snapshot;
+    let server = snapshot.virtual_server(flow.hot.virtual_server());
+    if side == Side::Client
+        && server.is_some_and(|server| server.tcp.keep_alive != 0)
+        && let Some(segment) = Segment::read(frame.head(), packet).filter(|segment| segment.has(flags::ACK))
+    {
+        flow.numbers.heard = [segment.acknowledgement, segment.end()];
+    }
+    let is_handshake = packet.flags & flags::SYN != 0;
+    let is_concerned =
+        |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
+    let Some(treatment) = server.filter(is_concerned).map(|server| server.treatment) else {
+        return pass_on(memory, occasion, frame, packet, (index, side));
+    };
+    let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
+    // In a tunnel it is the inner packet that is changed.
+    let backend = snapshot.backend(flow.hot.backend);
+    let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
+    let of = (side, &flow.key(Side::Client));
+    let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
+    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
+    if let Some(after) = after {
+        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
+    }
+    Ok(step)
 }
 
 /// Passes a packet of the flow at a position on.
@@ -267,7 +349,8 @@ fn open<F: Frame>(
     let is_planned = backend.is_some();
     let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), backend)?;
     // A flood that finds the table full is to cost little.
-    if memory.flows.is_full() && !server.mode.is_direct() {
+    let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
+    if !has_room && !server.mode.is_direct() {
         return Err(DropReason::FlowTableFull);
     }
     let to = (backend_id, backend);
@@ -281,14 +364,14 @@ fn open<F: Frame>(
         checked: track::checked(
             (state, server.mode),
             occasion.flow_generation(),
-            limit::has_bandwidth(snapshot, id, backend_id),
+            server.extent.all || limit::has_bandwidth(snapshot, id, backend_id),
         ),
         backend: backend_id,
         neighbour: neighbour.0,
         to_backend,
         state,
         mode: server.mode,
-        fins: 0,
+        marks: 0,
         client_port: occasion.arrival.port,
         reply,
         virtual_server: id,
@@ -354,6 +437,26 @@ fn backend_with_room<'a, F>(
     limiter.check_backend(other, now).map(|()| other)
 }
 
+/// Makes room for a flow: forgets one whose handshake is not complete, if there is one among those that come next.
+fn evict_embryonic<F>(memory: &mut Memory<F>) -> bool {
+    /// Flows looked at: where nearly all are established, looking on would not pay.
+    const LOOKED_AT: usize = 64;
+    let Memory { flows, meters, .. } = memory;
+    let mut has_evicted = false;
+    flows.scan(LOOKED_AT, |_, flow| {
+        if has_evicted || !matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
+            return Fate::Keep;
+        }
+        has_evicted = true;
+        close(meters, (flow.hot.backend, flow.hot.virtual_server()));
+        Fate::Remove
+    });
+    if has_evicted {
+        memory.meters.flows_evicted.add(1);
+    }
+    has_evicted
+}
+
 /// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
 fn untracked<F: Frame>(
     memory: &mut Memory<F>,
@@ -390,66 +493,4 @@ pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
         return true;
     }
     server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
-}
-
-/// What the backend's replies will carry (in `ipip` and `gue`: what outer headers are made of), and how rewriting for the backend
-/// changes checksums.
-fn translation<F: Frame>(
-    memory: &Memory<F>,
-    (snapshot, server): (&Snapshot, &VirtualServer),
-    backend: &Backend,
-    key: &FlowKey,
-    (egress, hash): (PortId, u64),
-) -> Result<(FlowKey, Repair), DropReason> {
-    let reply = match server.mode {
-        Mode::Dsr => return Ok((key.reversed(), Repair::default())),
-        Mode::Ipip | Mode::Gue => {
-            let outer = tunnel::outer(snapshot, server, (backend, egress), (key.is_v4(), hash));
-            let (ends, repair) = outer.ok_or(DropReason::NoRoute)?;
-            return Ok((outer_key(key, &ends), repair));
-        }
-        Mode::Nat => plan::reply_in_nat(key, backend),
-        Mode::FullNat => {
-            let wish = snat::Wish {
-                worker: memory.id,
-                workers: snapshot.workers,
-                egress,
-                backend: (backend.address, backend.port),
-                protocol: key.protocol,
-                domain: key.domain,
-                hash,
-            };
-            snat::choose(&memory.flows, &server.snat, &wish)?
-        }
-    };
-    let ((old, old_ports), (new, new_ports)) = (sums(key), sums(&reply));
-    Ok((reply, repair(Delta::between(old, new), Delta::between(old_ports, new_ports))))
-}
-
-/// Outer ends in the form of a key; nobody's.
-fn outer_key(key: &FlowKey, ends: &Ends) -> FlowKey {
-    FlowKey {
-        source: Address::from_v4(ends.source),
-        destination: Address::from_v4(ends.destination),
-        source_port: ends.source_port.get(),
-        destination_port: ends.destination_port.get(),
-        ..*key
-    }
-}
-
-/// Of the addresses of a key, and of its ports.
-fn sums(key: &FlowKey) -> (Sum, Sum) {
-    let (source, destination) = if key.is_v4() {
-        (Sum::of_two(key.source.v4()), Sum::of_two(key.destination.v4()))
-    } else {
-        (Sum::of(&key.source.octets()), Sum::of(&key.destination.octets()))
-    };
-    let ports = Sum::default().plus_word(key.source_port).plus_word(key.destination_port);
-    (source.plus(destination), ports)
-}
-
-/// For the changes of addresses and of ports. The network part contains the step of the TTL.
-#[inline(always)]
-pub(crate) fn repair(addresses: Delta, ports: Delta) -> Repair {
-    Repair { network: addresses.plus(Delta(TTL_STEP)).0, transport: addresses.plus(ports).0 }
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The TTL and hop limit of what we say ourselves (RFC 1340).
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Answers a packet, learns from it, or says where else it goes.
 pub(crate) fn answer<F: Frame>(
@@ -79,7 +79,7 @@ fn is_answered(occasion: &Occasion<'_>, address: Address) -> bool {
 }
 
 /// Sends a frame back where it came from.
-fn turn_round<F: Frame>(occasion: &Occasion<'_>, frame: &mut F, packet: &Packet) -> Verdict {
+pub(crate) fn turn_round<F: Frame>(occasion: &Occasion<'_>, frame: &mut F, packet: &Packet) -> Verdict {
     let id = occasion.arrival.port;
     let Some(port) = occasion.snapshot.port(id) else { return Verdict::Drop(DropReason::NoRoute) };
     if frame.length() > usize::from(packet.network) + usize::from(port.mtu) {

@@ -4,7 +4,7 @@ use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Outputs, Snapshot, Verdict, WorkerState, complete, emit, fragment, look,
+    Outputs, Snapshot, Verdict, WorkerState, complete, emit, fragment, look, notice,
     packet::Step,
     parse::Lens,
     plan,
@@ -89,6 +89,7 @@ pub(crate) fn forward_from<F, S>(
         fragment::release_all(memory, &occasion, outputs);
     }
     solicit::send_all(memory, snapshot, outputs, source);
+    notice::send_all(memory, outputs, source);
 }
 
 impl<F: Frame> WorkerState<F> {

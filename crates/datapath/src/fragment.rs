@@ -188,7 +188,7 @@ fn pass_on<F: Frame>(
         return hashed::send(memory, occasion, (frame, packet), key, DropReason::NoFlow);
     };
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let Tracked { hot, wide } = flows.tracked(found.index).ok_or(DropReason::NoFlow)?;
+    let Tracked { hot, wide, .. } = flows.tracked(found.index).ok_or(DropReason::NoFlow)?;
     hot.last_seen = occasion.flow_time();
     let mut flow = Hit { hot, wide, side: found.side };
     let step = match resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {

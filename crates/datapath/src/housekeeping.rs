@@ -1,13 +1,16 @@
 //! What a worker does between bursts, every few thousand turns: ageing, neighbours' timers. The work of one call is
 //! bounded, however much there is to do.
 
-use flow::Fate;
+use flow::{Fate, FlowState, Hot, Tracked};
 use model::Millis;
 use nic::{Frame, FrameSource};
+use wire::protocol;
 
 use crate::{
     DropReason, Outputs, Snapshot, WorkerState, emit,
-    neighbour::Hop,
+    neighbour::{Hop, Neighbours},
+    notice::{self, Notices},
+    snapshot::VirtualServer,
     solicit,
     state::{Memory, close},
     track, vlan,
@@ -48,6 +51,7 @@ pub fn housekeeping<F, S>(
     });
     emit::release_held(memory, outputs);
     solicit::send_all(memory, snapshot, outputs, source);
+    notice::send_all(memory, outputs, source);
     if snapshot.has_vlans() {
         vlan::tag_all(&memory.meters, snapshot, outputs);
     }
@@ -55,25 +59,71 @@ pub fn housekeeping<F, S>(
     memory.meters.flows.set(memory.flows.len() as u64);
 }
 
-/// Ends flows that were silent too long, or whose backend is gone.
+/// Calls of [`housekeeping`] after which all flows were looked at.
+#[must_use]
+pub fn calls_for_all_flows<F: Frame>(state: &WorkerState<F>) -> usize {
+    state.memory.flows.scans_for_all(FLOWS)
+}
+
+/// Ends flows that were silent too long, or whose backend is gone. Those whose ends should hear of it stay until they have.
 fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Millis) {
-    let Memory { flows, meters, .. } = memory;
+    let Memory { flows, meters, neighbours, notices, .. } = memory;
     let now = now.0 as u32;
-    let mut expired = 0;
-    flows.scan(FLOWS, |_, flow| {
-        let is_gone = snapshot
-            .backend(flow.hot.backend)
-            .is_none_or(|backend| backend.incarnation as u8 != flow.hot.incarnation);
+    // A full table needs room more than words.
+    let (mut expired, has_time) = (0, !flows.is_full());
+    flows.scan(FLOWS, |_, mut flow| {
+        let state = flow.hot.state();
         let server = snapshot.virtual_server(flow.hot.virtual_server());
-        let is_expired = flow.is_expired(now, track::lifetime(flow.hot.state(), server));
+        let is_expired = flow.is_expired(now, track::lifetime(state, flow.hot.marks(), server));
+        let is_gone = state != FlowState::GivenUp && !has_backend(flow.hot, snapshot);
         if !is_gone && !is_expired {
+            if server.is_some_and(|server| is_to_be_kept_alive(&flow, server, now)) {
+                notice::keep_alive(notices, neighbours, snapshot, &mut flow, now);
+            }
             return Fate::Keep;
         }
-        expired += u64::from(is_expired);
+        let word = last_word(flow.hot, server, is_gone).filter(|_| has_time);
+        if word.is_some() && notices.remaining_capacity() < 2 {
+            return Fate::Keep; // its turn comes
+        }
+        expired += u64::from(is_expired && !matches!(state, FlowState::GivenUp | FlowState::Broken));
+        if word.is_some_and(|say| say(notices, neighbours, snapshot, &mut flow, now)) {
+            return Fate::Keep;
+        }
         close(meters, (flow.hot.backend, flow.hot.virtual_server()));
         Fate::Remove
     });
     meters.flows_expired.add(expired);
+}
+
+/// Whether a flow's client is to be asked now whether it is still there.
+fn is_to_be_kept_alive(flow: &Tracked<'_>, server: &VirtualServer, now: u32) -> bool {
+    let interval = server.tcp.keep_alive;
+    if interval == 0 || flow.hot.silence(now) <= interval || flow.hot.protocol() != protocol::TCP {
+        return false;
+    }
+    // What was asked before the last packet does not count.
+    let since_asked = now.wrapping_sub(flow.numbers.asked);
+    flow.hot.state() == FlowState::Established
+        && (since_asked > flow.hot.silence(now) || since_asked >= interval)
+}
+
+fn has_backend(flow: &Hot, snapshot: &Snapshot) -> bool {
+    snapshot.backend(flow.backend).is_some_and(|backend| backend.incarnation as u8 == flow.incarnation)
+}
+
+/// What is said before a flow is forgotten.
+type Word<F> = fn(&mut Notices, &mut Neighbours<F>, &Snapshot, &mut Tracked<'_>, u32) -> bool;
+
+/// What is to be said before a flow is forgotten, if anything.
+fn last_word<F>(flow: &Hot, server: Option<&VirtualServer>, is_gone: bool) -> Option<Word<F>> {
+    let resets = is_gone || server.is_none_or(|server| server.tcp.reset_on_timeout);
+    match flow.state() {
+        _ if flow.protocol() != protocol::TCP => None,
+        FlowState::Established if resets => Some(notice::give_up),
+        FlowState::Broken if !is_gone => Some(notice::doubt),
+        _ => None,
+    }
 }
 
 /// Asks for the next hops of backends before a packet needs them.

@@ -50,6 +50,8 @@ pub struct WorkerMeters {
     pub flows_capacity: Gauge,
     /// Flows removed because they were silent too long.
     pub flows_expired: Counter,
+    /// Flows without a complete handshake that made room for others in a full table.
+    pub flows_evicted: Counter,
     /// Turns.
     pub polls: Counter,
     /// Turns that found nothing to do.
@@ -172,6 +174,7 @@ impl WorkerMeters {
             flows: Gauge::default(),
             flows_capacity: Gauge::default(),
             flows_expired: Counter::default(),
+            flows_evicted: Counter::default(),
             polls: Counter::default(),
             idle_polls: Counter::default(),
             busy_cycles: Counter::default(),

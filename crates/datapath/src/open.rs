@@ -14,7 +14,7 @@ use wire::{
 };
 
 use crate::{
-    admit::{self, count_opened, is_first_segment, may_open, repair},
+    admit::{self, count_opened, is_first_segment, may_open},
     neighbour::Neighbours,
     packet::{Kind, Packet},
     pass,
@@ -24,7 +24,9 @@ use crate::{
     snapshot::{Backend, VirtualServer},
     state::Memory,
     tally::Tallies,
-    track, tunnel,
+    track,
+    translation::repair,
+    treat, tunnel,
 };
 
 /// Opens the flow of a packet, and sends the packet; the port that it leaves by. `None`, with
@@ -80,7 +82,7 @@ fn enter_v4<'a, F>(
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head, 0)).is_none();
-    if !is_ours || !may_open(server, packet) || memory.flows.is_full() {
+    if server.extent.all || !is_ours || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
     if !server.permits_v4(ends.source) || !server.limits.is_none() {
@@ -107,7 +109,15 @@ fn enter_v4<'a, F>(
     let Memory { flows, neighbours, tallies, meters, .. } = memory;
     let hot = flows.open_v4(packet.place, hot)?;
     count_opened(meters, (id, plan.server));
+    if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
+        treat::handshake(head, packet, &server.treatment, resolve::largest(neighbours, snapshot, hot));
+    }
     Some((hot, (neighbours, tallies)))
+}
+
+/// Whether a TCP header has any; of a datagram's data nothing follows.
+const fn has_options(headers: &EthernetIpv4Tcp) -> bool {
+    headers.transport.offset > 0x5f
 }
 
 /// What the backend's replies carry, and how rewriting for the backend changes checksums.

@@ -206,7 +206,7 @@ fn pass_on<F: Frame>(
     Found { index, side }: Found,
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, .. } = memory;
-    let Tracked { hot, wide } = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
+    let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
     let mut flow = Hit { hot, wide, side };
     match resolve::known_link(neighbours, occasion.snapshot, flow.hot, side) {
         Some(link) => {

@@ -14,6 +14,8 @@ mod ladder;
 mod outer;
 mod route;
 mod sources;
+mod tcp;
+mod treatment;
 mod up;
 mod way;
 
@@ -33,6 +35,8 @@ pub use self::{
     outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     sources::Sources,
+    tcp::TcpRules,
+    treatment::{Extent, Mss, Treatment},
     up::Up,
 };
 
@@ -154,6 +158,12 @@ pub struct VirtualServer {
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// The lives of its TCP flows.
+    pub tcp: TcpRules,
+    /// What is changed in its packets.
+    pub treatment: Treatment,
+    /// In which of them: [`VirtualServer::extent_of`] the rest.
+    pub extent: Extent,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
     pub snat: Vec<SnatRange>,
     /// Whom it takes new flows from; `None`: from everybody.
@@ -254,6 +264,15 @@ impl VirtualServer {
     #[inline(always)]
     pub(crate) fn permits_v4(&self, source: [u8; 4]) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.permit_v4(source))
+    }
+}
+
+impl VirtualServer {
+    /// What [`VirtualServer::extent`] is to be.
+    #[must_use]
+    pub fn extent_of(treatment: &Treatment, tcp: &TcpRules) -> Extent {
+        let all = treatment.is_of_all() || tcp.keep_alive != 0;
+        Extent { all, handshakes: treatment.is_of_handshakes() }
     }
 }
 

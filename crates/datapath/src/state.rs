@@ -14,6 +14,7 @@ use crate::{
     inspect::{Answer, FlowRow, FlowStage, Request},
     limit::Limiter,
     neighbour::{Fact, Neighbours},
+    notice::Notices,
     packet::Packets,
     select::{self, Colleagues, Outlook},
     tally::Tallies,
@@ -42,6 +43,8 @@ pub(crate) struct Memory<F> {
     pub(crate) meters: Arc<WorkerMeters>,
     /// What is not in the meters yet; nothing between bursts.
     pub(crate) tallies: Tallies,
+    /// What the gateway has to say by itself; nothing between bursts.
+    pub(crate) notices: Notices,
     /// Learned in this turn; the worker passes them on.
     pub(crate) facts: ArrayVec<Fact, MAX_BURST>,
     /// The next backend whose next hop is kept known.
@@ -76,6 +79,7 @@ impl<F: Frame> WorkerState<F> {
             outlook: Outlook::new(id, alone.clone()),
             limiter: Limiter::new(alone),
             meters,
+            notices: Notices::new(),
             facts: ArrayVec::new(),
             backend_cursor: 0,
         };
@@ -170,7 +174,7 @@ impl<F: Frame> WorkerState<F> {
             state: FlowStage::from(flow.state),
             idle: now.wrapping_sub(flow.last_seen),
             age: now.wrapping_sub(flow.created),
-            lifetime: track::lifetime(flow.state, snapshot.virtual_server(flow.virtual_server)),
+            lifetime: track::lifetime(flow.state, flow.marks, snapshot.virtual_server(flow.virtual_server)),
         }
     }
 }
@@ -189,9 +193,13 @@ pub(crate) fn close(meters: &WorkerMeters, (id, virtual_server): (BackendId, Vir
 impl From<FlowState> for FlowStage {
     fn from(state: FlowState) -> Self {
         match state {
-            FlowState::Handshake => Self::Handshake,
+            FlowState::Handshake | FlowState::Answered => Self::Handshake,
             FlowState::Established => Self::Established,
-            FlowState::Closing => Self::Closing,
+            FlowState::Refused
+            | FlowState::Broken
+            | FlowState::Doubted
+            | FlowState::Closing
+            | FlowState::GivenUp => Self::Closing,
         }
     }
 }

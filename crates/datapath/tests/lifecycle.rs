@@ -47,6 +47,11 @@ fn established() -> Rig {
     rig
 }
 
+/// The virtual servers, to change their rules.
+fn rules(snapshot: &mut datapath::Snapshot) -> Vec<&mut datapath::snapshot::VirtualServer> {
+    Arc::make_mut(&mut snapshot.virtual_servers).iter_mut().flatten().collect()
+}
+
 /// Lets time pass, with as much housekeeping as there is to do; whether the flow is still known.
 fn survives(rig: &mut Rig, millis: u64) -> bool {
     rig.now = Millis(rig.now.0 + millis);
@@ -70,6 +75,7 @@ fn an_established_flow_lives_for_its_idle_timeout() {
     assert!(survives(&mut rig, 300_000));
     rig.forwarded(BACKENDS, &reply(ACK), CLIENTS);
     assert!(survives(&mut rig, 300_000), "a packet of either side sets the clock back");
+    rig.publish(|snapshot| rules(snapshot).iter_mut().for_each(|server| server.tcp.reset_on_timeout = false));
     assert!(!survives(&mut rig, 1));
     rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
     rig.assert_conserved();
@@ -81,11 +87,147 @@ fn a_flow_is_over_when_both_sides_are_done_or_one_breaks_off() {
     rig.forwarded(CLIENTS, &segment(FIN), BACKENDS);
     assert!(survives(&mut rig, 100_000), "half closed is not closed");
     rig.forwarded(BACKENDS, &reply(FIN), CLIENTS);
+    assert!(survives(&mut rig, 1), "the client has yet to acknowledge the backend's");
     rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
-    assert!(!survives(&mut rig, 5_001));
+    assert!(!survives(&mut rig, 1), "all is said");
     let mut rig = established();
     rig.forwarded(BACKENDS, &reply(RST), CLIENTS);
+    assert!(survives(&mut rig, 5_000));
+    assert!(survives(&mut rig, 1), "the client is asked whether it has believed that");
     assert!(!survives(&mut rig, 5_001));
+    rig.assert_conserved();
+}
+
+/// A segment of the client's with these numbers.
+fn numbered(flags: Flags, numbers: [u32; 2], data: &[u8]) -> Vec<u8> {
+    packets::tcp_with_numbers(TO_GATEWAY, client(1), server(Mode::Nat), flags, numbers, data)
+}
+
+/// Sequence number, acknowledgement and flags of a segment over IPv4.
+fn numbers(frame: &[u8]) -> (u32, u32, u8) {
+    let word = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+    (word(38), word(42), frame[47])
+}
+
+#[test]
+fn who_was_silent_too_long_is_told_where_it_is() {
+    const RESET: u8 = 4;
+    let mut rig = established();
+    rig.now = Millis(rig.now.0 + 300_001);
+    let asked = rig.keep_house();
+    assert_eq!(asked.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [CLIENTS, BACKENDS]);
+    assert!(asked.iter().all(|(_, frame)| numbers(frame).2 == 2 && packets::check_checksums(frame).is_ok()));
+    assert_eq!(describe(&asked[0].1), "tcp 198.51.100.1:80 > 10.10.1.2:1 ttl 64");
+    assert_eq!(describe(&asked[1].1), "tcp 10.10.1.2:1 > 10.10.2.11:8080 ttl 64");
+    let (verdict, told) = rig.one(CLIENTS, &numbered(ACK, [7000, 9000], b""));
+    assert_eq!(verdict, Verdict::Transmit(CLIENTS));
+    assert!(told.iter().all(|(_, frame)| packets::check_checksums(frame).is_ok()));
+    assert_eq!((told[0].0, numbers(&told[0].1)), (CLIENTS, (9000, 0, RESET)), "what it expects next");
+    assert_eq!(
+        (told[1].0, numbers(&told[1].1)),
+        (BACKENDS, (7000, 9000, RESET | 16)),
+        "what the client would say"
+    );
+    let (_, told) = rig.one(BACKENDS, &reply(ACK));
+    assert_eq!((told.len(), told[0].0, numbers(&told[0].1)), (1, BACKENDS, (2000, 0, RESET)));
+    assert_eq!(rig.one(BACKENDS, &reply(RST)), (Verdict::Absorbed, vec![]));
+    assert!(!survives(&mut rig, 3_001));
+    assert_eq!((rig.meters.flows_expired.read(), rig.meters.originated_frames.read()), (1, 3));
+    rig.assert_conserved();
+}
+
+#[test]
+fn a_client_that_was_told_may_begin_anew_at_once() {
+    let mut rig = established();
+    rig.now = Millis(rig.now.0 + 300_001);
+    rig.keep_house();
+    rig.forwarded(CLIENTS, &segment(SYN), BACKENDS);
+    assert!(survives(&mut rig, 5_000), "the handshake's time runs anew");
+}
+
+#[test]
+fn a_reset_that_nobody_believes_ends_no_flow() {
+    for by_client in [true, false] {
+        let mut rig = established();
+        if by_client {
+            rig.forwarded(CLIENTS, &numbered(RST, [0xdead_beef, 0], b""), BACKENDS);
+        } else {
+            rig.forwarded(BACKENDS, &reply(RST), CLIENTS);
+        }
+        rig.now = Millis(rig.now.0 + 5_001);
+        let asked = rig.keep_house();
+        let (port, to) = if by_client { (BACKENDS, CLIENTS) } else { (CLIENTS, BACKENDS) };
+        assert_eq!((asked.len(), asked[0].0, numbers(&asked[0].1).2), (1, port, 16), "who was told is asked");
+        let answer = if by_client { reply(ACK) } else { segment(ACK) };
+        rig.forwarded(port, &answer, to);
+        assert!(survives(&mut rig, 300_000), "by client: {by_client}");
+        rig.assert_conserved();
+    }
+}
+
+#[test]
+fn a_reset_that_was_believed_is_confirmed() {
+    let mut rig = established();
+    rig.forwarded(CLIENTS, &segment(RST), BACKENDS);
+    rig.now = Millis(rig.now.0 + 5_001);
+    assert_eq!(rig.keep_house().len(), 1);
+    rig.forwarded(BACKENDS, &reply(RST), CLIENTS);
+    assert!(!survives(&mut rig, 5_001));
+}
+
+#[test]
+fn a_syn_over_a_flow_that_was_broken_off_is_the_backends_to_answer() {
+    let mut rig = established();
+    rig.forwarded(CLIENTS, &segment(RST), BACKENDS);
+    rig.forwarded(CLIENTS, &numbered(SYN, [5, 0], b""), BACKENDS);
+    let backend = Arc::clone(&rig.meters);
+    let backend = backend.backend(model::BackendId(0)).unwrap();
+    assert_eq!((backend.flows_opened.read(), backend.flows_closed.read()), (1, 0), "nobody knows yet");
+    rig.forwarded(BACKENDS, &reply(SYN_ACK), CLIENTS);
+    assert_eq!((backend.flows_opened.read(), backend.flows_closed.read()), (2, 1));
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    assert!(survives(&mut rig, 300_000));
+}
+
+#[test]
+fn an_old_syn_does_not_take_the_place_of_an_ended_flow() {
+    let mut rig = established();
+    rig.publish(|snapshot| rules(snapshot).iter_mut().for_each(|server| server.tcp.time_wait = 60_000));
+    rig.forwarded(CLIENTS, &numbered(FIN, [7000, 2000], b""), BACKENDS);
+    rig.forwarded(
+        BACKENDS,
+        &packets::tcp_with_numbers(FROM_BACKEND, backend(), client(1), FIN, [2000, 7001], b""),
+        CLIENTS,
+    );
+    rig.forwarded(CLIENTS, &numbered(ACK, [7001, 2001], b""), BACKENDS);
+    rig.forwarded(CLIENTS, &numbered(SYN, [6000, 0], b""), BACKENDS);
+    assert!(survives(&mut rig, 60_000));
+    let opened = |rig: &Rig| rig.meters.backend(model::BackendId(0)).unwrap().flows_opened.read();
+    assert_eq!(opened(&rig), 1, "it is of before the end");
+    rig.forwarded(CLIENTS, &numbered(SYN, [7001, 0], b""), BACKENDS);
+    assert_eq!(opened(&rig), 2, "this one is not");
+}
+
+#[test]
+fn nobody_but_the_backend_completes_a_handshake() {
+    let mut rig = Rig::new();
+    rig.forwarded(CLIENTS, &segment(SYN), BACKENDS);
+    rig.forwarded(CLIENTS, &segment(ACK), BACKENDS);
+    assert!(survives(&mut rig, 5_000));
+    assert!(!survives(&mut rig, 1));
+    let dsr = |flags| packets::tcp(TO_GATEWAY, client(1), server(Mode::Dsr), flags, b"");
+    rig.forwarded(CLIENTS, &dsr(SYN), BACKENDS);
+    rig.forwarded(CLIENTS, &dsr(ACK), BACKENDS);
+    assert!(survives(&mut rig, 300_000), "where its word does not pass, the client's must do");
+}
+
+#[test]
+fn a_flow_that_closes_loosely_is_forgotten_with_the_first_fin() {
+    let mut rig = established();
+    rig.publish(|snapshot| rules(snapshot).iter_mut().for_each(|server| server.tcp.loose_close = true));
+    rig.forwarded(CLIENTS, &segment(FIN), BACKENDS);
+    rig.dropped(BACKENDS, &reply(FIN), DropReason::NoFlow);
+    rig.assert_conserved();
 }
 
 #[test]
@@ -101,8 +243,10 @@ fn what_came_before_the_syn_in_its_burst_still_belongs_to_the_old_flow() {
 #[test]
 fn a_syn_over_a_closing_flow_opens_a_new_one() {
     let mut rig = established();
-    rig.forwarded(CLIENTS, &segment(RST), BACKENDS);
-    rig.forwarded(CLIENTS, &segment(SYN), BACKENDS);
+    rig.forwarded(CLIENTS, &segment(FIN), BACKENDS);
+    rig.forwarded(BACKENDS, &reply(FIN), CLIENTS);
+    let again = packets::tcp_with_numbers(TO_GATEWAY, client(1), server(Mode::Nat), SYN, [1001, 0], b"");
+    rig.forwarded(CLIENTS, &again, BACKENDS);
     let backend = rig.meters.backend(model::BackendId(0)).unwrap();
     assert_eq!((backend.flows_opened.read(), backend.flows_closed.read()), (2, 1));
     assert!(survives(&mut rig, 5_000), "the handshake's time runs anew");
@@ -159,12 +303,16 @@ fn a_flow_takes_the_new_router_when_its_route_has_changed() {
 fn flows_of_a_removed_backend_end() {
     let mut rig = established();
     rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0] = None);
-    rig.dropped(CLIENTS, &segment(ACK), DropReason::BackendRemoved);
+    rig.dropped(CLIENTS, &segment(RST), DropReason::BackendRemoved);
+    rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
+    let mut rig = established();
+    rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0] = None);
+    rig.forwarded(CLIENTS, &segment(ACK), CLIENTS);
     rig.dropped(CLIENTS, &segment(ACK), DropReason::NoFlow);
     let mut rig = established();
     rig.publish(|snapshot| Arc::make_mut(&mut snapshot.backends)[0].as_mut().unwrap().incarnation = 1);
-    rig.keep_house();
-    assert_eq!(rig.meters.flows.read(), 0, "an id that was reused is another backend");
+    assert_eq!(rig.keep_house().len(), 1, "the client is asked for its numbers, and nobody else");
+    assert!(!survives(&mut rig, 3_001), "an id that was reused is another backend");
 }
 
 #[test]
@@ -176,7 +324,7 @@ fn a_record_that_is_given_up_in_a_burst_is_used_again_in_it() {
     assert_eq!(
         verdicts,
         [
-            Verdict::Drop(DropReason::BackendRemoved),
+            Verdict::Transmit(CLIENTS), // a reset
             Verdict::Transmit(BACKENDS),
             Verdict::Drop(DropReason::NoFlow),
             Verdict::Transmit(BACKENDS),
@@ -201,6 +349,7 @@ fn a_packet_that_expires_is_not_counted_as_passed_on() {
 #[test]
 fn a_full_table_refuses_new_flows_and_keeps_the_old_ones() {
     let mut rig = Rig::new();
+    rig.publish(|snapshot| rules(snapshot).iter_mut().for_each(|server| server.tcp.evicts_embryonic = false));
     let open = |rig: &mut Rig, port, mode| {
         rig.one(CLIENTS, &packets::tcp(TO_GATEWAY, client(port), server(mode), SYN, b"")).0
     };

@@ -26,8 +26,8 @@ pub struct Flow {
     pub state: FlowState,
     /// How its packets reach the backend.
     pub mode: Mode,
-    /// Which sides have sent a FIN; the bits are the datapath's.
-    pub fins: u8,
+    /// What was seen of its end: five bits, whose meaning is the datapath's.
+    pub marks: u8,
     /// The port that the client's packets come from.
     pub client_port: PortId,
     /// The Ethernet address that the client's packets come from.
@@ -53,10 +53,37 @@ impl Flow {
 pub enum FlowState {
     /// Opened by a client, not yet answered.
     Handshake,
+    /// The backend has agreed, the client has yet to confirm.
+    Answered,
     /// Both sides talk.
     Established,
-    /// Ended by one side or both.
+    /// One side broke off before both had agreed.
+    Refused,
+    /// One side broke off; whether the other has believed it, its silence will tell.
+    Broken,
+    /// One side broke off, the other was silent and has been asked whether it is still there.
+    Doubted,
+    /// Ended by both sides.
     Closing,
+    /// Given up by the gateway: whoever says anything is told so.
+    GivenUp,
+}
+
+impl FlowState {
+    /// The state with a number, of which the last three bits count.
+    #[inline(always)]
+    pub(crate) const fn numbered(number: u8) -> Self {
+        match number & 7 {
+            0 => Self::Handshake,
+            1 => Self::Answered,
+            2 => Self::Established,
+            3 => Self::Refused,
+            4 => Self::Broken,
+            5 => Self::Doubted,
+            6 => Self::Closing,
+            _ => Self::GivenUp,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +119,7 @@ pub(crate) mod tests {
             to_backend: Repair { network: 1, transport: 2 },
             state: FlowState::Handshake,
             mode,
-            fins: 2,
+            marks: 2,
             client_port: PortId(1),
             virtual_server: VirtualServerId(12),
             created: 13,

@@ -6,7 +6,7 @@
 use model::{Address, BackendId, MAX_VIRTUAL_SERVERS, MacAddress, Mode, PortId, VirtualServerId};
 use wire::{U16, ipv4::Ends};
 
-use crate::{Flow, FlowKey, FlowState, Repair, Side, wide::Wide};
+use crate::{Flow, FlowKey, FlowState, Numbers, Repair, Side, wide::Wide};
 
 /// What every packet of a flow needs: one cache line.
 ///
@@ -18,7 +18,7 @@ pub struct Hot {
     ends: [Ends; 2],
     identity: Identity,
     mode: Mode,
-    /// A [`FlowState`], and in the bits above [`STATE`] what [`Flow::fins`] has.
+    /// A [`FlowState`], and in the bits above [`STATE`] what [`Flow::marks`] has.
     stage: u8,
     client_port: PortId,
     /// As [`Flow::incarnation`].
@@ -80,7 +80,7 @@ impl Identity {
 }
 
 /// Bits of [`Hot::stage`] that are the state.
-const STATE_BITS: u32 = 2;
+const STATE_BITS: u32 = 3;
 /// The state's bits.
 const STATE: u8 = (1 << STATE_BITS) - 1;
 
@@ -149,7 +149,7 @@ impl Hot {
             ],
             identity: Identity::of(&flow.client),
             mode: flow.mode,
-            stage: flow.state as u8 | flow.fins << STATE_BITS,
+            stage: flow.state as u8 | flow.marks << STATE_BITS,
             client_port: flow.client_port,
             incarnation: flow.incarnation,
             last_seen: flow.last_seen,
@@ -175,7 +175,7 @@ impl Hot {
             neighbour: self.neighbour,
             state: self.state(),
             mode: self.mode,
-            fins: self.fins(),
+            marks: self.marks(),
             client_port: self.client_port,
             client_mac: self.client_mac,
             to_backend: self.to_backend,
@@ -317,11 +317,7 @@ impl Hot {
     /// How far it has come.
     #[must_use]
     pub const fn state(&self) -> FlowState {
-        match self.stage & STATE {
-            0 => FlowState::Handshake,
-            1 => FlowState::Established,
-            _ => FlowState::Closing,
-        }
+        FlowState::numbered(self.stage)
     }
 
     /// Moves it on.
@@ -329,15 +325,15 @@ impl Hot {
         self.stage = self.stage & !STATE | state as u8;
     }
 
-    /// As [`Flow::fins`].
+    /// As [`Flow::marks`].
     #[must_use]
-    pub const fn fins(&self) -> u8 {
+    pub const fn marks(&self) -> u8 {
         self.stage >> STATE_BITS
     }
 
-    /// Remembers that a side has sent a FIN.
-    pub const fn add_fins(&mut self, fins: u8) {
-        self.stage |= fins << STATE_BITS;
+    /// Remembers what was seen.
+    pub const fn set_marks(&mut self, marks: u8) {
+        self.stage = self.stage & STATE | marks << STATE_BITS;
     }
 
     /// Milliseconds since the last packet, at `now`. Meaningful for up to 49 days.
@@ -354,9 +350,17 @@ pub struct Tracked<'a> {
     pub hot: &'a mut Hot,
     /// Its addresses, if IPv6.
     pub wide: Option<&'a Wide>,
+    /// What is remembered of its sequence numbers; another flow's until it is written.
+    pub numbers: &'a mut Numbers,
 }
 
 impl Tracked<'_> {
+    /// The key of packets from one side; where replies do not pass, as the client gets them.
+    #[must_use]
+    pub fn key(&self, side: Side) -> FlowKey {
+        self.hot.key(side, self.wide)
+    }
+
     /// Whether it has been silent for longer than so many milliseconds.
     #[inline]
     #[must_use]
@@ -432,20 +436,24 @@ mod tests {
     fn a_flow_expires_after_its_lifetime_also_across_the_end_of_the_clock() {
         let flow = Flow { last_seen: u32::MAX - 500, ..flow(1, Mode::Nat) };
         let mut hot = Hot::of(&flow);
-        let tracked = Tracked { hot: &mut hot, wide: None };
+        let mut numbers = Numbers::default();
+        let tracked = Tracked { hot: &mut hot, wide: None, numbers: &mut numbers };
         assert_eq!(tracked.hot.silence(499), 1000);
         assert!(!tracked.is_expired(499, 1000));
         assert!(tracked.is_expired(500, 1000));
     }
 
     #[test]
-    fn states_and_fins_do_not_disturb_each_other() {
+    fn states_and_marks_do_not_disturb_each_other() {
         let mut hot = Hot::of(&flow(1, Mode::Nat));
-        for state in [FlowState::Handshake, FlowState::Established, FlowState::Closing] {
+        for number in 0..8 {
+            let state = FlowState::numbered(number);
             hot.set_state(state);
-            assert_eq!((hot.state(), hot.fins()), (state, 2));
+            assert_eq!((hot.state(), hot.marks(), state as u8), (state, 2, number));
         }
-        hot.add_fins(1);
-        assert_eq!((hot.state(), hot.fins()), (FlowState::Closing, 3));
+        hot.set_marks(31);
+        assert_eq!((hot.state(), hot.marks()), (FlowState::GivenUp, 31));
+        hot.set_marks(0);
+        assert_eq!((hot.state(), hot.marks()), (FlowState::GivenUp, 0));
     }
 }

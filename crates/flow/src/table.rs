@@ -3,7 +3,7 @@
 //! A flow is named by its position in two arrays (`record` says what is in which). Nearly all flows lie where the hash of the
 //! client's end says ([`Sets`]), which packets of both directions have. [`Index`] leads by a hash of the whole key to the rest:
 //! guests, and replies to a source address that is the gateway's own (`full_nat`). All memory is touched at the start, but for
-//! IPv6 addresses.
+//! IPv6 addresses and sequence numbers.
 
 mod intake;
 
@@ -16,6 +16,7 @@ use wire::ipv4::Ends;
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
+    numbers::AllNumbers,
     place::{Candidate, FlowIndex, Found, NONE, POSITION, Place, REPLY, Side, WIDE, Way},
     record::{Hit, Hot, Identity, Tracked},
     sets::{Lying, Sets, Vacancy, WAYS, tagged},
@@ -69,6 +70,7 @@ pub struct FlowTable {
     /// By position.
     hot: Box<[Hot]>,
     wide: Wides,
+    numbers: AllNumbers,
     flows: usize,
     /// Keys in the index.
     indexed: usize,
@@ -92,6 +94,7 @@ impl FlowTable {
             index: Index::with_capacity(capacity),
             hot: filled(positions, Hot::VACANT),
             wide: Wides::new(positions),
+            numbers: AllNumbers::new(positions),
             flows: 0,
             indexed: 0,
             guests: 0,
@@ -310,7 +313,8 @@ impl FlowTable {
     pub fn tracked(&mut self, index: FlowIndex) -> Option<Tracked<'_>> {
         let position = index.0 as usize;
         let hot = self.hot.get_mut(position).filter(|hot| !hot.is_vacant())?;
-        Some(Tracked { hot, wide: self.wide.get(position) })
+        let numbers = self.numbers.get_mut(position)?;
+        Some(Tracked { hot, wide: self.wide.get(position), numbers })
     }
 
     /// Visits the next `budget` flows, and at most those of its set more, beginning where it left off last time and going round,
@@ -339,6 +343,12 @@ impl FlowTable {
         }
         self.remove_all(&mut doomed);
         before - self.len()
+    }
+
+    /// Calls of [`FlowTable::scan`] with this budget after which all flows have been visited.
+    #[must_use]
+    pub fn scans_for_all(&self, budget: usize) -> usize {
+        (self.sets.count() / budget.div_ceil(2).max(1)) + self.len() / budget.max(1) + 1
     }
 
     fn remove_all(&mut self, doomed: &mut ArrayVec<FlowIndex, DOOMED>) {
@@ -585,7 +595,7 @@ mod tests {
             table.scan(1, |index, flow| {
                 visited += 1;
                 visits[index.0 as usize] += 1;
-                flow.hot.add_fins(1);
+                flow.hot.set_marks(1);
                 Fate::Keep
             });
             assert!(visited <= WAYS);
@@ -616,6 +626,11 @@ mod tests {
         (0..10).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
         table.scan(64, |_, _| Fate::Keep);
         assert_eq!(table.hand, 32);
+        let mut visited = 0;
+        for _ in 0..table.scans_for_all(64) {
+            table.scan(64, |_, _| (visited += 1, Fate::Keep).1);
+        }
+        assert!(visited >= 10);
     }
 
     #[test]

@@ -13,8 +13,9 @@ mod id;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Facing, Gateway, Limits, Method, Mode, Monitor, OnBackendDown, Persistence, Pool,
-    Port, Profile, Protocol, Route, Snat, Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
+    AdminState, Backend, Df, Facing, Gateway, HeaderSettings, Limits, Method, Mode, Monitor, OnBackendDown,
+    Persistence, Pool, Port, Profile, Protocol, Route, Snat, Sources, StaticNeighbour, TcpSettings,
+    Timestamps, Ttl, VirtualServer, Vlan, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 

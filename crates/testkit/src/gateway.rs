@@ -6,7 +6,7 @@ use datapath::{
     HashKey, Snapshot,
     snapshot::{
         Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
-        SnatRange, Up, VirtualServer,
+        SnatRange, TcpRules, Treatment, Up, VirtualServer,
     },
 };
 use model::{
@@ -154,6 +154,9 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         pool: PoolId(u32::from(v6)),
         persistence: None,
         idle_timeout: 300_000,
+        tcp: TcpRules::default(),
+        treatment: Treatment::default(),
+        extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
         sources: None,

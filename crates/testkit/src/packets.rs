@@ -64,12 +64,55 @@ pub fn tcp_with_ttl(
     payload: &[u8],
     ttl: u8,
 ) -> Vec<u8> {
-    let mut step = network(link, from.ip(), to.ip(), ttl).tcp(from.port(), to.port(), 1000, 64_000);
+    numbered(network(link, from.ip(), to.ip(), ttl), [from, to], flags, ([1000, 2000], b""), payload)
+}
+
+/// A TCP segment in a frame, TTL 64, with these numbers: sequence and acknowledgement.
+///
+/// # Panics
+/// When the addresses are of different families.
+#[must_use]
+pub fn tcp_with_numbers(
+    link: Link,
+    from: SocketAddr,
+    to: SocketAddr,
+    flags: Flags,
+    numbers: [u32; 2],
+    payload: &[u8],
+) -> Vec<u8> {
+    tcp_with_options(link, from, to, flags, (numbers, b""), payload)
+}
+
+/// A TCP segment in a frame, TTL 64, with these numbers and options.
+///
+/// # Panics
+/// When the addresses are of different families, or the options are too long.
+#[must_use]
+pub fn tcp_with_options(
+    link: Link,
+    from: SocketAddr,
+    to: SocketAddr,
+    flags: Flags,
+    said: ([u32; 2], &[u8]),
+    payload: &[u8],
+) -> Vec<u8> {
+    numbered(network(link, from.ip(), to.ip(), 64), [from, to], flags, said, payload)
+}
+
+fn numbered(
+    step: PacketBuilderStep<IpHeaders>,
+    [from, to]: [SocketAddr; 2],
+    flags: Flags,
+    ([sequence, acknowledgement], options): ([u32; 2], &[u8]),
+    payload: &[u8],
+) -> Vec<u8> {
+    let step = step.tcp(from.port(), to.port(), sequence, 64_000);
+    let mut step = step.options_raw(options).expect("options of at most 40 bytes");
     if flags.syn {
         step = step.syn();
     }
     if flags.ack {
-        step = step.ack(2000);
+        step = step.ack(acknowledgement);
     }
     if flags.fin {
         step = step.fin();

@@ -21,6 +21,8 @@ const RESERVED: u16 = 0x8000;
 const DO_NOT_FRAGMENT: u16 = 0x4000;
 /// More fragments follow.
 const MORE_FRAGMENTS: u16 = 0x2000;
+/// In [`Ipv4::fragment`]: routers must not fragment it.
+pub const DONT_FRAGMENT: u16 = 0x4000;
 /// The fragment offset, in units of eight bytes.
 const OFFSET: u16 = 0x1fff;
 

@@ -6,8 +6,9 @@ use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, File, Given, Mode, Protocol, VirtualServer, domain},
+    raw::{Auto, File, Given, Mode, Profile, Protocol, Timestamps, VirtualServer, domain},
     text::{self, Address},
+    words::quoted,
 };
 
 mod outer;
@@ -32,6 +33,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
     for (_, server) in file.virtual_servers.items() {
         pools.must_have("pool", &server.pool, findings);
         profiles.must_have("profile", &server.profile, findings);
+        both_directions(server, file, findings);
         outer::check(server, findings);
         broad(server, findings);
         if let Some((place, network)) = server.address.at()
@@ -44,6 +46,22 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
             snat(server, address, site, findings);
             persistence(server, address, findings);
         }
+    }
+}
+
+/// What translates numbers must see the packets of both sides.
+fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings) {
+    let Some((place, Mode::Dsr | Mode::Ipip | Mode::Gue)) = server.mode.at() else { return };
+    let name = server.profile.value().map_or("default", |name| name.0.as_str());
+    let is_its = |profile: &&Profile| profile.name.value().is_some_and(|known| known.0 == name);
+    let Some(profile) = file.profiles.items().map(|(_, profile)| profile).find(is_its) else { return };
+    let settings = [
+        ("generate_isn: true", profile.generate_isn.value() == Some(&true)),
+        ("timestamps: rewrite", profile.timestamps.value() == Some(&Timestamps::Rewrite)),
+    ];
+    for (setting, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
+        let message = format!("`{setting}` of profile {} needs the backend's packets too", quoted(name));
+        findings.add_at(place, message, "write `nat` or `full_nat`, or take another profile");
     }
 }
 

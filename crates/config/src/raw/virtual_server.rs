@@ -21,6 +21,83 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) loose_initiation: Given<bool>,
+    /// How long a TCP flow may be silent until its handshake is complete.
+    #[serde(default)]
+    #[schemars(extend("default" = "5s"))]
+    pub(crate) handshake_timeout: Given<Duration>,
+    /// How long a TCP flow may be silent when both sides have ended it, or one has broken it off.
+    #[serde(default)]
+    #[schemars(extend("default" = "5s"))]
+    pub(crate) close_timeout: Given<Duration>,
+    /// How long an ended TCP flow is remembered after each side has acknowledged the other's end. `0s`: it is forgotten at once.
+    #[serde(default)]
+    #[schemars(extend("default" = "0s"))]
+    pub(crate) time_wait: Given<Duration>,
+    /// Whether a TCP flow is forgotten with the first FIN or RST, without waiting for the other side's.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) loose_close: Given<bool>,
+    /// Whether both sides of a TCP flow get a RST when it is forgotten because it was silent.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) reset_on_timeout: Given<bool>,
+    /// After how much silence the client of a TCP flow is asked whether it is still there, and again and again: its answer counts as a packet.
+    /// Without it nobody is asked. Each packet of such flows costs more.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["60s"]))]
+    pub(crate) keep_alive: Given<Duration>,
+    /// What makes room for a new flow in a full table; never an established flow.
+    #[serde(default)]
+    #[schemars(extend("default" = "evict_embryonic"))]
+    pub(crate) idle_action_on_full: Given<ActionOnFull>,
+    /// The MSS that each side's SYN says instead of its own; 0: its own.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
+    pub(crate) mss_override: Given<u16>,
+    /// Whether a SYN says no larger MSS than fits the ports that the flow goes by; not in `dsr`.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) mss_clamp: Given<MssClamp>,
+    /// Whether selective acknowledgement is taken out of handshakes.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) strip_sack: Given<bool>,
+    /// What becomes of window scaling.
+    #[serde(default)]
+    #[schemars(extend("default" = "preserve"))]
+    pub(crate) window_scale: Given<WindowScale>,
+    /// What becomes of TCP timestamps.
+    #[serde(default)]
+    #[schemars(extend("default" = "preserve"))]
+    pub(crate) timestamps: Given<Timestamps>,
+    /// Whether both sides see other sequence numbers than the other one sends, which nobody can guess; `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) generate_isn: Given<bool>,
+    /// The TTL (IPv6: hop limit) with which packets leave.
+    #[serde(default)]
+    #[schemars(extend("default" = "decrement"))]
+    pub(crate) ttl: Given<Ttl>,
+    /// The TTL of IPv4 packets with `ttl: set`.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 255), extend("default" = 255))]
+    pub(crate) ttl_v4: Given<u8>,
+    /// The hop limit of IPv6 packets with `ttl: set`.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 255), extend("default" = 64))]
+    pub(crate) ttl_v6: Given<u8>,
+    /// Whether routers may fragment IPv4 packets.
+    #[serde(default)]
+    #[schemars(extend("default" = "preserve"))]
+    pub(crate) df: Given<Df>,
+    /// The type of service of packets to the client, whose last two bits are not changed; without it that of the packet.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
+    pub(crate) tos_to_client: Given<u8>,
+    /// The type of service of packets to the backend, whose last two bits are not changed; without it that of the packet.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
+    pub(crate) tos_to_server: Given<u8>,
 }
 
 /// Address, port and protocol that clients send to.
@@ -122,6 +199,74 @@ pub(crate) struct Sources {
     /// The same with denied ones.
     #[serde(default)]
     pub(crate) deny_file: Given<FilePath>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ActionOnFull {
+    /// a flow whose handshake is not complete
+    EvictEmbryonic,
+    /// nothing: the packet is dropped
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum MssClamp {
+    /// what fits the smaller of the client's and the backend's port
+    Auto,
+    /// what each side says
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum WindowScale {
+    /// it stays
+    Preserve,
+    /// it is taken out of handshakes
+    Strip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Timestamps {
+    /// they stay
+    Preserve,
+    /// they are moved, so that nobody sees how long a machine has been up; `nat` and `full_nat` only
+    Rewrite,
+    /// they are taken out of handshakes
+    Strip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Ttl {
+    /// one less than they came with
+    Decrement,
+    /// what they came with
+    Preserve,
+    /// 255 for IPv4, 64 for IPv6
+    Proxy,
+    /// `ttl_v4` and `ttl_v6`
+    Set,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Df {
+    /// as they came
+    Preserve,
+    /// they may not
+    Set,
+    /// they may
+    Clear,
 }
 
 /// How clients keep their backend.

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use datapath::{DropReason, Verdict};
-use model::Millis;
+use model::{Millis, PortId};
 use serde::Serialize;
 
 use super::{check, print};
@@ -27,13 +27,15 @@ pub(crate) fn replay(arguments: &Replay) -> Result<(), Failure> {
     while let Some(packet) = capture.next()? {
         let since = packet.time.saturating_sub(*began.get_or_insert(packet.time));
         // Time does not go back, whatever a capture says.
+        let before = now;
         now = now.max(Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
+        let meanwhile = if arguments.timers { rehearsal.pass_time(before, now) } else { Vec::new() };
         let outcome = rehearsal.arrive(port, packet.bytes.clone(), now);
-        for (_, frame) in &outcome.sent {
+        for (_, frame) in meanwhile.iter().chain(&outcome.sent) {
             recording.append(frame, &packet)?;
         }
         if let Some(list) = &mut list {
-            list.append(&Row::of(packet.number, &packet.bytes, &outcome, &rehearsal))?;
+            list.append(&Row::of(packet.number, &packet.bytes, (&meanwhile, &outcome), &rehearsal))?;
         }
     }
     recording.finish()?;
@@ -48,6 +50,9 @@ pub(crate) fn replay(arguments: &Replay) -> Result<(), Failure> {
 #[derive(Serialize)]
 struct Row {
     number: u64,
+    /// With `--timers`: what the gateway has said by itself before it came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    meanwhile: Vec<Sent>,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<String>,
@@ -69,25 +74,31 @@ struct Sent {
 }
 
 impl Row {
-    fn of(number: u64, bytes: &[u8], outcome: &Outcome, rehearsal: &Rehearsal) -> Self {
+    fn of(
+        number: u64,
+        bytes: &[u8],
+        (meanwhile, outcome): (&[(PortId, Vec<u8>)], &Outcome),
+        rehearsal: &Rehearsal,
+    ) -> Self {
         let (port, reason) = match outcome.verdict {
             Verdict::Transmit(port) | Verdict::ToHost(port) => (Some(port), None),
             Verdict::Drop(reason) => (None, Some(reason)),
             Verdict::Absorbed | Verdict::Held | Verdict::HandOver(_) => (None, None),
         };
-        let sent = outcome.sent.iter().map(|(port, frame)| Sent {
+        let sent = |(port, frame): &(PortId, Vec<u8>)| Sent {
             port: rehearsal.port_name(*port).to_owned(),
             summary: summary(frame).text,
-        });
+        };
         Self {
             number,
+            meanwhile: meanwhile.iter().map(sent).collect(),
             verdict: word(outcome.verdict),
             port: port.map(|port| rehearsal.port_name(port).to_owned()),
             reason: reason.map(DropReason::name),
             virtual_server: outcome.virtual_server.clone(),
             backend: outcome.backend.as_ref().map(|(_, address)| address.to_string()),
             summary: summary(bytes).text,
-            sent: sent.collect(),
+            sent: outcome.sent.iter().map(sent).collect(),
         }
     }
 }

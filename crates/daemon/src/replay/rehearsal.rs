@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use config::Configuration;
 use control::{Facts, Health, Names, PortFacts, Registry, compile};
-use datapath::{Arrival, HashKey, Outputs, Snapshot, Verdict, WorkerMeters, WorkerState, forward};
+use datapath::{
+    Arrival, HashKey, Outputs, Snapshot, Verdict, WorkerMeters, WorkerState, calls_for_all_flows, forward,
+    housekeeping,
+};
 use flow::{Flow, FlowKey};
 use model::{Generation, MacAddress, Millis, PortId, VirtualServerId, WorkerId};
 use nic::{Burst, Frame};
@@ -123,6 +126,22 @@ impl Rehearsal {
             backend: backend.map(|(pool, address)| (pool.to_owned(), address)),
             sent,
         }
+    }
+
+    /// Lets time pass, second by second, with as much housekeeping as there is to do; the frames that the gateway says by itself,
+    /// and their ports. Of a long time only the last hour is kept in seconds.
+    pub(crate) fn pass_time(&mut self, from: Millis, to: Millis) -> Vec<(PortId, Vec<u8>)> {
+        const HOUR: u64 = 3_600_000;
+        let (mut now, mut sent) = (from.0.max(to.0.saturating_sub(HOUR)), Vec::new());
+        while now < to.0 {
+            now = to.0.min(now + 1000);
+            for _ in 0..calls_for_all_flows(&self.state) {
+                let (state, outputs) = (&mut self.state, &mut self.outputs);
+                housekeeping(state, &self.snapshot, Millis(now), outputs, &mut PlainSource);
+                sent.append(&mut self.take_sent());
+            }
+        }
+        sent
     }
 
     fn virtual_server(&self, flow: Option<&Flow>, key: Option<&FlowKey>) -> Option<String> {

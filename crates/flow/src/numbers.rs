@@ -1,0 +1,79 @@
+//! What is remembered of a flow's sequence numbers, by its position.
+//!
+//! Nothing is, of most flows for most of their lives: packets of an established flow are passed on without a look at their numbers.
+//! As with IPv6 addresses (`wide`), the kernel makes memory of it only where something was written.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Side;
+
+/// Words of a [`Numbers`].
+const WORDS: usize = 3;
+
+/// Sequence numbers of a flow, by [`Side`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Numbers {
+    /// What follows the FIN of a side.
+    ends: [u32; 2],
+    /// What the client expects next, and what follows what it has said; of flows that are kept alive.
+    pub heard: [u32; 2],
+    /// When the client was asked last whether it is still there, in milliseconds as [`Flow::last_seen`](crate::Flow::last_seen).
+    pub asked: u32,
+    /// Nothing: the whole is whole words.
+    spare: u32,
+}
+
+impl Numbers {
+    /// What follows the FIN of a side, if it has sent one.
+    #[must_use]
+    pub const fn end(&self, side: Side) -> u32 {
+        let [client, backend] = self.ends;
+        match side {
+            Side::Client => client,
+            Side::Backend => backend,
+        }
+    }
+
+    /// Remembers what follows the FIN of a side.
+    pub const fn set_end(&mut self, side: Side, end: u32) {
+        let [client, backend] = &mut self.ends;
+        match side {
+            Side::Client => *client = end,
+            Side::Backend => *backend = end,
+        }
+    }
+}
+
+/// [`Numbers`] for every position.
+pub(crate) struct AllNumbers(Vec<u64>);
+
+impl AllNumbers {
+    pub(crate) fn new(positions: usize) -> Self {
+        Self(cpu::zeros_on_huge_pages(positions * WORDS))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, position: usize) -> Option<&mut Numbers> {
+        let words: &mut [u64; WORDS] = self.0.get_mut(position * WORDS..)?.first_chunk_mut()?;
+        Some(zerocopy::transmute_mut!(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_position_has_numbers_of_its_own() {
+        let mut all = AllNumbers::new(3);
+        for position in 0..3 {
+            all.get_mut(position).unwrap().set_end(Side::Backend, position as u32 + 7);
+        }
+        for position in 0..3 {
+            let numbers = *all.get_mut(position).unwrap();
+            assert_eq!((numbers.end(Side::Client), numbers.end(Side::Backend)), (0, position as u32 + 7));
+        }
+        assert!(all.get_mut(3).is_none());
+    }
+}
