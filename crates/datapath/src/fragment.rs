@@ -24,7 +24,7 @@ use wire::{
 use self::table::{Destination, Position, Release};
 pub(crate) use self::table::{Fragments, HELD};
 use crate::{
-    Arrival, DropReason, Outputs, Verdict, admit,
+    Arrival, DropReason, Outputs, Snapshot, Verdict, admit,
     answer::error,
     emit, hashed,
     neighbour::Link,
@@ -34,6 +34,7 @@ use crate::{
     resolve, rewrite,
     serve::{Occasion, Sought},
     state::Memory,
+    tunnel,
 };
 
 const _: () = assert!(HELD <= nic::MAX_BURST);
@@ -193,12 +194,12 @@ fn pass_on<F: Frame>(
     let mut flow = Hit { hot, wide, side: found.side };
     let step = match resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {
         Some(link) => {
-            write(frame.head_mut(), packet, &flow, &link)?;
+            write(frame, packet, &flow, (&link, occasion.snapshot))?;
             Step::Done(Verdict::Transmit(link.port))
         }
         None => {
             let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            write(frame.head_mut(), packet, &flow, &link)?;
+            write(frame, packet, &flow, (&link, occasion.snapshot))?;
             step
         }
     };
@@ -207,7 +208,16 @@ fn pass_on<F: Frame>(
 }
 
 /// Writes what changes in a packet without an L4 header.
-fn write(head: &mut [u8], packet: &Packet, flow: &Hit<'_>, link: &Link<'_>) -> Result<(), DropReason> {
+fn write<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    flow: &Hit<'_>,
+    (link, snapshot): (&Link<'_>, &Snapshot),
+) -> Result<(), DropReason> {
+    if flow.hot.mode().is_tunnel() {
+        return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    let head = frame.head_mut();
     if packet.length > link.mtu {
         return Err(DropReason::FrameOverMtu);
     }

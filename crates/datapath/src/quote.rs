@@ -24,7 +24,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Verdict, admit, complete, hashed,
+    DropReason, Snapshot, Verdict, admit, complete, hashed,
     neighbour::Link,
     ownership,
     packet::{Packet, Step},
@@ -32,6 +32,7 @@ use crate::{
     serve::Occasion,
     snapshot::Owned,
     state::Memory,
+    tunnel,
 };
 
 /// Bytes of the smallest MTU of a link (RFC 791, 3.2).
@@ -210,25 +211,29 @@ fn pass_on<F: Frame>(
     let mut flow = Hit { hot, wide, side };
     match resolve::known_link(neighbours, occasion.snapshot, flow.hot, side) {
         Some(link) => {
-            write(frame.head_mut(), packet, error, &flow, &link)?;
+            write(frame, (packet, error), &flow, (&link, occasion.snapshot))?;
             Ok(Step::Done(Verdict::Transmit(link.port)))
         }
         None => {
             let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            write(frame.head_mut(), packet, error, &flow, &link)?;
+            write(frame, (packet, error), &flow, (&link, occasion.snapshot))?;
             Ok(step)
         }
     }
 }
 
 /// Writes all that changes in an error. One that is refused is unchanged: nobody hears of it (RFC 1122, 3.2.2).
-fn write(
-    head: &mut [u8],
-    packet: &Packet,
-    error: &Error,
+fn write<F: Frame>(
+    frame: &mut F,
+    (packet, error): (&Packet, &Error),
     flow: &Hit<'_>,
-    link: &Link<'_>,
+    (link, snapshot): (&Link<'_>, &Snapshot),
 ) -> Result<(), DropReason> {
+    if flow.hot.mode().is_tunnel() {
+        // It goes the way of the client's packets, and is not changed either.
+        return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    let head = frame.head_mut();
     if packet.length > link.mtu {
         return Err(DropReason::FrameOverMtu);
     }
