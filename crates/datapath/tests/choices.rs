@@ -104,13 +104,10 @@ fn flows_that_have_ended_do_not_count() {
         rig.burst(CLIENTS, &[&segment(Mode::Nat, client, RST)]);
     }
     rig.now = Millis(rig.now.0 + 5001);
-    let others: Vec<Vec<u8>> = (1..=8)
-        .filter(|client| !of_two.contains(client))
-        .map(|client| segment(Mode::Nat, client, ACK))
-        .collect();
-    rig.now = Millis(rig.now.0 - 5001);
-    others.iter().for_each(|ack| drop(rig.burst(CLIENTS, &[ack])));
-    rig.now = Millis(rig.now.0 + 5001);
+    // The others go on.
+    for client in (1..=8).filter(|client| !of_two.contains(client)) {
+        rig.burst(CLIENTS, &[&segment(Mode::Nat, client, ACK)]);
+    }
     rig.keep_house();
     rig.sent();
     assert_eq!([chosen(rig, 101), chosen(rig, 102)], [2, 2]);
