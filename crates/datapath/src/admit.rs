@@ -349,12 +349,9 @@ fn open<F: Frame>(
     let is_planned = backend.is_some();
     let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), backend)?;
     // A flood that finds the table full is to cost little.
-    let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
-    if !has_room && !server.mode.is_direct() {
-        return Err(DropReason::FlowTableFull);
-    }
-    let to = (backend_id, backend);
-    let neighbour = resolve::backend_hop(&mut memory.neighbours, snapshot, to, hash, occasion.now)?;
+    make_room(memory, server)?;
+    let neighbour =
+        resolve::backend_hop(&mut memory.neighbours, snapshot, (backend_id, backend), hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, (egress, hash))?;
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
@@ -435,6 +432,12 @@ fn backend_with_room<'a, F>(
     let other =
         known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
     limiter.check_backend(other, now).map(|()| other)
+}
+
+/// Sees to it that the table has room for a flow, unless its packets go without being tracked.
+fn make_room<F>(memory: &mut Memory<F>, server: &VirtualServer) -> Result<(), DropReason> {
+    let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
+    if has_room || server.mode.is_direct() { Ok(()) } else { Err(DropReason::FlowTableFull) }
 }
 
 /// Makes room for a flow: forgets one whose handshake is not complete, if there is one among those that come next.

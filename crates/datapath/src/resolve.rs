@@ -3,7 +3,7 @@
 use std::slice;
 
 use flow::{Flow, Hit, Hot, Side};
-use model::{Address, BackendId, MacAddress, Millis, Mode, PortId};
+use model::{Address, BackendId, MacAddress, Millis, PortId};
 use nic::Frame;
 use wire::ethernet::Ethernet;
 
@@ -14,7 +14,6 @@ use crate::{
     rewrite,
     serve::Occasion,
     snapshot::{Backend, RouteIndex},
-    tunnel,
 };
 
 /// The way on for a flow's packet, if it is remembered and still holds.
@@ -63,17 +62,15 @@ pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot
     }
 }
 
-/// Bytes of the largest packet that fits both ports that a flow goes by, and what is put around it; 0: in `dsr` that is not known.
+/// Bytes of the largest packet that fits both ports that a flow goes by, 0 where backends answer directly.
 pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &Hot) -> u16 {
-    if flow.mode() == Mode::Dsr {
+    // What the client says here bounds what the backend sends, which does not come by.
+    if flow.mode().is_direct() {
         return 0;
     }
     let mtu = |port| snapshot.port(port).map(|port| port.mtu);
-    let backend = snapshot.backend(flow.backend);
-    let added = backend.map_or(0, |backend| tunnel::overhead(flow.mode(), backend.address));
     let from = mtu(flow.client_link().0);
-    let hop = neighbours.hop(NeighbourIndex(flow.neighbour));
-    let to = hop.and_then(|hop| mtu(hop.port)).map(|mtu| mtu.saturating_sub(added));
+    let to = neighbours.hop(NeighbourIndex(flow.neighbour)).and_then(|hop| mtu(hop.port));
     from.into_iter().chain(to).min().unwrap_or(0)
 }
 

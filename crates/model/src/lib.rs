@@ -10,14 +10,15 @@
 mod address;
 mod gateway;
 mod id;
+mod profile;
 
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
-    AdminState, Backend, Df, Facing, Gateway, HeaderSettings, Limits, Method, Mode, Monitor, OnBackendDown,
-    Persistence, Pool, Port, Profile, Protocol, Route, Snat, Sources, StaticNeighbour, TcpSettings,
-    Timestamps, Ttl, VirtualServer, Vlan, slots_for,
+    AdminState, Backend, Facing, Gateway, Limits, Method, Mode, Monitor, OnBackendDown, Persistence, Pool,
+    Port, Protocol, Route, Snat, Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
+pub use profile::{Df, HeaderSettings, Profile, TcpSettings, Timestamps, Ttl};
 
 /// Ports of one gateway at most, their VLANs included.
 pub const MAX_PORTS: usize = 16;

@@ -1,0 +1,146 @@
+//! What profiles say: how long flows live, and what is changed in their packets.
+
+use std::time::Duration;
+
+/// A named bundle of settings that virtual servers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name; `default` when the file names none.
+    pub name: String,
+    /// How long a flow may be silent; `None`: 300 s for TCP, 60 s for UDP.
+    pub idle_timeout: Option<Duration>,
+    /// Whether a TCP packet in mid-stream opens a flow.
+    pub loose_initiation: bool,
+    /// The lives of TCP flows.
+    pub tcp: TcpSettings,
+    /// What is changed in packets.
+    pub header: HeaderSettings,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            idle_timeout: None,
+            loose_initiation: false,
+            tcp: TcpSettings::default(),
+            header: HeaderSettings::default(),
+        }
+    }
+}
+
+/// What a profile changes in the headers of packets, beyond where they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderSettings {
+    /// The MSS of handshakes, if not 0.
+    pub mss_override: u16,
+    /// Whether no larger MSS is said than fits the ports that a flow goes by.
+    pub mss_clamp: bool,
+    /// Whether SACK is taken out of handshakes.
+    pub strip_sack: bool,
+    /// Whether window scaling is taken out of handshakes.
+    pub strip_window_scale: bool,
+    /// What becomes of timestamps.
+    pub timestamps: Timestamps,
+    /// Whether sequence numbers are translated to others.
+    pub generate_isn: bool,
+    /// The TTL or hop limit with which packets leave.
+    pub ttl: Ttl,
+    /// IPv4: whether routers may fragment packets.
+    pub df: Df,
+    /// DSCP of packets to the client, in the high six bits.
+    pub tos_to_client: Option<u8>,
+    /// DSCP of packets to the backend.
+    pub tos_to_server: Option<u8>,
+}
+
+impl Default for HeaderSettings {
+    fn default() -> Self {
+        Self {
+            mss_override: 0,
+            mss_clamp: true,
+            strip_sack: false,
+            strip_window_scale: false,
+            timestamps: Timestamps::Preserve,
+            generate_isn: false,
+            ttl: Ttl::Decrement,
+            df: Df::Preserve,
+            tos_to_client: None,
+            tos_to_server: None,
+        }
+    }
+}
+
+/// What becomes of TCP timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// They stay.
+    #[default]
+    Preserve,
+    /// They are moved by a secret.
+    Rewrite,
+    /// They are taken out of handshakes.
+    Strip,
+}
+
+/// The TTL or hop limit with which packets leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ttl {
+    /// One less than they came with.
+    #[default]
+    Decrement,
+    /// What they came with.
+    Preserve,
+    /// For each family.
+    Set {
+        /// IPv4's TTL.
+        v4: u8,
+        /// IPv6's hop limit.
+        v6: u8,
+    },
+}
+
+/// Whether routers may fragment packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Df {
+    /// As they came.
+    #[default]
+    Preserve,
+    /// They may not.
+    Set,
+    /// They may.
+    Clear,
+}
+
+/// What a profile says of the lives of TCP flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// How long a flow may be silent until its handshake is complete.
+    pub handshake_timeout: Duration,
+    /// How long it may be silent when it was ended or broken off.
+    pub close_timeout: Duration,
+    /// How long it is remembered when both sides know that the other knows.
+    pub time_wait: Duration,
+    /// Whether it is forgotten with the first FIN or RST.
+    pub loose_close: bool,
+    /// Whether both sides are told when it is forgotten because it was silent.
+    pub reset_on_timeout: bool,
+    /// After how much silence the client is asked whether it is still there; `None`: it is not.
+    pub keep_alive: Option<Duration>,
+    /// Whether a flow whose handshake is not complete makes room for a new one in a full table.
+    pub evicts_embryonic: bool,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+            time_wait: Duration::ZERO,
+            loose_close: false,
+            reset_on_timeout: true,
+            keep_alive: None,
+            evicts_embryonic: true,
+        }
+    }
+}
