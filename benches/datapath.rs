@@ -54,7 +54,7 @@ fn established(criterion: &mut Criterion<ThreadTime>) {
     for (mode, v6) in modes.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
         let mut rig = Rig::new();
         let opened = rig.sent(CLIENTS, &segments(mode, v6, SYN, 40_000), Some(BACKENDS));
-        if mode != Mode::Dsr {
+        if !mode.is_direct() {
             let agreed: Vec<InlineFrame> = opened.iter().map(|frame| agreement(frame, v6)).collect();
             rig.sent(BACKENDS, &agreed, Some(CLIENTS));
         }

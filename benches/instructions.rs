@@ -120,7 +120,7 @@ fn once(rig: &mut Rig, port: PortId, frames: &[InlineFrame]) -> u64 {
 /// Opens flows, to which their backend agrees if its word passes.
 fn open(rig: &mut Rig, mode: Mode, v6: bool) {
     let sent = rig.sent(CLIENTS, &segments(mode, v6, SYN, PORT), Some(BACKENDS));
-    if mode != Mode::Dsr {
+    if !mode.is_direct() {
         let agreed: Vec<InlineFrame> = sent.iter().map(|frame| agreement(frame, v6)).collect();
         rig.sent(BACKENDS, &agreed, Some(CLIENTS));
     }
