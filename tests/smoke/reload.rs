@@ -25,13 +25,14 @@ fn a_backend_comes_and_another_goes_under_200_running_transfers() {
 
     site.gateway.reload(&second).unwrap();
     wait_until(LIMIT, "the reload", || site.gateway.log().contains("configuration is in force")).unwrap();
-    assert!(transfers.iter().all(Transfer::is_running), "transfers ended before the reload did");
+    let of_removed = |transfer: &Transfer| removed.contains(&transfer.client().to_string());
+    let go_on = |transfer: &Transfer| transfer.is_running() || of_removed(transfer);
+    assert!(transfers.iter().all(go_on), "transfers ended before the reload did");
     assert!(site.gateway.wait_until_settled(LIMIT).unwrap() > generation);
 
-    let (gone, kept): (Vec<_>, Vec<_>) = transfers
-        .into_iter()
-        .enumerate()
-        .partition(|(_, transfer)| removed.contains(&transfer.client().to_string()));
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        transfers.into_iter().enumerate().partition(|(_, transfer)| of_removed(transfer));
+    let told = gone.len() as u64;
     assert!(gone.len() > TRANSFERS / 6 && kept.len() > TRANSFERS / 2, "{} {}", gone.len(), kept.len());
     gone.into_iter().for_each(|(_, transfer)| transfer.abandon());
     for (number, transfer) in kept {
@@ -40,7 +41,8 @@ fn a_backend_comes_and_another_goes_under_200_running_transfers() {
     wait_until(LIMIT, "the new backend is up", || site.gateway.backends_up().unwrap() == 12).unwrap();
     site.gateway.wait_until_settled(LIMIT).unwrap();
     assert_eq!(site.serving(false), ["backend2", "backend3", "backend4"]);
-    assert_eq!(site.topology.client.resets().unwrap(), 0);
+    // Only the clients of the removed backend hear that it is gone.
+    assert!(site.topology.client.resets().unwrap() <= told);
     site.stop();
 }
 
