@@ -20,8 +20,9 @@ const IP: usize = 14;
 const V4_TRANSPORT: usize = 34;
 const V6_TRANSPORT: usize = 54;
 
-/// All kinds whose outcome is known. That of a TTL that ends here is not: its sender is told, but not too often.
-pub(crate) const KINDS: [Damage; 37] = [
+/// All kinds whose outcome is known. That of a TTL that ends here is not, since its sender is told, but not too
+/// often; nor that of a fragment, which depends on the others of its packet.
+pub(crate) const KINDS: [Damage; 36] = [
     ("ethernet_truncated", Frame::Any, |frame| frame.truncate(10)),
     ("destination_mac_not_ours", Frame::Any, |frame| frame[5] ^= 1),
     ("source_mac_group", Frame::Any, |frame| frame[6] |= 1),
@@ -42,7 +43,6 @@ pub(crate) const KINDS: [Damage; 37] = [
     ("ipv4_header_checksum", Frame::V4, |frame| frame[IP + 10] ^= 0x10),
     ("ipv4_ttl_zero", Frame::V4, |frame| repaired(frame, |ip| ip[8] = 0)),
     ("ipv4_reserved_flag", Frame::V4, |frame| repaired(frame, |ip| ip[6] |= 0x80)),
-    ("fragment_length", Frame::V4, |frame| repaired(frame, |ip| ip[6] = 0x20)),
     ("source_martian", Frame::V4, |frame| repaired(frame, |ip| ip[12] = 127)),
     ("source_is_ours", Frame::V4, |frame| repaired(frame, |ip| ip[12..16].copy_from_slice(&[10, 0, 0, 1]))),
     ("no_virtual_server", Frame::V4, |frame| repaired(frame, |ip| ip[19] = 99)),
