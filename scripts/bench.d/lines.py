@@ -175,7 +175,7 @@ def dearest_drop(of_admission: bool) -> Reading:
 
 def counting(report: Report) -> float | None:
     """What of an established packet's instructions is spent on counters, in per cent."""
-    stages = report["instructions"]["nat v4"]
+    stages = report["instructions"]["nat IPv4"]
     return 100 * stages["counters"] / stages["all"]
 
 

@@ -4,8 +4,8 @@
 use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
-    Backend, Gateway, HeaderSettings, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources,
-    StaticNeighbour, TcpSettings, VirtualServer, Vlan,
+    Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
+    TcpSettings, Treatment, VirtualServer, Vlan,
 };
 
 use crate::{
@@ -150,7 +150,7 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
         loose_initiation: flag(&raw.loose_initiation),
         tcp: tcp_settings(raw),
-        header: header_settings(raw),
+        treatment: treatment(raw),
     })
 }
 
@@ -290,10 +290,10 @@ fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
     }
 }
 
-fn header_settings(raw: &raw::Profile) -> HeaderSettings {
+fn treatment(raw: &raw::Profile) -> Treatment {
     let ttl = |given: &Given<u8>, default| given.value().copied().unwrap_or(default);
     let set = |v4, v6| model::Ttl::Set { v4, v6 };
-    HeaderSettings {
+    Treatment {
         mss_override: raw.mss_override.value().copied().unwrap_or_default(),
         mss_clamp: raw.mss_clamp.value() != Some(&raw::MssClamp::None),
         strip_sack: flag(&raw.strip_sack),

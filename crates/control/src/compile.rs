@@ -13,25 +13,21 @@
 mod address;
 mod ids;
 mod names;
+mod ports;
 mod registry;
 mod route;
 mod standing;
 mod table;
+mod virtual_servers;
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use balance::Level;
 use datapath::{
     HashKey,
-    snapshot::{
-        Backend, Broad, DeviceTraits, Lookup, Mss, Pool, Port, Routes, Senders, Service, Snapshot, TcpRules,
-        Treatment, Up, VirtualServer,
-    },
+    snapshot::{Backend, DeviceTraits, Routes, Snapshot, Up},
 };
-use model::{
-    AdminState, BackendId, Gateway, Generation, HeaderSettings, MacAddress, PoolId, Protocol, TcpSettings,
-    VirtualServerId,
-};
+use model::{AdminState, BackendId, Gateway, Generation, MacAddress};
 
 use self::standing::Standing;
 pub use self::{
@@ -64,10 +60,6 @@ pub struct PortFacts {
     pub device: DeviceTraits,
 }
 
-/// How long a TCP flow may be silent unless its profile says otherwise.
-const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a UDP flow may be silent unless its profile says otherwise.
-const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Separates the key of flows from other keys made of the same seed.
 const FLOW_HASH: u64 = 1;
 
@@ -88,18 +80,18 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         pools.push(registry.pool(pool, &members, levels(&standings), facts.seed));
     }
     registry.forget_tables(gateway);
-    let virtual_servers = virtual_servers(gateway, registry, &pools);
+    let virtual_servers = virtual_servers::virtual_servers(gateway, registry, &pools);
     registry.forget_sources(&virtual_servers);
     Snapshot {
         generation: facts.generation,
         workers: facts.workers.max(1),
         hash_key: HashKey::from_seed(facts.seed, FLOW_HASH),
-        ports: ports(gateway, facts),
+        ports: ports::ports(gateway, facts),
         addresses: address::addresses(gateway, 0, &pools),
         tenants: address::tenants(gateway, &pools),
         routes,
-        services: Arc::new(services(gateway, registry)),
-        broad: Arc::new(broad(gateway, registry)),
+        services: Arc::new(virtual_servers::services(gateway, registry)),
+        broad: Arc::new(virtual_servers::broad(gateway, registry)),
         virtual_servers: virtual_servers.into(),
         pools,
         backends: backends.into(),
@@ -133,7 +125,8 @@ pub fn recompile(
         *compiled = renewed;
     }
     if availability_changed {
-        snapshot.virtual_servers = virtual_servers(gateway, registry, &snapshot.pools).into();
+        snapshot.virtual_servers =
+            virtual_servers::virtual_servers(gateway, registry, &snapshot.pools).into();
         address::renew_availability(&mut snapshot, gateway);
     }
     snapshot
@@ -171,169 +164,19 @@ fn enter(
     }
 }
 
-fn virtual_servers(
-    gateway: &Gateway,
-    registry: &mut Registry,
-    pools: &[Arc<Pool>],
-) -> Vec<Option<VirtualServer>> {
-    let mut by_id = vec![None; registry.virtual_server_ids()];
-    for server in &gateway.virtual_servers {
-        let id = registry.virtual_server(&server.name);
-        if let Some(entry) = id.and_then(|id| by_id.get_mut(id.index())) {
-            let (pool, sources) = (pool_of(gateway, server, pools), registry.sources(&server.sources));
-            *entry = Some(VirtualServer { pool, sources, ..virtual_server(gateway, server) });
-        }
-    }
-    by_id
-}
-
-/// The pool that takes a virtual server's new flows: its own, or that one's fallback while none of its backends does.
-fn pool_of(gateway: &Gateway, server: &model::VirtualServer, pools: &[Arc<Pool>]) -> PoolId {
-    let is_available = |id: &PoolId| pools.get(id.index()).is_some_and(|pool| pool.is_available());
-    let fallback = gateway.pools.get(server.pool.index()).and_then(|pool| pool.fallback);
-    match fallback.filter(is_available) {
-        Some(fallback) if !is_available(&server.pool) => fallback,
-        _ => server.pool,
-    }
-}
-
-fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualServer {
-    let default = match server.protocol {
-        Protocol::Tcp => TCP_IDLE_TIMEOUT,
-        Protocol::Udp => UDP_IDLE_TIMEOUT,
-    };
-    let idle = server.profile.idle_timeout.unwrap_or(default);
-    let (tcp, treatment) = (tcp_rules(&server.profile.tcp), treatment(&server.profile.header));
-    VirtualServer {
-        service: service(server),
-        mode: server.mode,
-        pool: server.pool,
-        persistence: server.persistence.map(|kept| datapath::Persistence {
-            source: kept.source,
-            timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
-        }),
-        idle_timeout: millis(idle),
-        extent: VirtualServer::extent_of(&treatment, &tcp),
-        tcp,
-        treatment,
-        loose_initiation: server.profile.loose_initiation,
-        snat: address::snat_ranges(gateway, server),
-        sources: None,
-        limits: server.limits,
-        outer_sources: address::outer_sources(server),
-    }
-}
-
-fn tcp_rules(settings: &TcpSettings) -> TcpRules {
-    TcpRules {
-        handshake_timeout: millis(settings.handshake_timeout),
-        close_timeout: millis(settings.close_timeout),
-        time_wait: millis(settings.time_wait),
-        loose_close: settings.loose_close,
-        reset_on_timeout: settings.reset_on_timeout,
-        keep_alive: settings.keep_alive.map_or(0, millis),
-        evicts_embryonic: settings.evicts_embryonic,
-    }
-}
-
-fn treatment(settings: &HeaderSettings) -> Treatment {
-    Treatment {
-        mss: Mss { instead: settings.mss_override, clamped: settings.mss_clamp },
-        strip_sack: settings.strip_sack,
-        strip_window_scale: settings.strip_window_scale,
-        timestamps: settings.timestamps,
-        generate_isn: settings.generate_isn,
-        ttl: settings.ttl,
-        df: settings.df,
-        tos_to_client: settings.tos_to_client,
-        tos_to_server: settings.tos_to_server,
-    }
-}
-
-fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-fn services(gateway: &Gateway, registry: &Registry) -> Lookup<Service, VirtualServerId> {
-    let exact = gateway.virtual_servers.iter().filter(|server| server.has_one_address() && server.port != 0);
-    exact.filter_map(|server| Some((service(server), registry.virtual_server(&server.name)?))).collect()
-}
-
-/// Those that more than one address or port leads to.
-fn broad(gateway: &Gateway, registry: &Registry) -> Broad {
-    let mut broad = Broad::default();
-    for server in
-        gateway.virtual_servers.iter().filter(|server| !server.has_one_address() || server.port == 0)
-    {
-        if let Some(id) = registry.virtual_server(&server.name) {
-            broad.add(service(server), server.length, id);
-        }
-    }
-    broad
-}
-
-fn service(server: &model::VirtualServer) -> Service {
-    Service::new(server.address.into(), server.port, server.protocol).in_domain(server.domain)
-}
-
-fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
-    let mut ports: Vec<Port> =
-        gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect();
-    let vlans = gateway.links().skip(gateway.ports.len()).zip(gateway.tags());
-    for ((id, port), (parent, tag)) in vlans {
-        let Some(facts) = facts.ports.get(parent.index()) else { continue };
-        if let Some(parent) = ports.get_mut(parent.index()) {
-            parent.vlans.push((tag, id));
-        }
-        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts) });
-    }
-    ports
-}
-
-fn port(port: &model::Port, facts: PortFacts) -> Port {
-    let own = || port.addresses.iter().map(ipnet::IpNet::addr);
-    Port {
-        mac: facts.mac,
-        mtu: facts.mtu,
-        last_hop: port.last_hop,
-        host: port.host,
-        device: facts.device,
-        senders: Senders {
-            v4: own().find_map(|address| match address {
-                IpAddr::V4(v4) => Some(v4.octets()),
-                IpAddr::V6(_) => None,
-            }),
-            v6: own().find_map(|address| match address {
-                IpAddr::V4(_) => None,
-                IpAddr::V6(v6) => Some(v6.octets()),
-            }),
-        },
-        neighbours: port.neighbours.iter().map(|n| (n.address.into(), n.mac)).collect(),
-        domain: port.domain,
-        tag: None,
-        vlans: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, SocketAddr};
 
-    use datapath::snapshot::{Owned, SnatRange};
-    use model::{Address, Mode, PortId, Route, SNAT_PORTS_BESIDE_HOST, Snat};
-
+    use datapath::snapshot::Owned;
+    use model::{Address, PoolId, Route};
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
     use crate::{
-        fixture,
+        fixture::{self, compiled},
         health::{Cause, Check, Diagnosis},
     };
-
-    /// Compiles with everything up that was never checked.
-    fn compiled(gateway: &Gateway, registry: &mut Registry) -> Snapshot {
-        compile(gateway, registry, &Health::optimistic(), &fixture::facts())
-    }
 
     fn address(text: &str) -> Address {
         text.parse::<IpAddr>().unwrap().into()
@@ -398,34 +241,6 @@ mod tests {
         assert_eq!(back.pools[0].slots, before.pools[0].slots, "and they come back exactly");
     }
 
-    #[test]
-    fn sources_are_shared_by_all_that_have_the_same() {
-        let mut gateway =
-            fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1), fixture::pool("c", 1)]);
-        let sources = || model::Sources {
-            deny: ["10.0.0.0/8".parse().unwrap(), "192.0.2.0/24".parse().unwrap()].into(),
-            allow: ["10.1.0.0/16".parse().unwrap()].into(),
-        };
-        gateway.virtual_servers[0].sources = sources();
-        gateway.virtual_servers[1].sources = sources();
-        let mut registry = Registry::default();
-        let of =
-            |snapshot: &Snapshot, number: usize| snapshot.virtual_servers[number].clone().unwrap().sources;
-        let before = compiled(&gateway, &mut registry);
-        let [a, b, c] = [0, 1, 2].map(|number| of(&before, number));
-        assert!(Arc::ptr_eq(a.as_ref().unwrap(), &b.unwrap()) && c.is_none());
-        assert!(!a.as_ref().unwrap().permit(address("10.0.0.1")));
-
-        gateway.virtual_servers[0].sources = sources();
-        gateway.virtual_servers[1].sources = model::Sources::default();
-        let after = compiled(&gateway, &mut registry);
-        assert!(Arc::ptr_eq(&a.unwrap(), &of(&after, 0).unwrap()), "what did not change is shared");
-
-        gateway.virtual_servers[0].sources.allow = Arc::default();
-        let changed = compiled(&gateway, &mut registry);
-        assert!(!of(&changed, 0).unwrap().permit(address("10.1.0.1")));
-    }
-
     /// All of a snapshot that health can change.
     fn told(snapshot: &Snapshot, gateway: &Gateway) -> impl PartialEq + std::fmt::Debug + use<> {
         let pools: Vec<_> =
@@ -438,25 +253,6 @@ mod tests {
             gateway.virtual_servers.iter().map(owned).collect::<Vec<_>>(),
             snapshot.virtual_servers.iter().flatten().map(|server| server.pool).collect::<Vec<_>>(),
         )
-    }
-
-    #[test]
-    fn a_fallback_takes_new_flows_while_nobody_else_does() {
-        let mut gateway = fixture::gateway([fixture::monitored_pool("a", 1), fixture::pool("b", 1)]);
-        gateway.pools[0].fallback = Some(PoolId(1));
-        let (mut registry, mut health) = (Registry::default(), Health::optimistic());
-        let pool = |health: &Health, registry: &mut Registry| {
-            let snapshot = compile(&gateway, registry, health, &fixture::facts());
-            let server = snapshot.virtual_server(registry.virtual_server("a").unwrap()).unwrap();
-            (server.pool, snapshot.addresses.owner(server.service.address))
-        };
-        let available = Some(Owned::Virtual { available: true });
-        assert_eq!(pool(&health, &mut registry), (PoolId(0), available));
-        let check = Check::of(&gateway.pools[0].backends[0], &gateway.pools[0].monitors[0]);
-        health.record(check, Diagnosis::down(Cause::Refused));
-        assert_eq!(pool(&health, &mut registry), (PoolId(1), available));
-        health.record(check, Diagnosis::UP);
-        assert_eq!(pool(&health, &mut registry), (PoolId(0), available));
     }
 
     proptest! {
@@ -580,82 +376,6 @@ mod tests {
         assert_eq!(via("2001:db8:1::1"), [address("2001:db8::fd")]);
         let backend = snapshot.backend(id(&registry, "a", "10.1.2.3:80")).unwrap();
         assert_eq!(backend.route, snapshot.routes.best(address("10.1.2.3")));
-    }
-
-    #[test]
-    fn nat_expects_its_backends_and_has_no_sources() {
-        let snapshot = compiled(&fixture::gateway([fixture::pool("a", 1)]), &mut Registry::default());
-        assert!(snapshot.addresses.is_nat_backend(address("10.0.0.1")));
-        assert!(snapshot.virtual_servers.iter().flatten().all(|server| server.snat.is_empty()));
-        let Some(Owned::Port { snat_first, snat_last, .. }) = snapshot.addresses.owner(address("10.0.0.254"))
-        else {
-            panic!("a port's own address")
-        };
-        assert!(snat_first > snat_last, "no SNAT ports on it");
-    }
-
-    #[test]
-    fn full_nat_takes_the_self_addresses_of_its_family_beside_the_host() {
-        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
-        gateway.virtual_servers[0].mode = Mode::FullNat;
-        gateway.ports[0].host = true;
-        let snapshot = compiled(&gateway, &mut Registry::default());
-        assert!(!snapshot.addresses.is_nat_backend(address("10.0.0.1")));
-        let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
-        let [SnatRange { port: Some(PortId(0)), address: source, first, last }] = ranges[..] else {
-            panic!("one source: {ranges:?}")
-        };
-        assert_eq!((source, first..=last), (address("10.0.0.254"), SNAT_PORTS_BESIDE_HOST));
-        let owner = snapshot.addresses.owner(source).unwrap();
-        assert!(owner.is_snat_port(1_024) && !owner.is_snat_port(32_768));
-        let other_family = snapshot.addresses.owner(address("2001:db8::fe")).unwrap();
-        assert!(!other_family.is_snat_port(1_024));
-    }
-
-    #[test]
-    fn full_nat_takes_the_addresses_that_it_is_given() {
-        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
-        let server = &mut gateway.virtual_servers[0];
-        server.mode = Mode::FullNat;
-        server.snat = Snat::Addresses(vec!["10.0.0.100".parse().unwrap()]);
-        let snapshot = compiled(&gateway, &mut Registry::default());
-        assert_eq!(snapshot.addresses.owner(address("10.0.0.100")), Some(Owned::Snat));
-        let server = snapshot.virtual_servers[0].as_ref().unwrap();
-        assert_eq!(server.snat.len(), 1);
-        assert_eq!((server.snat[0].port, server.snat[0].last), (None, 65_535));
-        assert!(!snapshot.addresses.owner(address("10.0.0.254")).unwrap().is_snat_port(2_000));
-    }
-
-    #[test]
-    fn dsr_needs_no_addresses_but_the_virtual_one() {
-        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
-        gateway.virtual_servers[0].mode = Mode::Dsr;
-        let snapshot = compiled(&gateway, &mut Registry::default());
-        assert!(!snapshot.addresses.is_nat_backend(address("10.0.0.1")));
-        assert!(snapshot.virtual_servers[0].as_ref().unwrap().snat.is_empty());
-        let owner = snapshot.addresses.owner(address("192.0.2.1"));
-        assert_eq!(owner, Some(Owned::Virtual { available: true }));
-    }
-
-    #[test]
-    fn a_silent_flow_lives_by_its_profile_or_its_protocol() {
-        let mut gateway =
-            fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1), fixture::pool("c", 1)]);
-        gateway.virtual_servers[1].protocol = Protocol::Udp;
-        gateway.virtual_servers[2].profile.idle_timeout = Some(Duration::from_millis(1_500));
-        let snapshot = compiled(&gateway, &mut Registry::default());
-        let timeouts: Vec<_> = snapshot.virtual_servers.iter().flatten().map(|s| s.idle_timeout).collect();
-        assert_eq!(timeouts, [300_000, 60_000, 1_500]);
-    }
-
-    #[test]
-    fn the_first_address_of_each_family_speaks_for_a_port() {
-        let mut gateway = fixture::gateway([]);
-        let more = ["10.0.0.200/24", "2001:db8::c8/64"].map(|net| net.parse::<ipnet::IpNet>().unwrap());
-        gateway.ports[0].addresses.extend(more);
-        let senders = compiled(&gateway, &mut Registry::default()).ports[0].senders;
-        assert_eq!(senders.v4, Some([10, 0, 0, 254]));
-        assert_eq!(senders.v6.map(Address::from_v6), Some(address("2001:db8::fe")));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use crate::{
     Plane,
-    compile::{Facts, PortFacts},
+    compile::{Facts, PortFacts, Registry, compile},
+    health::Health,
     traffic::{Fleet, Member},
 };
 
@@ -33,6 +34,11 @@ pools:
 virtual_servers:
   - { name: web, address: 192.0.2.1, port: 80, protocol: tcp, type: fastl4, mode: nat, pool: objects }
 "#;
+
+/// Compiles with everything up that was never checked.
+pub(crate) fn compiled(gateway: &Gateway, registry: &mut Registry) -> Snapshot {
+    compile(gateway, registry, &Health::optimistic(), &facts())
+}
 
 /// A file with this content; it goes away with the directory.
 pub(crate) fn file(content: &str) -> (TempDir, PathBuf) {

@@ -192,17 +192,9 @@ fn pass_on<F: Frame>(
     let Tracked { hot, wide, .. } = flows.tracked(found.index).ok_or(DropReason::NoFlow)?;
     hot.last_seen = occasion.flow_time();
     let mut flow = Hit { hot, wide, side: found.side };
-    let step = match resolve::known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {
-        Some(link) => {
-            write(frame, packet, &flow, (&link, occasion.snapshot))?;
-            Step::Done(Verdict::Transmit(link.port))
-        }
-        None => {
-            let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            write(frame, packet, &flow, (&link, occasion.snapshot))?;
-            step
-        }
-    };
+    let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
+        write(frame, packet, flow, (link, occasion.snapshot))
+    })?;
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
     Ok(step)
 }

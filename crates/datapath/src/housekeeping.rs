@@ -8,8 +8,8 @@ use wire::protocol;
 
 use crate::{
     DropReason, Outputs, Snapshot, WorkerState, emit,
-    neighbour::{Hop, Neighbours},
-    notice::{self, Notices},
+    neighbour::Hop,
+    notice::{self, Voice},
     snapshot::VirtualServer,
     solicit,
     state::{Memory, close},
@@ -71,6 +71,7 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
     let now = now.0 as u32;
     // A full table needs room more than words.
     let (mut expired, has_time) = (0, !flows.is_full());
+    let mut voice = Voice { notices, neighbours, snapshot, now };
     flows.scan(FLOWS, |_, mut flow| {
         let state = flow.hot.state();
         let server = snapshot.virtual_server(flow.hot.virtual_server());
@@ -78,16 +79,16 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         let is_gone = state != FlowState::GivenUp && !has_backend(flow.hot, snapshot);
         if !is_gone && !is_expired {
             if server.is_some_and(|server| is_to_be_kept_alive(&flow, server, now)) {
-                notice::keep_alive(notices, neighbours, snapshot, &mut flow, now);
+                voice.keep_alive(&mut flow);
             }
             return Fate::Keep;
         }
         let word = last_word(flow.hot, server, is_gone).filter(|_| has_time);
-        if word.is_some() && notices.remaining_capacity() < 2 {
+        if word.is_some() && !voice.has_room() {
             return Fate::Keep; // its turn comes
         }
         expired += u64::from(is_expired && !matches!(state, FlowState::GivenUp | FlowState::Broken));
-        if word.is_some_and(|say| say(notices, neighbours, snapshot, &mut flow, now)) {
+        if word.is_some_and(|say| say(&mut voice, &mut flow)) {
             return Fate::Keep;
         }
         close(meters, (flow.hot.backend, flow.hot.virtual_server()));
@@ -113,15 +114,15 @@ fn has_backend(flow: &Hot, snapshot: &Snapshot) -> bool {
 }
 
 /// What is said before a flow is forgotten.
-type Word<F> = fn(&mut Notices, &mut Neighbours<F>, &Snapshot, &mut Tracked<'_>, u32) -> bool;
+type Word<F> = fn(&mut Voice<'_, F>, &mut Tracked<'_>) -> bool;
 
 /// What is to be said before a flow is forgotten, if anything.
 fn last_word<F>(flow: &Hot, server: Option<&VirtualServer>, is_gone: bool) -> Option<Word<F>> {
     let resets = is_gone || server.is_none_or(|server| server.tcp.reset_on_timeout);
     match flow.state() {
         _ if flow.protocol() != protocol::TCP => None,
-        FlowState::Established if resets => Some(notice::give_up),
-        FlowState::Broken if !is_gone => Some(notice::doubt),
+        FlowState::Established if resets => Some(|voice, flow| voice.give_up(flow)),
+        FlowState::Broken if !is_gone => Some(|voice, flow| voice.doubt(flow)),
         _ => None,
     }
 }

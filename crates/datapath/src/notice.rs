@@ -92,83 +92,74 @@ impl Saying {
     }
 }
 
-/// Says something to an end of a flow. False when that cannot be done now.
-fn tell<F>(
-    notices: &mut Notices,
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    (flow, to): (&Tracked<'_>, Side),
-    numbers: Saying,
-) -> bool {
-    // What goes to the backend of a tunnel goes within another packet.
-    if to == Side::Backend && flow.hot.mode().is_tunnel() {
-        return false;
-    }
-    let Some(link) = resolve::known_link(neighbours, snapshot, flow.hot, to.opposite()) else { return false };
-    let link = (link.port, *link.to, *link.from);
-    let key = flow.key(to).reversed();
-    notices.try_push(Notice { link, key, numbers }).is_ok()
+/// What it takes to say something to the ends of flows.
+pub(crate) struct Voice<'a, F> {
+    pub(crate) notices: &'a mut Notices,
+    pub(crate) neighbours: &'a mut Neighbours<F>,
+    pub(crate) snapshot: &'a Snapshot,
+    /// As flows remember it.
+    pub(crate) now: u32,
 }
 
-/// Gives a flow up: its ends are asked where they are, and whatever they say will be refused. False, with nothing changed, when
-/// nobody can be asked. Where the backend's packets do not pass, the client is asked alone; its answer speaks for both.
-pub(crate) fn give_up<F>(
-    notices: &mut Notices,
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    flow: &mut Tracked<'_>,
-    now: u32,
-) -> bool {
-    let question = Saying::question(flags::SYN, now);
-    let client = tell(notices, neighbours, snapshot, (flow, Side::Client), question);
-    let backend = snapshot.backend(flow.hot.backend).filter(|_| track::is_two_way(flow.hot));
-    let is_there = backend.is_some_and(|backend| backend.incarnation as u8 == flow.hot.incarnation);
-    let backend = is_there && tell(notices, neighbours, snapshot, (flow, Side::Backend), question);
-    if client || backend {
-        flow.hot.set_state(FlowState::GivenUp);
-        flow.hot.set_marks(0);
-        flow.hot.checked =
-            track::checked((FlowState::GivenUp, flow.hot.mode()), snapshot.generation.0 as u32, false);
-        flow.hot.last_seen = now;
+impl<F> Voice<'_, F> {
+    /// Whether both ends of a flow can still be told something in this round.
+    pub(crate) fn has_room(&self) -> bool {
+        self.notices.remaining_capacity() >= 2
     }
-    client || backend
-}
 
-/// Asks the client of a silent flow whether it is still there, as its peer would do (RFC 9293, 3.8.4): with the number before the one
-/// that it expects.
-pub(crate) fn keep_alive<F>(
-    notices: &mut Notices,
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    flow: &mut Tracked<'_>,
-    now: u32,
-) {
-    let [expected, acknowledgement] = flow.numbers.heard;
-    let question = Saying { flags: flags::ACK, sequence: expected.wrapping_sub(1), acknowledgement };
-    if tell(notices, neighbours, snapshot, (flow, Side::Client), question) {
-        flow.numbers.asked = now;
+    /// Says something to an end of a flow. False when that cannot be done now.
+    fn tell(&mut self, (flow, to): (&Tracked<'_>, Side), numbers: Saying) -> bool {
+        // What goes to the backend of a tunnel goes within another packet.
+        if to == Side::Backend && flow.hot.mode().is_tunnel() {
+            return false;
+        }
+        let link = resolve::known_link(self.neighbours, self.snapshot, flow.hot, to.opposite());
+        let Some(link) = link.map(|link| (link.port, *link.to, *link.from)) else { return false };
+        let key = flow.key(to).reversed();
+        self.notices.try_push(Notice { link, key, numbers }).is_ok()
     }
-}
 
-/// Asks the end that was told that the other has broken off whether it has believed it. False when it cannot be asked.
-pub(crate) fn doubt<F>(
-    notices: &mut Notices,
-    neighbours: &mut Neighbours<F>,
-    snapshot: &Snapshot,
-    flow: &mut Tracked<'_>,
-    now: u32,
-) -> bool {
-    let told = track::told(flow.hot);
-    // Not with a SYN: most have believed it, and a backend that listens would begin anew.
-    let question = Saying::question(flags::ACK, now);
-    if told == Side::Backend && !track::is_two_way(flow.hot)
-        || !tell(notices, neighbours, snapshot, (flow, told), question)
-    {
-        return false;
+    /// Gives a flow up: its ends are asked where they are, and whatever they say will be refused. False, with nothing changed, when
+    /// nobody can be asked. Where the backend's packets do not pass, the client is asked alone; its answer speaks for both.
+    pub(crate) fn give_up(&mut self, flow: &mut Tracked<'_>) -> bool {
+        let question = Saying::question(flags::SYN, self.now);
+        let client = self.tell((flow, Side::Client), question);
+        let backend = self.snapshot.backend(flow.hot.backend).filter(|_| track::is_two_way(flow.hot));
+        let is_there = backend.is_some_and(|backend| backend.incarnation as u8 == flow.hot.incarnation);
+        let backend = is_there && self.tell((flow, Side::Backend), question);
+        if client || backend {
+            let is = (FlowState::GivenUp, flow.hot.mode());
+            flow.hot.set_state(FlowState::GivenUp);
+            flow.hot.set_marks(0);
+            flow.hot.checked = track::checked(is, self.snapshot.generation.0 as u32, false);
+            flow.hot.last_seen = self.now;
+        }
+        client || backend
     }
-    flow.hot.set_state(FlowState::Doubted);
-    flow.hot.last_seen = now;
-    true
+
+    /// Asks the client of a silent flow whether it is still there, as its peer would do (RFC 9293, 3.8.4): with the number before the one
+    /// that it expects.
+    pub(crate) fn keep_alive(&mut self, flow: &mut Tracked<'_>) {
+        let [expected, acknowledgement] = flow.numbers.heard;
+        let question = Saying { flags: flags::ACK, sequence: expected.wrapping_sub(1), acknowledgement };
+        if self.tell((flow, Side::Client), question) {
+            flow.numbers.asked = self.now;
+        }
+    }
+
+    /// Asks the end that was told that the other has broken off whether it has believed it. False when it cannot be asked.
+    pub(crate) fn doubt(&mut self, flow: &mut Tracked<'_>) -> bool {
+        let told = track::told(flow.hot);
+        // Not with a SYN: most have believed it, and a backend that listens would begin anew.
+        let question = Saying::question(flags::ACK, self.now);
+        let can_be_asked = told == Side::Client || track::is_two_way(flow.hot);
+        if !can_be_asked || !self.tell((flow, told), question) {
+            return false;
+        }
+        flow.hot.set_state(FlowState::Doubted);
+        flow.hot.last_seen = self.now;
+        true
+    }
 }
 
 /// Refuses a packet of a flow that was given up: its sender gets a reset, and if it is the first to say anything, the other end too.
@@ -188,7 +179,8 @@ pub(crate) fn refuse<F: Frame>(
         && flow.hot.marks() & BOTH_TOLD == 0
     {
         let reset = Saying::reset_after(segment).as_known_to(occasion.snapshot, (&flow, side.opposite()));
-        if tell(notices, neighbours, occasion.snapshot, (&flow, side.opposite()), reset) {
+        let mut voice = Voice { notices, neighbours, snapshot: occasion.snapshot, now: occasion.flow_time() };
+        if voice.tell((&flow, side.opposite()), reset) {
             flow.hot.set_marks(BOTH_TOLD);
         }
     }

@@ -209,17 +209,9 @@ fn pass_on<F: Frame>(
     let Memory { flows, neighbours, .. } = memory;
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
     let mut flow = Hit { hot, wide, side };
-    match resolve::known_link(neighbours, occasion.snapshot, flow.hot, side) {
-        Some(link) => {
-            write(frame, (packet, error), &flow, (&link, occasion.snapshot))?;
-            Ok(Step::Done(Verdict::Transmit(link.port)))
-        }
-        None => {
-            let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            write(frame, (packet, error), &flow, (&link, occasion.snapshot))?;
-            Ok(step)
-        }
-    }
+    resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
+        write(frame, (packet, error), flow, (link, occasion.snapshot))
+    })
 }
 
 /// Writes all that changes in an error. One that is refused is unchanged: nobody hears of it (RFC 1122, 3.2.2).

@@ -74,9 +74,30 @@ pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: 
     from.into_iter().chain(to).min().unwrap_or(0)
 }
 
+/// Finds the way on for a flow's packet, by which `write` makes it ready; what becomes of the packet.
+#[inline]
+pub(crate) fn go_on<F>(
+    neighbours: &mut Neighbours<F>,
+    occasion: &Occasion<'_>,
+    flow: &mut Hit<'_>,
+    write: impl FnOnce(&Hit<'_>, &Link<'_>) -> Result<(), DropReason>,
+) -> Result<Step, DropReason> {
+    match known_link(neighbours, occasion.snapshot, flow.hot, flow.side) {
+        Some(link) => {
+            write(flow, &link)?;
+            Ok(Step::Done(Verdict::Transmit(link.port)))
+        }
+        None => {
+            let (link, step) = search(neighbours, occasion, flow)?;
+            write(flow, &link)?;
+            Ok(step)
+        }
+    }
+}
+
 /// Finds the way on for a flow's packet, and what becomes of the packet. Remembers the hop to the backend.
 #[cold]
-pub(crate) fn search<'a, F>(
+fn search<'a, F>(
     neighbours: &'a mut Neighbours<F>,
     occasion: &Occasion<'a>,
     flow: &mut Hit<'_>,

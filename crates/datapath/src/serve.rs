@@ -138,19 +138,10 @@ pub(crate) fn pass_on<F: Frame>(
     mut flow: Hit<'_>,
 ) -> Result<Step, DropReason> {
     flow.hot.last_seen = occasion.flow_time();
-    let (snapshot, side) = (occasion.snapshot, flow.side);
-    let step = match resolve::known_link(neighbours, snapshot, flow.hot, side) {
-        Some(link) => {
-            write(frame, packet, &flow, (&link, snapshot))?;
-            Step::Done(Verdict::Transmit(link.port))
-        }
-        None => {
-            let (link, step) = resolve::search(neighbours, occasion, &mut flow)?;
-            write(frame, packet, &flow, (&link, snapshot))?;
-            step
-        }
-    };
-    tallies.count((flow.hot.backend, flow.hot.virtual_server()), side, packet.length);
+    let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
+        write(frame, packet, flow, (link, occasion.snapshot))
+    })?;
+    tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
     Ok(step)
 }
 

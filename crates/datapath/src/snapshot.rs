@@ -15,7 +15,6 @@ mod outer;
 mod route;
 mod sources;
 mod tcp;
-mod treatment;
 mod up;
 mod way;
 
@@ -26,7 +25,7 @@ use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
     Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId,
-    Protocol, VirtualServerId,
+    Protocol, Treatment, VirtualServerId,
 };
 
 pub use self::{
@@ -36,7 +35,6 @@ pub use self::{
     route::{Network, Route, RouteIndex, Routes},
     sources::Sources,
     tcp::TcpRules,
-    treatment::{Extent, Mss, Treatment},
     up::Up,
 };
 
@@ -265,6 +263,15 @@ impl VirtualServer {
     pub(crate) fn permits_v4(&self, source: [u8; 4]) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.permit_v4(source))
     }
+}
+
+/// Of which packets of a virtual server something is changed or remembered, told once for all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// All: none of its flows is steady.
+    pub all: bool,
+    /// SYN and SYN-ACK.
+    pub handshakes: bool,
 }
 
 impl VirtualServer {

@@ -5,7 +5,7 @@
 //! never steady.
 
 use flow::{FlowKey, Side};
-use model::{Df, Timestamps, Ttl};
+use model::{Df, Timestamps, Treatment, Ttl};
 use wire::{
     U16, U32,
     checksum::Delta,
@@ -14,7 +14,7 @@ use wire::{
     tcp::{self, Tcp, flags},
 };
 
-use crate::{Snapshot, packet::Packet, snapshot::Treatment};
+use crate::{Snapshot, packet::Packet};
 
 /// What both sides' numbers are moved by, by the side whose they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,11 +75,11 @@ pub(crate) fn before(
 #[inline(never)]
 pub(crate) fn handshake(head: &mut [u8], packet: &Packet, treatment: &Treatment, largest: u16) {
     let headers: u16 = if packet.v6 { 60 } else { 40 };
-    let most = if treatment.mss.clamped && largest != 0 { largest.saturating_sub(headers) } else { u16::MAX };
+    let most = if treatment.mss_clamp && largest != 0 { largest.saturating_sub(headers) } else { u16::MAX };
     for_each_option(head, packet, |kind, option| match (kind, option) {
         (option::MSS, [_, _, size @ ..]) if size.len() == 2 => {
             let said = u16::from_be_bytes([size.first().copied()?, size.last().copied()?]);
-            let wanted = if treatment.mss.instead == 0 { said } else { treatment.mss.instead };
+            let wanted = if treatment.mss_override == 0 { said } else { treatment.mss_override };
             size.copy_from_slice(&wanted.min(most).to_be_bytes());
             Some(())
         }

@@ -11,7 +11,7 @@ use std::{
 use datapath::{Arrival, Request, Snapshot, Verdict, snapshot::Pool};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
-    CLIENTS_MAC, Rig, SELF, virtual_address,
+    CLIENTS_MAC, Rig, SELF, at, virtual_address,
 };
 use model::{BackendId, Millis, Mode, PortId, WorkerId};
 use nic::MAX_BURST;
@@ -36,10 +36,6 @@ impl Dice {
     fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
-}
-
-fn at(ip: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip.parse().unwrap(), port)
 }
 
 /// A packet of one of a few conversations.

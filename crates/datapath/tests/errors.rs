@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use datapath::{Arrival, DropReason, Verdict};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
-    CLIENTS_MAC, Rig, virtual_address,
+    CLIENTS_MAC, Rig, at, virtual_address,
 };
 use model::{Millis, Mode, PortId, WorkerId};
 use proptest::prelude::*;
@@ -26,10 +26,6 @@ const FROM_BACKENDS: Link = (BACKEND_MAC, BACKENDS_MAC);
 /// A router between the clients and the gateway, and one beside the backends.
 const ROUTERS: [&str; 2] = ["10.10.1.254", "10.10.2.254"];
 const ROUTERS_6: [&str; 2] = ["2001:db8:1::fe", "2001:db8:2::fe"];
-
-fn at(address: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
-}
 
 fn router(port: PortId, v6: bool) -> IpAddr {
     let routers = if v6 { ROUTERS_6 } else { ROUTERS };
@@ -253,18 +249,7 @@ fn an_error_in_two_segments_is_translated_as_one_in_one() {
     let expected = rig.forwarded(CLIENTS, &error, BACKENDS);
     for cut in [1, 54, 100, 255, 256, 257, 901] {
         let frame = testkit::MemoryFrame::scattered(&[&error[..cut], &error[cut..]]);
-        let mut burst = nic::Burst::from_iter([frame]);
-        rig.meters.port(CLIENTS).unwrap().rx_frames.add(1);
-        let arrival = Arrival { port: CLIENTS, is_handed_over: false };
-        datapath::forward(
-            &mut rig.state,
-            &rig.snapshot,
-            arrival,
-            rig.now,
-            &mut burst,
-            &mut rig.outputs,
-            &mut rig.source,
-        );
+        rig.arrive_as(Arrival { port: CLIENTS, is_handed_over: false }, [frame]);
         assert_eq!(rig.sent(), [(BACKENDS, expected.clone())], "{cut}");
     }
 }
@@ -347,17 +332,7 @@ fn a_frame_in_segments_is_quoted_from_all_of_them() {
     let expected = answered(&mut rig, CLIENTS, &long);
     for cut in [20, 300, 1240, 1250, 1300] {
         let frame = testkit::MemoryFrame::scattered(&[&long[..cut], &long[cut..]]);
-        let mut burst = nic::Burst::from_iter([frame]);
-        let arrival = Arrival { port: CLIENTS, is_handed_over: false };
-        datapath::forward(
-            &mut rig.state,
-            &rig.snapshot,
-            arrival,
-            rig.now,
-            &mut burst,
-            &mut rig.outputs,
-            &mut rig.source,
-        );
+        rig.arrive_as(Arrival { port: CLIENTS, is_handed_over: false }, [frame]);
         assert_eq!(rig.sent(), [(CLIENTS, expected.clone())], "{cut}");
     }
 }

@@ -12,7 +12,7 @@ use datapath::{
     snapshot::{Network, Pool, Route, Routes, Service, VirtualServer},
 };
 use fixture::{
-    BACKEND, BACKEND_6, BACKENDS, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, SELF, address, snapshot,
+    BACKEND, BACKEND_6, BACKENDS, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, SELF, address, at, snapshot,
     virtual_address,
 };
 use flow::FlowKey;
@@ -22,10 +22,6 @@ use testkit::packets::{self, ACK, FIN, Flags, RST, SYN, SYN_ACK};
 const TO_BACKEND: Verdict = Verdict::Transmit(BACKENDS);
 /// What the modes have in common that open flows in one go.
 const MODES: [Mode; 2] = [Mode::Nat, Mode::Dsr];
-
-fn at(ip: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip.parse().unwrap(), port)
-}
 
 fn segment(from: SocketAddr, to: SocketAddr, flags: Flags, ttl: u8) -> Vec<u8> {
     packets::tcp_with_ttl((CLIENT_MAC, CLIENTS_MAC), from, to, flags, b"payload", ttl)

@@ -8,12 +8,12 @@
 
 mod fixture;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use datapath::{Arrival, DropReason, Verdict};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
-    CLIENTS_MAC, Rig, virtual_address,
+    CLIENTS_MAC, Rig, at, virtual_address,
 };
 use model::{Millis, Mode, PortId, WorkerId};
 use proptest::prelude::*;
@@ -23,10 +23,6 @@ use wire::Refusal;
 const TO_GATEWAY: Link = (CLIENT_MAC, CLIENTS_MAC);
 const FROM_BACKEND: Link = (BACKEND_MAC, BACKENDS_MAC);
 const MODES: [Mode; 3] = [Mode::Nat, Mode::FullNat, Mode::Dsr];
-
-fn at(address: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
-}
 
 fn client(v6: bool) -> SocketAddr {
     at(if v6 { CLIENT_6 } else { CLIENT }, 40_001)

@@ -3,24 +3,20 @@
 
 mod fixture;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use datapath::{
     Arrival, Colleagues, DropReason, HashKey, Verdict, WorkerState,
     snapshot::{Backend, Pool},
 };
 use fixture::{
-    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, address,
+    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, address, at,
     snapshot, virtual_address,
 };
 use model::{BackendId, Limits, MacAddress, Millis, Mode, WorkerId};
 use testkit::packets::{self, ACK, Flags, SYN};
 
 const PASSED: Verdict = Verdict::Transmit(BACKENDS);
-
-fn at(ip: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip.parse().unwrap(), port)
-}
 
 fn from(client: (&str, u16), flags: Flags) -> Vec<u8> {
     let server = at(virtual_address(Mode::Nat, false), 80);

@@ -3,25 +3,18 @@
 
 mod fixture;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use datapath::{DropReason, Verdict};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
-    CLIENTS_MAC, Rig, SELF, SELF_6, virtual_address,
+    CLIENTS_MAC, Rig, SELF, SELF_6, at, virtual_address,
 };
 use model::Mode;
 use testkit::packets::{self, ACK, Flags, Link, SYN, SYN_ACK, check_checksums, describe};
 
 const TO_GATEWAY: Link = (CLIENT_MAC, CLIENTS_MAC);
 const FROM_BACKEND: Link = (BACKEND_MAC, BACKENDS_MAC);
-
-fn at(address: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
-}
 
 /// The client's and the virtual server's end of a conversation.
 fn ends(mode: Mode, v6: bool) -> (SocketAddr, SocketAddr) {

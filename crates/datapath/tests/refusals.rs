@@ -174,18 +174,8 @@ fn a_checksum_that_the_card_found_wrong_is_refused() {
     let mut rig = Rig::new();
     let mut frame = MemoryFrame::new(&good());
     frame.checksum = ReceivedChecksum::Bad;
-    let mut burst: Burst<MemoryFrame> = [frame].into_iter().collect();
     let arrival = datapath::Arrival { port: CLIENTS, is_handed_over: false };
-    datapath::forward(
-        &mut rig.state,
-        &rig.snapshot,
-        arrival,
-        rig.now,
-        &mut burst,
-        &mut rig.outputs,
-        &mut rig.source,
-    );
-    assert_eq!(rig.state.verdicts().next(), Some(Verdict::Drop(DropReason::TransportChecksum)));
+    assert_eq!(rig.arrive_as(arrival, [frame]), [Verdict::Drop(DropReason::TransportChecksum)]);
 }
 
 #[test]
@@ -204,10 +194,8 @@ fn headers_may_be_scattered_at_every_byte() {
         for cut in 1..frame.len() {
             let mut rig = Rig::new();
             let scattered = MemoryFrame::scattered(&[&frame[..cut], &frame[cut..]]);
-            let mut burst: Burst<MemoryFrame> = [scattered].into_iter().collect();
             let arrival = datapath::Arrival { port: CLIENTS, is_handed_over: false };
-            let Rig { state, snapshot, outputs, source, now, .. } = &mut rig;
-            datapath::forward(state, snapshot, arrival, *now, &mut burst, outputs, source);
+            rig.arrive_as(arrival, [scattered]);
             assert_eq!(rig.sent()[0].1, whole, "cut at {cut}");
         }
     }

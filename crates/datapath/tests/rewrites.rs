@@ -6,15 +6,12 @@ mod fixture;
 
 use std::{env, net::IpAddr, sync::Arc};
 
-use datapath::{
-    Verdict,
-    snapshot::{Mss, Treatment, VirtualServer},
-};
+use datapath::{Verdict, snapshot::VirtualServer};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig,
     virtual_address,
 };
-use model::{Df, Mode, PortId, Timestamps, Ttl};
+use model::{Df, Mode, PortId, Timestamps, Treatment, Ttl};
 
 const FLOWS: u64 = 96;
 const TCP: u8 = 6;
@@ -147,7 +144,8 @@ fn treatment(dice: &mut Dice) -> Treatment {
     }
     let tos = [dice.below(2), dice.below(2)].map(|is_set| (is_set == 1).then(|| dice.below(64) as u8 * 4));
     Treatment {
-        mss: Mss { instead: [0, 536][dice.below(2) as usize], clamped: dice.below(2) == 0 },
+        mss_override: [0, 536][dice.below(2) as usize],
+        mss_clamp: dice.below(2) == 0,
         strip_sack: dice.below(2) == 0,
         strip_window_scale: dice.below(2) == 0,
         timestamps: [Timestamps::Preserve, Timestamps::Rewrite, Timestamps::Strip][dice.below(3) as usize],

@@ -10,16 +10,13 @@ mod fixture;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use datapath::{
-    Snapshot,
-    snapshot::{Treatment, VirtualServer},
-};
+use datapath::{Snapshot, snapshot::VirtualServer};
 use etherparse::{SlicedPacket, TcpOptionElement, TransportSlice};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
     CLIENTS_MAC, Rig, virtual_address,
 };
-use model::{Df, Millis, Mode, Timestamps, Ttl};
+use model::{Df, Millis, Mode, Timestamps, Treatment, Ttl};
 use proptest::prelude::*;
 use testkit::packets::{self, ACK, Flags, SYN, SYN_ACK, check_checksums};
 
@@ -174,7 +171,8 @@ proptest! {
         numbers in any::<[u32; 2]>(),
     ) {
         let treatment = Treatment {
-            mss: datapath::snapshot::Mss { instead: if mss[0] { 700 } else { 0 }, clamped: mss[1] },
+            mss_override: if mss[0] { 700 } else { 0 },
+            mss_clamp: mss[1],
             strip_sack: flags[0],
             strip_window_scale: flags[1],
             generate_isn: flags[2] && mode < 2,

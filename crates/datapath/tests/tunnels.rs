@@ -8,23 +8,18 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use datapath::{Arrival, DropReason, Snapshot, Verdict, forward, snapshot::OuterSource};
+use datapath::{Arrival, DropReason, Snapshot, Verdict, snapshot::OuterSource};
 use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
-    CLIENTS_MAC, Rig, SELF, SELF_6, address, virtual_address,
+    CLIENTS_MAC, Rig, SELF, SELF_6, address, at, virtual_address,
 };
 use model::{Mode, PoolId, WorkerId};
-use nic::Burst;
 use testkit::{
     MemoryFrame,
     packets::{self, ACK, FIN, Link, SYN, check_checksums, describe},
 };
 
 const TO_GATEWAY: Link = (CLIENT_MAC, CLIENTS_MAC);
-
-fn at(address: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
-}
 
 /// A mode, and the families of the virtual server and of its backend.
 #[derive(Clone, Copy, Debug)]
@@ -246,19 +241,7 @@ fn who_sends_a_packet_whose_ttl_ends_here_is_told() {
 
 /// Lets one frame arrive as it is.
 fn arrive(rig: &mut Rig, frame: MemoryFrame) -> Verdict {
-    rig.meters.port(CLIENTS).unwrap().rx_frames.add(1);
-    let mut burst = Burst::from_iter([frame.counted(&rig.alive)]);
-    let Rig { state, snapshot, outputs, source, now, .. } = rig;
-    forward(
-        state,
-        snapshot,
-        Arrival { port: CLIENTS, is_handed_over: false },
-        *now,
-        &mut burst,
-        outputs,
-        source,
-    );
-    rig.state.verdicts().next().unwrap()
+    rig.arrive_as(Arrival { port: CLIENTS, is_handed_over: false }, [frame])[0]
 }
 
 #[test]

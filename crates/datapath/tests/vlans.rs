@@ -3,18 +3,17 @@
 
 mod fixture;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use datapath::{
-    Arrival, DropReason, Snapshot, Verdict, forward,
+    Arrival, DropReason, Snapshot, Verdict,
     snapshot::{Addresses, Backend, Network, Owned, Pool, Port, Route, Routes, VirtualServer},
 };
 use fixture::{
-    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, address,
+    BACKEND, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, address, at,
     snapshot, virtual_address,
 };
 use model::{BackendId, MacAddress, Mode, PoolId, PortId, VirtualServerId, WorkerId};
-use nic::Burst;
 use testkit::{
     MemoryFrame,
     packets::{self, SYN, SYN_ACK},
@@ -76,10 +75,6 @@ fn with_tenant(workers: u8, is_known: bool) -> Snapshot {
 
 fn rig(is_known: bool) -> Rig {
     Rig::with(with_tenant(1, is_known), WorkerId(0))
-}
-
-fn at(ip: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip.parse().unwrap(), port)
 }
 
 fn syn(port: u16) -> Vec<u8> {
@@ -177,13 +172,9 @@ fn flows_of_route_domains_are_other_flows_though_all_their_addresses_are_the_sam
 fn a_frame_without_room_for_the_tag_is_dropped_and_counted() {
     let mut rig = rig(true);
     // Who sends without tags reaches the tenant only from within: a handed-over frame has lost its tag already.
-    let mut frame = MemoryFrame::new(&syn(1)).counted(&rig.alive);
+    let mut frame = MemoryFrame::new(&syn(1));
     frame.headroom = 3;
-    let mut burst = Burst::from_iter([frame]);
-    rig.meters.handed_in_frames.add(1);
-    let arrival = Arrival { port: TENANT.0, is_handed_over: true };
-    let (snapshot, now) = (&rig.snapshot, rig.now);
-    forward(&mut rig.state, snapshot, arrival, now, &mut burst, &mut rig.outputs, &mut rig.source);
+    rig.arrive_as(Arrival { port: TENANT.0, is_handed_over: true }, [frame]);
     assert!(rig.sent().is_empty());
     assert_eq!(rig.meters.drops[DropReason::NoRoomForTag.index()].read(), 1);
     rig.assert_conserved();

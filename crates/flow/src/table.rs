@@ -1,30 +1,28 @@
 //! The flows of one worker.
 //!
-//! A flow is named by its position in two arrays (`record` says what is in which). Nearly all flows lie where the hash of the
+//! A flow is named by its position in two arrays (`record` says what is in which). `look_up` finds flows, `intake` takes them in and lets
+//! them go, `scan` visits them. Nearly all flows lie where the hash of the
 //! client's end says ([`Sets`]), which packets of both directions have. [`Index`] leads by a hash of the whole key to the rest:
 //! guests, and replies to a source address that is the gateway's own (`full_nat`). All memory is touched at the start, but for
 //! IPv6 addresses and sequence numbers.
 
 mod intake;
+mod look_up;
+mod scan;
 
 use std::fmt;
 
-use arrayvec::ArrayVec;
-use model::Address;
-use wire::ipv4::Ends;
-
+pub use self::scan::Fate;
 use crate::{
     Flow, FlowKey, HashKey,
     bucket::{Entry, Index},
     numbers::AllNumbers,
-    place::{Candidate, FlowIndex, Found, NONE, POSITION, Place, REPLY, Side, WIDE, Way},
-    record::{Hit, Hot, Identity, Tracked},
-    sets::{Lying, Sets, Vacancy, WAYS, tagged},
-    wide::{Wide, Wides},
+    place::{FlowIndex, WIDE},
+    record::{Hot, Tracked},
+    sets::Sets,
+    wide::Wides,
 };
 
-/// Flows that a scan removes together, at most, so that their cache misses overlap.
-const DOOMED: usize = 2 * WAYS;
 /// Flows with one tag in one set, at most: those of one client's end to several services, which a look-up tries one by one.
 const CROWD: usize = 4;
 
@@ -52,15 +50,6 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-/// What becomes of a flow that was visited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It stays.
-    Keep,
-    /// It is removed.
-    Remove,
-}
 
 /// The flows of one worker, found by either of their keys.
 pub struct FlowTable {
@@ -103,201 +92,8 @@ impl FlowTable {
         }
     }
 
-    /// Where to look for the flow of an IPv4 packet.
-    #[inline(always)]
-    #[must_use]
-    pub fn place_v4(&self, way: Way, ends: &Ends, protocol: u8, domain: u8) -> Place {
-        let (address, port, bits) = match way {
-            Way::Source => (ends.source, ends.source_port, 0),
-            Way::Destination => (ends.destination, ends.destination_port, REPLY),
-            Way::Key => return self.place(way, &key_of(ends, protocol, domain)),
-        };
-        self.place_by_end(self.hash_key.hash_end_v4(address, port, protocol, domain), bits)
-    }
-
-    /// Where to look for the flow of a packet with this key.
-    #[inline]
-    #[must_use]
-    pub fn place(&self, way: Way, key: &FlowKey) -> Place {
-        let wide = if key.is_v4() { 0 } else { WIDE };
-        match way {
-            Way::Source => self.place_by_end(self.end(Side::Client, key), wide),
-            Way::Destination => self.place_by_end(self.end(Side::Backend, key), wide | REPLY),
-            Way::Key => Place::by_key(self.hash_key.hash(key)),
-        }
-    }
-
-    #[inline(always)]
-    fn place_by_end(&self, hash: u64, bits: Entry) -> Place {
-        Place::by_end(tagged(hash), self.sets.first(hash), bits)
-    }
-
-    /// The hash of the client's end of a key, if it is the key of packets from a side.
-    #[inline]
-    fn end(&self, side: Side, key: &FlowKey) -> u64 {
-        let (address, port) = match side {
-            Side::Client => (key.source, key.source_port),
-            Side::Backend => (key.destination, key.destination_port),
-        };
-        self.hash_key.hash_end(address, port.into(), key.protocol, key.domain)
-    }
-
-    /// Asks for the memory that [`FlowTable::look_up`] reads first.
-    #[inline(always)]
-    pub fn prefetch(&self, place: Place) {
-        if !self.sets.prefetch(place.set()) {
-            self.index.prefetch(place.hash);
-        }
-    }
-
-    /// What is likely to be a place's flow, and asks for the memory that [`FlowTable::confirm`] reads.
-    #[inline(always)]
-    #[must_use]
-    pub fn look_up(&self, place: Place) -> Candidate {
-        let entry = self.entry_at(place);
-        self.prefetch_flow(entry);
-        Candidate(entry)
-    }
-
-    /// What is likely to be a place's.
-    #[inline(always)]
-    fn entry_at(&self, place: Place) -> Entry {
-        match self.sets.find_first(place.hash, place.set()) {
-            Lying::At(position) => position as Entry | place.bits(),
-            Lying::Nowhere => NONE,
-            Lying::Elsewhere => self.entry_in_index(place.hash),
-        }
-    }
-
-    #[inline(never)]
-    fn entry_in_index(&self, hash: u64) -> Entry {
-        self.index.find(hash, |_| true).unwrap_or(NONE)
-    }
-
-    #[inline(always)]
-    fn prefetch_flow(&self, entry: Entry) {
-        let position = (entry & POSITION) as usize;
-        if let Some(hot) = self.hot.get(position) {
-            cpu::prefetch(hot);
-        }
-        if entry & WIDE != 0
-            && let Some(wide) = self.wide.get(position)
-        {
-            cpu::prefetch(wide);
-        }
-    }
-
-    /// What the candidate is, be it the packet's flow or not.
-    #[inline(always)]
-    #[must_use]
-    pub fn peek(&self, candidate: Candidate) -> Option<&Hot> {
-        self.hot.get((candidate.0 & POSITION) as usize)
-    }
-
-    /// The candidate's flow if this is its key. `None` also when another flow has the key, which happens now and then:
-    /// [`FlowTable::find`] knows.
-    #[inline]
-    pub fn confirm(&mut self, candidate: Candidate, key: &FlowKey) -> Option<Hit<'_>> {
-        let Found { index, side } = Found::of(candidate.0);
-        let hot = self.hot.get_mut(index.0 as usize)?;
-        let wide = if candidate.0 & WIDE == 0 { None } else { self.wide.get(index.0 as usize) };
-        hot.has_key(side, wide, key).then_some(Hit { hot, wide, side })
-    }
-
-    /// The same for an IPv4 packet, from the side that the candidate says.
-    #[inline(always)]
-    pub fn confirm_v4(
-        &mut self,
-        (candidate, side): (Candidate, Side),
-        ends: &Ends,
-        identity: Identity,
-    ) -> Option<&mut Hot> {
-        let hot = self.hot.get_mut((candidate.0 & POSITION) as usize)?;
-        hot.has_ends(side, ends, identity).then_some(hot)
-    }
-
-    /// The same for an IPv6 packet.
-    #[inline(always)]
-    pub fn confirm_v6(
-        &mut self,
-        (candidate, side): (Candidate, Side),
-        addresses: &[Address; 2],
-        ports: [wire::U16; 2],
-        identity: Identity,
-    ) -> Option<(&mut Hot, &Wide)> {
-        let position = (candidate.0 & POSITION) as usize;
-        let (hot, wide) = (self.hot.get_mut(position)?, self.wide.get(position)?);
-        hot.has_addresses(side, Some(wide), addresses, ports, identity).then_some((hot, wide))
-    }
-
-    /// Looks up one key, whose candidate is known.
-    ///
-    /// # Errors
-    ///
-    /// When there is no flow with this key: then one can be [inserted](Self::insert_absent).
-    pub fn settle(&mut self, candidate: Candidate, key: &FlowKey) -> Result<Found, Absent> {
-        if self.confirm(candidate, key).is_some() {
-            return Ok(Found::of(candidate.0));
-        }
-        self.find(key).ok_or_else(|| Absent(self.end(Side::Client, key)))
-    }
-
-    /// Looks up one key among those of packets from clients.
-    ///
-    /// # Errors
-    ///
-    /// When no client's packets have this key: then a flow can be [inserted](Self::insert_absent).
-    pub fn find_client(&self, key: &FlowKey) -> Result<Found, Absent> {
-        let hash = self.end(Side::Client, key);
-        if let Some(position) = self.sets.find(hash, |position| self.has_key(position, Side::Client, key)) {
-            return Ok(Found { index: FlowIndex(position as u32), side: Side::Client });
-        }
-        let guest = if self.may_have_guests(hash) { self.find_in_index(key) } else { None };
-        guest.filter(|found| found.side == Side::Client).ok_or(Absent(hash))
-    }
-
-    /// Whether flows of a client's end, by its hash, may be guests: of those that came when there were too many alike, some may
-    /// be left when the others are gone.
-    #[inline(always)]
-    fn may_have_guests(&self, hash: u64) -> bool {
-        self.guests > 0 && self.sets.is_passed(hash)
-    }
-
-    /// Looks up one key.
-    #[must_use]
-    pub fn find(&self, key: &FlowKey) -> Option<Found> {
-        let found = self.find_as(Side::Client, key).or_else(|| self.find_as(Side::Backend, key));
-        if found.is_some() || self.indexed == 0 { found } else { self.find_in_index(key) }
-    }
-
-    fn find_as(&self, side: Side, key: &FlowKey) -> Option<Found> {
-        let is_right = |position| self.has_key(position, side, key);
-        let position = self.sets.find(self.end(side, key), is_right)?;
-        Some(Found { index: FlowIndex(position as u32), side })
-    }
-
-    fn find_in_index(&self, key: &FlowKey) -> Option<Found> {
-        let matches = |entry| {
-            let Found { index, side } = Found::of(entry);
-            self.has_key(index.0 as usize, side, key)
-        };
-        self.index.find(self.hash_key.hash(key), matches).map(Found::of)
-    }
-
-    /// Whether the flow at a position has exactly this key.
-    fn has_key(&self, position: usize, side: Side, key: &FlowKey) -> bool {
-        self.hot.get(position).is_some_and(|hot| hot.has_key(side, self.wide.get(position), key))
-    }
-
     fn hot(&self, index: FlowIndex) -> Option<&Hot> {
         self.hot.get(index.0 as usize).filter(|hot| !hot.is_vacant())
-    }
-
-    /// Asks for the memory that taking in a flow needs whose client's packet was looked for at a place.
-    #[inline]
-    pub fn prepare(&self, place: Place) {
-        let Some(Vacancy { position, .. }) = self.sets.vacancy(place.hash) else { return };
-        self.prefetch_flow(position as Entry | place.bits() & WIDE);
     }
 
     /// The flow at a position.
@@ -315,78 +111,6 @@ impl FlowTable {
         let hot = self.hot.get_mut(position).filter(|hot| !hot.is_vacant())?;
         let numbers = self.numbers.get_mut(position)?;
         Some(Tracked { hot, wide: self.wide.get(position), numbers })
-    }
-
-    /// Visits the next `budget` flows, and at most those of its set more, beginning where it left off last time and going round,
-    /// and removes those that `decide` wants removed. Returns how many those were. Where there are few flows it looks at
-    /// no more than half as many sets. No flow is visited twice in one call.
-    pub fn scan(&mut self, budget: usize, mut decide: impl FnMut(FlowIndex, Tracked<'_>) -> Fate) -> usize {
-        let (before, mut visited) = (self.len(), 0);
-        let mut doomed = ArrayVec::<FlowIndex, DOOMED>::new();
-        for _ in 0..self.sets.count().min(budget.div_ceil(2)) {
-            if visited >= budget {
-                break;
-            }
-            self.hand = if self.hand < self.sets.count() { self.hand } else { 0 };
-            for position in self.sets.taken(self.hand) {
-                visited += 1;
-                let index = FlowIndex(position as u32);
-                if self.tracked(index).is_some_and(|flow| decide(index, flow) == Fate::Remove) {
-                    self.prefetch_removal(index);
-                    doomed.push(index);
-                }
-            }
-            self.hand += 1;
-            if doomed.remaining_capacity() < WAYS {
-                self.remove_all(&mut doomed);
-            }
-        }
-        self.remove_all(&mut doomed);
-        before - self.len()
-    }
-
-    /// Calls of [`FlowTable::scan`] with this budget after which all flows have been visited.
-    #[must_use]
-    pub fn scans_for_all(&self, budget: usize) -> usize {
-        (self.sets.count() / budget.div_ceil(2).max(1)) + self.len() / budget.max(1) + 1
-    }
-
-    fn remove_all(&mut self, doomed: &mut ArrayVec<FlowIndex, DOOMED>) {
-        for index in doomed.drain(..) {
-            self.remove(index);
-        }
-    }
-
-    /// Asks for the memory that removing a flow needs besides its own.
-    fn prefetch_removal(&self, index: FlowIndex) {
-        if let Some(flow) = self.flow(index) {
-            let hashes = self.indexed_keys(&flow, self.sets.is_guest(index.0 as usize));
-            hashes.iter().flatten().for_each(|&hash| self.index.prefetch(hash));
-        }
-    }
-
-    /// At most `rows` flows, from a position on, within `budget` positions; and the position to go on with, if any is left.
-    pub fn list(
-        &self,
-        from: u32,
-        (rows, budget): (usize, usize),
-        mut see: impl FnMut(FlowIndex, Flow),
-    ) -> Option<u32> {
-        let end = self.hot.len().min((from as usize).saturating_add(budget));
-        let mut seen = 0;
-        for position in from as usize..end {
-            if seen == rows {
-                return Some(position as u32);
-            }
-            let index = FlowIndex(position as u32);
-            if self.sets.is_taken(position)
-                && let Some(flow) = self.flow(index)
-            {
-                see(index, flow);
-                seen += 1;
-            }
-        }
-        (end < self.hot.len()).then_some(end as u32)
     }
 
     /// How many flows there are.
@@ -418,19 +142,6 @@ impl FlowTable {
 /// The most flows of a table: their positions must fit into [`POSITION`].
 const MOST_FLOWS: usize = 800_000_000;
 
-/// The key of an IPv4 packet.
-fn key_of(ends: &Ends, protocol: u8, domain: u8) -> FlowKey {
-    FlowKey {
-        source: Address::from_v4(ends.source),
-        destination: Address::from_v4(ends.destination),
-        source_port: ends.source_port.get(),
-        destination_port: ends.destination_port.get(),
-        protocol,
-        domain,
-        ..FlowKey::default()
-    }
-}
-
 /// The entry of a client's key.
 fn entry(position: usize, key: &FlowKey) -> Entry {
     position as Entry | if key.is_v4() { 0 } else { WIDE }
@@ -453,20 +164,23 @@ impl fmt::Debug for FlowTable {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashMap;
 
     use model::Mode;
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::flow::tests::flow;
+    use crate::{
+        flow::tests::flow,
+        place::{Candidate, Found, Place, Side, Way},
+    };
 
-    fn table(capacity: usize) -> FlowTable {
+    pub(crate) fn table(capacity: usize) -> FlowTable {
         FlowTable::with_capacity(capacity, HashKey::from_seed([7; 16], 0))
     }
 
-    fn find(table: &FlowTable, key: &FlowKey) -> Option<Found> {
+    pub(crate) fn find(table: &FlowTable, key: &FlowKey) -> Option<Found> {
         table.find(key)
     }
 
@@ -492,7 +206,7 @@ mod tests {
     }
 
     /// All flows.
-    fn list(table: &FlowTable) -> Vec<Flow> {
+    pub(crate) fn list(table: &FlowTable) -> Vec<Flow> {
         let mut flows = Vec::new();
         assert_eq!(table.list(0, (usize::MAX, usize::MAX), |_, flow| flows.push(flow)), None);
         flows
@@ -574,87 +288,6 @@ mod tests {
         }
         let at_once = found.iter().filter(|(_, is_confirmed)| *is_confirmed).count();
         assert!(at_once > 19_980, "{at_once} of 20000 were candidates: the others have the tag of another");
-    }
-
-    /// A table with flows 0 to 99, and how many positions it has.
-    fn hundred() -> (FlowTable, usize) {
-        let mut table = table(100);
-        (0..100).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
-        let positions = table.hot.len();
-        (table, positions)
-    }
-
-    #[test]
-    fn a_scan_goes_round_within_its_budget_and_visits_each_flow_once_a_round() {
-        let (mut table, positions) = hundred();
-        let gone = find(&table, &flow(40, Mode::Nat).client).unwrap().index;
-        table.remove(gone).unwrap();
-        let mut visits = vec![0; positions];
-        for _ in 0..2 * table.sets.count() {
-            let mut visited = 0;
-            table.scan(1, |index, flow| {
-                visited += 1;
-                visits[index.0 as usize] += 1;
-                flow.hot.set_marks(1);
-                Fate::Keep
-            });
-            assert!(visited <= WAYS);
-        }
-        assert_eq!(visits.iter().filter(|&&visits| visits == 2).count(), 99);
-        assert_eq!(visits[gone.0 as usize], 0);
-        table.scan(usize::MAX, |index, _| {
-            visits[index.0 as usize] += 1;
-            Fate::Keep
-        });
-        assert_eq!(visits.iter().sum::<i32>(), 99 * 3);
-    }
-
-    #[test]
-    fn a_scan_removes_what_is_to_be_removed() {
-        let (mut table, positions) = hundred();
-        let odd = |_, flow: Tracked<'_>| if flow.hot.backend.0 % 2 == 1 { Fate::Remove } else { Fate::Keep };
-        let removed: usize = (0..positions / 10).map(|_| table.scan(10, odd)).sum();
-        assert_eq!((removed, table.scan(usize::MAX, odd)), (50, 0));
-        assert_eq!(table.len(), 50);
-        assert!(list(&table).iter().all(|flow| flow.backend.0 % 2 == 0));
-        assert_eq!(find(&table, &flow(1, Mode::Nat).reply), None);
-    }
-
-    #[test]
-    fn a_scan_of_a_table_with_few_flows_is_bounded_too() {
-        let mut table = table(100_000);
-        (0..10).for_each(|number| assert!(table.insert(&flow(number, Mode::Nat)).is_ok()));
-        table.scan(64, |_, _| Fate::Keep);
-        assert_eq!(table.hand, 32);
-        let mut visited = 0;
-        for _ in 0..table.scans_for_all(64) {
-            table.scan(64, |_, _| (visited += 1, Fate::Keep).1);
-        }
-        assert!(visited >= 10);
-    }
-
-    #[test]
-    fn scanning_and_listing_an_empty_table_finds_nothing() {
-        let mut table = table(100);
-        assert_eq!(table.scan(10, |_, _| Fate::Remove), 0);
-        assert!(list(&table).is_empty());
-    }
-
-    #[test]
-    fn a_list_is_taken_in_parts() {
-        let (table, positions) = hundred();
-        for (rows, budget) in [(7, usize::MAX), (usize::MAX, 11), (7, 11)] {
-            let (mut next, mut seen, mut parts) = (Some(0), Vec::new(), 0);
-            while let Some(from) = next {
-                let before = seen.len();
-                next = table.list(from, (rows, budget), |_, flow| seen.push(flow.backend.0));
-                assert!(seen.len() - before <= rows.min(budget));
-                parts += 1;
-            }
-            seen.sort_unstable();
-            assert_eq!(seen, (0..100).collect::<Vec<_>>());
-            assert!(parts >= positions / budget.min(positions));
-        }
     }
 
     #[test]

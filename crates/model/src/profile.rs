@@ -14,7 +14,7 @@ pub struct Profile {
     /// The lives of TCP flows.
     pub tcp: TcpSettings,
     /// What is changed in packets.
-    pub header: HeaderSettings,
+    pub treatment: Treatment,
 }
 
 impl Default for Profile {
@@ -24,14 +24,14 @@ impl Default for Profile {
             idle_timeout: None,
             loose_initiation: false,
             tcp: TcpSettings::default(),
-            header: HeaderSettings::default(),
+            treatment: Treatment::default(),
         }
     }
 }
 
 /// What a profile changes in the headers of packets, beyond where they go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderSettings {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Treatment {
     /// The MSS of handshakes, if not 0.
     pub mss_override: u16,
     /// Whether no larger MSS is said than fits the ports that a flow goes by.
@@ -54,7 +54,7 @@ pub struct HeaderSettings {
     pub tos_to_server: Option<u8>,
 }
 
-impl Default for HeaderSettings {
+impl Default for Treatment {
     fn default() -> Self {
         Self {
             mss_override: 0,
@@ -68,6 +68,36 @@ impl Default for HeaderSettings {
             tos_to_client: None,
             tos_to_server: None,
         }
+    }
+}
+
+impl Treatment {
+    /// Whether handshakes are looked at.
+    #[inline]
+    #[must_use]
+    pub fn is_of_handshakes(&self) -> bool {
+        self.mss_clamp
+            || self.mss_override != 0
+            || self.strip_sack
+            || self.strip_window_scale
+            || self.timestamps == Timestamps::Strip
+    }
+
+    /// Whether every packet is looked at, so that no flow is steady.
+    #[inline]
+    #[must_use]
+    pub fn is_of_all(&self) -> bool {
+        self.moves_numbers()
+            || self.ttl != Ttl::Decrement
+            || self.df != Df::Preserve
+            || self.tos_to_client.is_some()
+            || self.tos_to_server.is_some()
+    }
+
+    /// Whether numbers of both sides are translated: that takes both directions.
+    #[must_use]
+    pub fn moves_numbers(&self) -> bool {
+        self.generate_isn || self.timestamps == Timestamps::Rewrite
     }
 }
 

@@ -6,12 +6,12 @@ use datapath::{
     HashKey, Snapshot,
     snapshot::{
         Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
-        SnatRange, TcpRules, Treatment, Up, VirtualServer,
+        SnatRange, TcpRules, Up, VirtualServer,
     },
 };
 use model::{
     Address, BackendId, Generation, Limits, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
-    VirtualServerId,
+    Treatment, VirtualServerId,
 };
 
 /// The port that clients are behind.

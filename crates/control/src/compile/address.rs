@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive, sync::Arc};
 use datapath::snapshot::{Addresses, OuterSource, OuterSources, Owned, Pool, Snapshot, SnatRange};
 use model::{Address, Gateway, Mode, PortId, SNAT_PORTS, SNAT_PORTS_BESIDE_HOST, Snat, VirtualServer};
 
-use super::pool_of;
+use super::virtual_servers::pool_of;
 
 /// First and last of a range with nothing in it.
 const NO_PORTS: (u16, u16) = (1, 0);

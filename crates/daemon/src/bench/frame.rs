@@ -12,15 +12,16 @@ pub(super) const ROOM: usize = 128;
 /// Bytes in front of it, for outer headers.
 const HEADROOM: usize = 64;
 
-/// Headroom, then the frame; in pieces so that the second part is a piece of its own.
-type Bytes = [[u8; HEADROOM]; (HEADROOM + ROOM) / HEADROOM];
+/// Headroom, the frame, and as much again, so that a byte counts them all and nothing is compared to find one; in pieces so that the frame is
+/// a piece of its own.
+type Bytes = [[u8; HEADROOM]; 256 / HEADROOM];
 
 /// A frame's memory, on cache lines of its own as packet memory is.
 #[repr(C, align(64))]
 struct Room {
     bytes: Bytes,
-    start: usize,
-    end: usize,
+    start: u8,
+    end: u8,
     home: Weak<Pool>,
 }
 
@@ -34,8 +35,12 @@ impl Pool {
     /// A pool of so many frames.
     pub(super) fn new(frames: usize) -> Rc<Self> {
         Rc::new_cyclic(|home| {
-            let room =
-                || Room { bytes: [[0; _]; _], start: HEADROOM, end: HEADROOM, home: Weak::clone(home) };
+            let room = || Room {
+                bytes: [[0; _]; _],
+                start: HEADROOM as u8,
+                end: HEADROOM as u8,
+                home: Weak::clone(home),
+            };
             Self(RefCell::new((0..frames).map(|_| PoolFrame(Box::new(room()))).collect()))
         })
     }
@@ -72,8 +77,8 @@ impl PoolFrame {
     /// All of its memory, to be written; `length` bytes of it are the frame.
     #[inline(always)]
     pub(super) fn begin(&mut self, length: usize) -> &mut [u8; ROOM] {
-        let Room { bytes: [_, frame @ ..], start, end, .. } = &mut *self.0;
-        (*start, *end) = (HEADROOM, HEADROOM + length.min(ROOM));
+        let Room { bytes: [_, frame @ .., _], start, end, .. } = &mut *self.0;
+        (*start, *end) = (HEADROOM as u8, (HEADROOM + length.min(ROOM)) as u8);
         zerocopy::transmute_mut!(frame)
     }
 }
@@ -82,18 +87,18 @@ impl Frame for PoolFrame {
     #[inline(always)]
     fn head(&self) -> &[u8] {
         let Room { bytes, start, end, .. } = &*self.0;
-        bytes.as_flattened().get(*start..*end).unwrap_or_default()
+        bytes.as_flattened().get(usize::from(*start)..usize::from(*end)).unwrap_or_default()
     }
 
     #[inline(always)]
     fn head_mut(&mut self) -> &mut [u8] {
         let Room { bytes, start, end, .. } = &mut *self.0;
-        bytes.as_flattened_mut().get_mut(*start..*end).unwrap_or_default()
+        bytes.as_flattened_mut().get_mut(usize::from(*start)..usize::from(*end)).unwrap_or_default()
     }
 
     #[inline(always)]
     fn length(&self) -> usize {
-        self.0.end - self.0.start
+        usize::from(self.0.end.wrapping_sub(self.0.start))
     }
 
     fn segment(&self, index: usize) -> Option<&[u8]> {
@@ -107,23 +112,28 @@ impl Frame for PoolFrame {
     #[inline(always)]
     fn resize(&mut self, length: usize) -> bool {
         let Room { bytes, start, end, .. } = &mut *self.0;
-        let new_end = *start + length;
-        let Some(added) = bytes.as_flattened_mut().get_mut(new_end.min(*end)..new_end) else { return false };
-        added.fill(0);
-        *end = new_end;
+        let new_end = usize::from(*start) + length;
+        let Ok(new) = u8::try_from(new_end) else { return false };
+        // To cut is told apart, since to write no zeros takes a call.
+        if new > *end {
+            let added = bytes.as_flattened_mut().get_mut(usize::from(*end)..new_end);
+            let Some(added) = added.filter(|_| length <= ROOM) else { return false };
+            added.fill(0);
+        }
+        *end = new;
         true
     }
 
     #[inline(always)]
     fn prepend(&mut self, length: usize) -> bool {
-        let start = self.0.start.checked_sub(length);
+        let start = u8::try_from(length).ok().and_then(|length| self.0.start.checked_sub(length));
         self.0.start = start.unwrap_or(self.0.start);
         start.is_some()
     }
 
     fn behead(&mut self, length: usize) -> bool {
         let is_longer = length < self.length();
-        self.0.start += if is_longer { length } else { 0 };
+        self.0.start += if is_longer { length as u8 } else { 0 };
         is_longer
     }
 
