@@ -28,7 +28,7 @@ pub(crate) fn describe(frame: &[u8]) -> String {
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header();
             let (from, to) = (header.source_addr().into(), header.destination_addr().into());
-            internet(&packet, from, to, header.hop_limit())
+            internet(&packet, from, to, header.hop_limit()) + &class(header.traffic_class())
         }
         Some(NetSlice::Arp(message)) => {
             let v4 = |bytes: &[u8]| Ipv4Addr::from(<[u8; 4]>::try_from(bytes).unwrap());
@@ -135,11 +135,15 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
     format!("{what}, ttl {ttl}")
 }
 
+/// The class of service, if it is not the common one.
+fn class(tos: u8) -> String {
+    if tos == 0 { String::new() } else { format!(", tos {tos:#04x}") }
+}
+
 /// What is unusual about an IPv4 header.
 fn service(header: Ipv4HeaderSlice<'_>) -> String {
-    let tos = header.dcp().value() << 2 | header.ecn().value();
-    let tos = if tos == 0 { String::new() } else { format!(", tos {tos:#04x}") };
-    tos + if header.dont_fragment() { "" } else { ", may be fragmented" }
+    class(header.dcp().value() << 2 | header.ecn().value())
+        + if header.dont_fragment() { "" } else { ", may be fragmented" }
 }
 
 /// The numbers of a reset, and those of what the gateway asks: nobody else has no window.

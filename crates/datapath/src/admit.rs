@@ -4,15 +4,14 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{
-    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Side, Tracked,
-    Wide,
+    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked,
 };
 use model::{Address, BackendId, PortId, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
-    DropReason, Verdict, WorkerMeters, answer, fragment, limit, notice, ownership,
+    DropReason, Verdict, WorkerMeters, answer, cross, fragment, hashed, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -24,7 +23,7 @@ use crate::{
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     state::{Memory, close},
     track::{self, Course},
-    translation::translation,
+    translation::{self, translation},
     treat, tunnel,
 };
 
@@ -113,7 +112,7 @@ fn balanced<F: Frame>(
     };
     match open(memory, occasion, frame, packet, (key, first), &plan)? {
         Opened::Flow(index) => pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client)),
-        Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
+        Opened::Untracked(flow) => hashed::send_untracked(memory, occasion, frame, packet, &flow),
     }
 }
 
@@ -247,15 +246,16 @@ fn pass_on_treated<F: Frame>(
     let Some(treatment) = server.filter(is_concerned).map(|server| server.treatment) else {
         return pass_on(memory, occasion, frame, packet, (index, side));
     };
-    let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
+    let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot, side) } else { 0 };
     // In a tunnel it is the inner packet that is changed.
     let backend = snapshot.backend(flow.hot.backend);
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
     let of = (side, &flow.key(Side::Client));
-    let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
+    let leaves = if flow.hot.crosses() { cross::translated(packet) } else { *packet };
+    let after = treat::before(frame.head_mut(), (packet, &leaves), of, (&treatment, largest), snapshot);
     let step = pass_on(memory, occasion, frame, packet, (index, side))?;
     if let Some(after) = after {
-        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
+        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), &leaves);
     }
     Ok(step)
 }
@@ -272,6 +272,7 @@ fn pass_on<F: Frame>(
     let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
         && !hot.mode().is_tunnel()
+        && !hot.crosses()
         && let Some(port) = pass::send_v4(
             (side, packet.protocol()),
             hot,
@@ -361,7 +362,9 @@ fn open<F: Frame>(
         checked: track::checked(
             (state, server.mode),
             occasion.flow_generation(),
-            server.extent.all || limit::has_bandwidth(snapshot, id, backend_id),
+            server.extent.all
+                || translation::crosses(server, backend, key)
+                || limit::has_bandwidth(snapshot, id, backend_id),
         ),
         backend: backend_id,
         neighbour: neighbour.0,
@@ -458,22 +461,6 @@ fn evict_embryonic<F>(memory: &mut Memory<F>) -> bool {
         memory.meters.flows_evicted.add(1);
     }
     has_evicted
-}
-
-/// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
-fn untracked<F: Frame>(
-    memory: &mut Memory<F>,
-    occasion: &Occasion<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    flow: &Flow,
-) -> Result<Step, DropReason> {
-    let Memory { neighbours, tallies, meters, .. } = memory;
-    let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
-    let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
-    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
-    meters.untracked_packets.add(1);
-    Ok(step)
 }
 
 pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {

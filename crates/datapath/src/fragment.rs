@@ -26,7 +26,7 @@ pub(crate) use self::table::{Fragments, HELD};
 use crate::{
     Arrival, DropReason, Outputs, Snapshot, Verdict, admit,
     answer::error,
-    emit, hashed,
+    cross, emit, hashed,
     neighbour::Link,
     ownership,
     packet::{Kind, Packet, Step},
@@ -208,6 +208,9 @@ fn write<F: Frame>(
 ) -> Result<(), DropReason> {
     if flow.hot.mode().is_tunnel() {
         return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    if flow.hot.crosses() {
+        return cross::translate(frame, packet, flow, link);
     }
     let head = frame.head_mut();
     if packet.length > link.mtu {

@@ -110,7 +110,12 @@ fn enter_v4<'a, F>(
     let hot = flows.open_v4(packet.place, hot)?;
     count_opened(meters, (id, plan.server));
     if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
-        treat::handshake(head, packet, &server.treatment, resolve::largest(neighbours, snapshot, hot));
+        treat::handshake(
+            head,
+            packet,
+            &server.treatment,
+            resolve::largest(neighbours, snapshot, hot, Side::Client),
+        );
     }
     Some((hot, (neighbours, tallies)))
 }

@@ -14,6 +14,7 @@ use nic::{Burst, Frame};
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
     answer::error,
+    cross,
     neighbour::{Link, Neighbours},
     open,
     packet::{Kind, Packet, Packets, Step},
@@ -154,6 +155,9 @@ fn write<F: Frame>(
 ) -> Result<(), DropReason> {
     if flow.hot.mode().is_tunnel() {
         return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    if flow.hot.crosses() {
+        return cross::translate(frame, packet, flow, link);
     }
     rewrite::rewrite(frame.head_mut(), packet, flow, link)
 }

@@ -52,10 +52,10 @@ const fn of_side([client, backend]: [u32; 2], side: Side) -> u32 {
     }
 }
 
-/// What is done to a packet before it is rewritten. Returns what is left to be done afterwards.
+/// What is done to a packet before it is rewritten, and then lies as another one says. Returns what is left to be done afterwards.
 pub(crate) fn before(
     head: &mut [u8],
-    packet: &Packet,
+    (packet, leaves): (&Packet, &Packet),
     (side, client): (Side, &FlowKey),
     (treatment, largest): (&Treatment, u16),
     snapshot: &Snapshot,
@@ -68,7 +68,7 @@ pub(crate) fn before(
             move_numbers(head, packet, side, Shifts::of(snapshot, client, treatment));
         }
     }
-    treatment.is_of_all().then(|| After::of(head, packet, side, treatment)).flatten()
+    treatment.is_of_all().then(|| After::of(head, (packet, leaves), side, treatment)).flatten()
 }
 
 /// Changes the options of a SYN or SYN-ACK. `largest`: bytes of the largest IP packet that fits both ports; 0 for any.
@@ -218,12 +218,17 @@ impl After {
     /// A TTL that nobody sees: it lasts until the rewriting is done.
     const WHILE: u8 = 64;
 
-    fn of(head: &mut [u8], packet: &Packet, side: Side, treatment: &Treatment) -> Option<Self> {
+    fn of(
+        head: &mut [u8],
+        (packet, leaves): (&Packet, &Packet),
+        side: Side,
+        treatment: &Treatment,
+    ) -> Option<Self> {
         let came_with = ttl(head, packet)?;
         let ttl = match treatment.ttl {
             Ttl::Decrement => None,
             Ttl::Preserve => Some(came_with),
-            Ttl::Set { v4, v6 } => Some(if packet.v6 { v6 } else { v4 }),
+            Ttl::Set { v4, v6 } => Some(if leaves.v6 { v6 } else { v4 }),
         };
         if ttl.is_some() {
             set_ttl(head, packet, Self::WHILE)?;

@@ -19,8 +19,8 @@ pub const HEADER: usize = 20;
 const RESERVED: u16 = 0x8000;
 /// It must not be fragmented.
 const DO_NOT_FRAGMENT: u16 = 0x4000;
-/// More fragments follow.
-const MORE_FRAGMENTS: u16 = 0x2000;
+/// In [`Ipv4::fragment`]: more fragments follow.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// In [`Ipv4::fragment`]: routers must not fragment it.
 pub const DONT_FRAGMENT: u16 = 0x4000;
 /// The fragment offset, in units of eight bytes.

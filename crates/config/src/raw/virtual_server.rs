@@ -125,7 +125,8 @@ pub(crate) struct VirtualServer {
     /// How packets reach a backend.
     #[schemars(extend("examples" = ["nat"]))]
     pub(crate) mode: Given<Mode>,
-    /// The source addresses of `full_nat`, a list; `auto`: those of the port that faces the backend.
+    /// The source addresses of `full_nat`, a list, with at least one of each family that backends have; `auto`: those of the port that
+    /// faces the backend.
     #[serde(default)]
     #[schemars(extend("default" = "auto"))]
     pub(crate) snat: Given<Auto<Vec<Given<Address>>>>,
@@ -142,7 +143,8 @@ pub(crate) struct VirtualServer {
     /// How a client keeps its backend from one flow to the next, as long as that takes new flows. Without it each flow is on its own.
     #[serde(default)]
     pub(crate) persistence: Given<Persistence>,
-    /// The pool with its backends, of the same address family unless the mode is `ipip` or `gue`.
+    /// The pool with its backends. In `nat` and `dsr` all are of the virtual server's address family; in `full_nat` packets to and from
+    /// those of the other one are translated (RFC 7915).
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
     /// The route domain that its address, its clients and the backends of its pool are of; without it the one without a name.
