@@ -49,6 +49,13 @@ fn full_nat_takes_clients_to_all_backends() {
 }
 
 #[test]
+fn full_nat_takes_clients_to_all_backends_of_the_other_family() {
+    for device in [Device::AfPacket, Device::Tap] {
+        reach_all_backends(Plan { crosses_families: true, ..Plan::new(device, Mode::FullNat, 3) }).stop();
+    }
+}
+
+#[test]
 fn dsr_takes_clients_to_all_backends() {
     clients_reach_all_backends(Mode::Dsr);
 }
