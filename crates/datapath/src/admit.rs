@@ -3,15 +3,13 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{
-    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked,
-};
-use model::{Address, BackendId, PortId, VirtualServerId};
+use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
+use model::{Address, BackendId, PortId, ShowClient, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
-    DropReason, Verdict, WorkerMeters, answer, cross, fragment, hashed, limit, notice, ownership,
+    DropReason, Verdict, WorkerMeters, answer, cross, evict, fragment, hashed, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -20,6 +18,7 @@ use crate::{
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
+    show::{self, Show},
     snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
     state::{Memory, close},
     track::{self, Course},
@@ -207,7 +206,8 @@ fn goes_on<F: Frame>(
         resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
     }
     // All packets of these are looked at.
-    let is_special = has_bandwidth || server.is_some_and(|server| server.extent.all);
+    let is_special = has_bandwidth
+        || server.is_some_and(|server| server.extent.all || show::is_awaited(server, flow.numbers));
     if track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special) {
         flow.hot.created = occasion.flow_time();
         let of = (flow.hot.backend, flow.hot.virtual_server());
@@ -223,14 +223,14 @@ fn goes_on<F: Frame>(
     Ok(step)
 }
 
-/// Passes a packet of the flow at a position on, and changes in it what its virtual server's profile wants changed.
+/// Passes a packet of the flow at a position on, and changes in it what its virtual server and that one's profile want changed.
 fn pass_on_treated<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
-    let Memory { flows, neighbours, .. } = memory;
+    let Memory { flows, neighbours, meters, .. } = memory;
     let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(flow.hot.virtual_server());
@@ -243,17 +243,32 @@ fn pass_on_treated<F: Frame>(
     let is_handshake = packet.flags & flags::SYN != 0;
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
-    let Some(treatment) = server.filter(is_concerned).map(|server| server.treatment) else {
+    let treatment = server.filter(is_concerned).map(|server| server.treatment);
+    let how = server.map_or(ShowClient::None, |server| server.show_client);
+    if treatment.is_none() && how == ShowClient::None {
         return pass_on(memory, occasion, frame, packet, (index, side));
-    };
-    let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot, side) } else { 0 };
+    }
+    let client = flow.key(Side::Client);
+    let show = Show::of(how, &client);
+    let is_sized = is_handshake || show.is_some();
+    let largest = if is_sized { resolve::largest(neighbours, snapshot, flow.hot, side) } else { 0 };
     // In a tunnel it is the inner packet that is changed.
     let backend = snapshot.backend(flow.hot.backend);
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
-    let of = (side, &flow.key(Side::Client));
     let leaves = if flow.hot.crosses() { cross::translated(packet) } else { *packet };
-    let after = treat::before(frame.head_mut(), (packet, &leaves), of, (&treatment, largest), snapshot);
-    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
+    if let Some(show) = show.filter(|_| side == Side::Backend) {
+        show.hear(frame.head_mut(), packet, flow.numbers);
+    }
+    let after = treatment.and_then(|treatment| {
+        let packets = (packet, &leaves);
+        treat::before(frame.head_mut(), packets, (side, &client), (&treatment, largest), snapshot)
+    });
+    let told = match (show, side) {
+        (Some(show), Side::Client) => show.tell(frame, packet, flow, (largest, meters))?,
+        (Some(show), Side::Backend) if is_handshake => show.leave_room(frame.head_mut(), packet),
+        _ => *packet,
+    };
+    let step = pass_on(memory, occasion, frame, &told, (index, side))?;
     if let Some(after) = after {
         after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), &leaves);
     }
@@ -350,7 +365,7 @@ fn open<F: Frame>(
     let is_planned = backend.is_some();
     let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), backend)?;
     // A flood that finds the table full is to cost little.
-    make_room(memory, server)?;
+    evict::make_room(memory, server)?;
     let neighbour =
         resolve::backend_hop(&mut memory.neighbours, snapshot, (backend_id, backend), hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
@@ -386,9 +401,8 @@ fn open<F: Frame>(
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
-    if server.limits.new_per_second_per_source != 0 {
-        memory.meters.source_rates.add(limit::source_hash(snapshot, id, key), occasion.now);
-    }
+    show::begin(&mut memory.flows, index, server);
+    limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
     if !is_planned {
         select::opened(memory, occasion, (index, &flow));
     }
@@ -435,32 +449,6 @@ fn backend_with_room<'a, F>(
     let other =
         known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
     limiter.check_backend(other, now).map(|()| other)
-}
-
-/// Sees to it that the table has room for a flow, unless its packets go without being tracked.
-fn make_room<F>(memory: &mut Memory<F>, server: &VirtualServer) -> Result<(), DropReason> {
-    let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
-    if has_room || server.mode.is_direct() { Ok(()) } else { Err(DropReason::FlowTableFull) }
-}
-
-/// Makes room for a flow: forgets one whose handshake is not complete, if there is one among those that come next.
-fn evict_embryonic<F>(memory: &mut Memory<F>) -> bool {
-    /// Flows looked at: where nearly all are established, looking on would not pay.
-    const LOOKED_AT: usize = 64;
-    let Memory { flows, meters, .. } = memory;
-    let mut has_evicted = false;
-    flows.scan(LOOKED_AT, |_, flow| {
-        if has_evicted || !matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
-            return Fate::Keep;
-        }
-        has_evicted = true;
-        close(meters, (flow.hot.backend, flow.hot.virtual_server()));
-        Fate::Remove
-    });
-    if has_evicted {
-        memory.meters.flows_evicted.add(1);
-    }
-    has_evicted
 }
 
 pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {

@@ -28,6 +28,7 @@ use crate::{
     resolve,
     segment::Segment,
     serve::Occasion,
+    show::{self, Show},
     state::Memory,
     track, treat,
 };
@@ -83,6 +84,8 @@ impl Saying {
         let of = (to.opposite(), &flow.key(Side::Client));
         let numbers = [self.sequence, self.acknowledgement];
         let [sequence, acknowledgement] = treat::moved(snapshot, of, &server.treatment, numbers);
+        let show = Show::of(server.show_client, of.1);
+        let [sequence, acknowledgement] = show::moved(show, of.0, [sequence, acknowledgement]);
         Self { sequence, acknowledgement, ..self }
     }
 

@@ -98,19 +98,21 @@ fn strip(option: &mut [u8]) -> Option<()> {
 }
 
 /// TCP options, RFC 9293, 3.1; RFC 7323, 2.2 and 3.2; RFC 2018, 2 and 3.
-mod option {
+pub(crate) mod option {
     pub(super) const END: u8 = 0;
-    pub(super) const NOTHING: u8 = 1;
-    pub(super) const MSS: u8 = 2;
+    pub(crate) const NOTHING: u8 = 1;
+    pub(crate) const MSS: u8 = 2;
     pub(super) const WINDOW_SCALE: u8 = 3;
     pub(super) const SACK_PERMITTED: u8 = 4;
-    pub(super) const SACK: u8 = 5;
+    pub(crate) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    /// RFC 7413, 4.1.1
+    pub(crate) const FAST_OPEN: u8 = 34;
 }
 
 /// Lets something change the options of a segment, whole as they lie there with kind and length, and repairs its checksum. Ends at
 /// what is no option.
-fn for_each_option(
+pub(crate) fn for_each_option(
     head: &mut [u8],
     packet: &Packet,
     mut change: impl FnMut(u8, &mut [u8]) -> Option<()>,
@@ -144,7 +146,8 @@ fn for_each_option(
     repair(head, transport, delta)
 }
 
-fn repair(head: &mut [u8], transport: usize, delta: Delta) -> Option<()> {
+/// Repairs the checksum of a segment.
+pub(crate) fn repair(head: &mut [u8], transport: usize, delta: Delta) -> Option<()> {
     let header = wire::header_mut::<Tcp>(head, transport)?;
     header.checksum = U16::new(delta.apply(header.checksum.get()));
     Some(())

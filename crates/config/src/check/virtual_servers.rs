@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{File, Mode, Profile, Protocol, Timestamps, VirtualServer, domain},
+    raw::{File, Mode, Profile, Protocol, ShowClient, Timestamps, VirtualServer, domain},
     text,
     words::quoted,
 };
@@ -36,6 +36,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
         profiles.must_have("profile", &server.profile, findings);
         both_directions(server, file, findings);
         outer::check(server, findings);
+        show_client(server, findings);
         broad(server, findings);
         if let Some((place, network)) = server.address.at()
             && let Some(site) = sites.of_domain(&server.route_domain)
@@ -92,6 +93,22 @@ fn overlaps(file: &File, findings: &mut Findings) {
 fn shown(network: IpNet) -> String {
     let is_one = network.prefix_len() == network.max_prefix_len();
     if is_one { network.addr().to_string() } else { network.to_string() }
+}
+
+/// Only `full_nat` hides the client, and only TCP has where to say who it is.
+fn show_client(server: &VirtualServer, findings: &mut Findings) {
+    let Some((place, shown)) = server.show_client.at().filter(|(_, how)| **how != ShowClient::None) else {
+        return;
+    };
+    let how = if *shown == ShowClient::Toa { "toa" } else { "proxy_v2" };
+    if server.mode.value().is_some_and(|mode| *mode != Mode::FullNat) {
+        let message =
+            format!("`show_client: {how}` has no effect in this mode: backends see the client's address");
+        findings.add_at(place, message, "remove it, or write `mode: full_nat`");
+    } else if matches!(server.protocol.value(), Some(Protocol::Udp)) {
+        let message = format!("`show_client: {how}` is for TCP, but the virtual server takes UDP");
+        findings.add_at(place, message, "remove it");
+    }
 }
 
 /// Many addresses or ports, in a mode in which replies would not tell which of them they are from.

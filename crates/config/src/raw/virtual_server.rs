@@ -130,6 +130,10 @@ pub(crate) struct VirtualServer {
     #[serde(default)]
     #[schemars(extend("default" = "auto"))]
     pub(crate) snat: Given<Auto<Vec<Given<Address>>>>,
+    /// How the backends of `full_nat`, which see a source of `snat`, are shown the client's own address; TCP only.
+    #[serde(default)]
+    #[schemars(extend("default" = "none"))]
+    pub(crate) show_client: Given<ShowClient>,
     /// The source of outer headers in `ipip` and `gue`, a list with at most one network of each family: its length says how
     /// many bits are as written, and the hash of the flow fills the others (of IPv6 the last 32 at most), by which the
     /// backend's queues share flows; with 32 or 128 all flows have this one. `auto`, and for a family that is not there:
@@ -282,6 +286,19 @@ pub(crate) struct Persistence {
     #[serde(default)]
     #[schemars(extend("default" = default::PERSISTENCE))]
     pub(crate) timeout: Given<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ShowClient {
+    /// not at all
+    None,
+    /// by a header of the PROXY protocol, version 2, before the first byte that the client sends; packets of these flows cost more cycles
+    ProxyV2,
+    /// by the TCP option 254 in the first segments behind the SYN, as the `toa` modules of LVS and DPVS read it; a segment without room
+    /// for it goes without
+    Toa,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

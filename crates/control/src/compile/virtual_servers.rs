@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use datapath::snapshot::{Broad, Lookup, Pool, Service, TcpRules, VirtualServer};
-use model::{Gateway, PoolId, Protocol, TcpSettings, VirtualServerId};
+use model::{Gateway, PoolId, Protocol, ShowClient, TcpSettings, VirtualServerId};
 
 use super::{Registry, address};
 
@@ -46,6 +46,9 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
     let (tcp, treatment) = (tcp_rules(&server.profile.tcp), server.profile.treatment);
+    let mut extent = VirtualServer::extent_of(&treatment, &tcp);
+    // The client's numbers are moved.
+    extent.all |= server.show_client == ShowClient::ProxyV2;
     VirtualServer {
         service: service(server),
         mode: server.mode,
@@ -55,13 +58,14 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
             timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
         }),
         idle_timeout: millis(idle),
-        extent: VirtualServer::extent_of(&treatment, &tcp),
+        extent,
         tcp,
         treatment,
         loose_initiation: server.profile.loose_initiation,
         snat: address::snat_ranges(gateway, server),
         sources: None,
         limits: server.limits,
+        show_client: server.show_client,
         outer_sources: address::outer_sources(server),
     }
 }
