@@ -14,7 +14,6 @@ const KEYS: &[&str] = &[
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
     ("df", &["pmtu"]),
-    ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     ("window_scale", &["rewrite"]),
     (

@@ -165,6 +165,7 @@ fn pool(raw: &raw::Pool) -> Option<Pool> {
         slow_ramp: raw.slow_ramp.value().map_or(time::Duration::ZERO, |ramp| ramp.0),
         on_backend_down: match raw.on_backend_down.value() {
             None | Some(raw::OnBackendDown::None) => model::OnBackendDown::None,
+            Some(raw::OnBackendDown::Reset) => model::OnBackendDown::Reset,
             Some(raw::OnBackendDown::Drop) => model::OnBackendDown::Drop,
             Some(raw::OnBackendDown::Reselect) => model::OnBackendDown::Reselect,
         },
@@ -197,6 +198,7 @@ fn backend(raw: &raw::Backend) -> Option<Backend> {
             Some(raw::State::Drain) => model::AdminState::Drain,
             Some(raw::State::Disabled) => model::AdminState::Disabled,
         },
+        server_id: raw.server_id.value().map(|id| id.0),
         limits: Limits {
             connections: number(&raw.max_connections),
             new_per_second: number(&raw.new_per_second),
@@ -274,6 +276,7 @@ fn virtual_server(
             .unwrap_or_default(),
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         persistence: raw.persistence.value().and_then(persistence),
+        quic_rotation: raw.quic.value().map(|quic| quic.rotation.value().copied().unwrap_or_default()),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
         domain: 0,
         sources: Sources::default(),
@@ -322,6 +325,8 @@ fn treatment(raw: &raw::Profile) -> Treatment {
         },
         tos_to_client: raw.tos_to_client.value().copied(),
         tos_to_server: raw.tos_to_server.value().copied(),
+        qos_to_client: raw.qos_to_client.value().copied(),
+        qos_to_server: raw.qos_to_server.value().copied(),
     }
 }
 

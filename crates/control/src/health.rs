@@ -171,6 +171,29 @@ impl Health {
         known.is_none_or(|known| known.condition != diagnosis.condition)
     }
 
+    /// Lets a pool's backend be as it is said to be, as if all its monitors had found that at `now`: what `replay` supposes. Without
+    /// monitors nobody would find it: `false`.
+    pub fn suppose(
+        &mut self,
+        (pool, backend): (&Pool, &Backend),
+        supposed: &Diagnosis,
+        now: Instant,
+    ) -> bool {
+        let was = self.of(pool, backend).condition;
+        for monitor in &pool.monitors {
+            self.record(Check::of(backend, monitor), supposed.clone());
+        }
+        if was == Condition::Down && supposed.condition == Condition::Up {
+            self.ramps.begin(pool, backend, now);
+        }
+        !pool.monitors.is_empty()
+    }
+
+    /// Lets backends that come up slowly come as far as they are at `now`; whether any of them takes another step.
+    pub fn advance(&mut self, gateway: &Gateway, now: Instant) -> bool {
+        !self.ramps.advance(gateway, now).is_empty()
+    }
+
     /// What is known when configuration changes from `before` to `after`.
     ///
     /// Checks that stay keep what they found. A new check of a backend that was up supposes that it still is, so that

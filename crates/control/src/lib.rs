@@ -32,6 +32,7 @@ mod traffic;
 pub mod view;
 
 pub use api::{BindError, MAX_FLOWS, Socket, Workers};
+pub use capacities::Capacities;
 pub use compile::{BackendKey, Facts, Names, PortFacts, Registry, compile, recompile};
 pub use health::{Cause, Check, Condition, Diagnosis, Health};
 pub use monitor::SourceFor;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Duration, Endpoint, Name, Rate};
+use crate::text::{Duration, Endpoint, Name, Rate, ServerId};
 
 use super::{Auto, Given, List, default, number::Slots};
 
@@ -58,6 +58,8 @@ pub(crate) struct Pool {
 pub(crate) enum OnBackendDown {
     /// they stay with it, and go on if it comes back in time
     None,
+    /// they end, and both sides get a reset: clients that know what to do then do it at once
+    Reset,
     /// they end: their packets are dropped
     Drop,
     /// the client's next packet goes to another backend, which is right where backends share what they know of connections
@@ -107,6 +109,11 @@ pub(crate) struct Backend {
     #[serde(default)]
     #[schemars(extend("default" = "enabled"))]
     pub(crate) state: Given<State>,
+    /// How it is named in the connection ids that it gives to QUIC clients, for virtual servers with `quic`; all backends of a pool
+    /// have names of the same length.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["0a1b"]))]
+    pub(crate) server_id: Given<ServerId>,
     /// Open flows, over all workers; 0: as many as come. New flows beyond it go to other backends of the pool.
     #[serde(default)]
     #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]
