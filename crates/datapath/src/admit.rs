@@ -212,6 +212,8 @@ fn goes_on<F: Frame>(
     // All packets of these are looked at.
     let is_special = has_bandwidth
         || server.is_some_and(|server| server.extent.all || show::is_awaited(server, flow.numbers));
+    let segment =
+        segment.map(|segment| show::in_own_numbers(occasion.snapshot, server, (&flow, side), segment));
     if track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special) {
         flow.hot.created = occasion.flow_time();
         let of = (flow.hot.backend, flow.hot.virtual_server());

@@ -22,9 +22,9 @@ use wire::{
 };
 
 use crate::{
-    DropReason, WorkerMeters, complete,
+    DropReason, Snapshot, WorkerMeters, complete,
     packet::Packet,
-    segment::is_at_or_after,
+    segment::{Segment, is_at_or_after},
     snapshot::VirtualServer,
     treat::{self, option},
 };
@@ -248,6 +248,23 @@ pub(crate) fn moved(show: Option<Show<'_>>, side: Side, [sequence, acknowledgeme
         Side::Client => [sequence.wrapping_add(shift), acknowledgement],
         Side::Backend => [sequence, acknowledgement.wrapping_sub(shift)],
     }
+}
+
+/// A segment whose acknowledgement is in the numbers of the side that is acknowledged, as that one has said them.
+pub(crate) fn in_own_numbers(
+    snapshot: &Snapshot,
+    server: Option<&VirtualServer>,
+    (flow, side): (&Tracked<'_>, Side),
+    segment: Segment,
+) -> Segment {
+    let are_moved =
+        |server: &&VirtualServer| server.treatment.generate_isn || server.show_client == ShowClient::ProxyV2;
+    let Some(server) = server.filter(are_moved) else { return segment };
+    let client = flow.key(Side::Client);
+    let numbers = [segment.sequence, segment.acknowledgement];
+    let numbers = treat::moved(snapshot, (side, &client), &server.treatment, numbers);
+    let [_, acknowledgement] = moved(Show::of(server.show_client, &client), side, numbers);
+    Segment { acknowledgement, ..segment }
 }
 
 /// Whether a packet is no fragment, and has nothing between its IP and its TCP header that might say so.
