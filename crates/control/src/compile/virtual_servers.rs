@@ -225,6 +225,43 @@ mod tests {
     }
 
     #[test]
+    fn full_nat_takes_the_self_addresses_of_its_backends_families() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1)]);
+        gateway.virtual_servers[0].mode = Mode::FullNat;
+        let families = |gateway: &Gateway| {
+            let snapshot = compiled(gateway, &mut Registry::default());
+            let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
+            let is_source = |text: &str| snapshot.addresses.owner(address(text)).unwrap().is_snat_port(2_000);
+            let owned = [is_source("10.0.0.254"), is_source("2001:db8::fe")];
+            let given = [true, false].map(|v4| ranges.iter().any(|range| range.address.is_v4() == v4));
+            assert_eq!(owned, given);
+            given
+        };
+        assert_eq!(families(&gateway), [true, false]);
+        let of_the_other = "[2001:db8::11]:9000".parse().unwrap();
+        gateway.pools[0].backends[0].address = of_the_other;
+        assert_eq!(families(&gateway), [false, true]);
+        let spare = gateway.pools[1].backends[0].clone();
+        gateway.pools[0].backends.push(spare);
+        assert_eq!(families(&gateway), [true, true]);
+        // Those of the fallback too, if it comes to that.
+        gateway.pools[0].backends.truncate(1);
+        gateway.pools[0].fallback = Some(PoolId(1));
+        assert_eq!(families(&gateway), [true, true]);
+    }
+
+    #[test]
+    fn the_numbers_of_shown_clients_are_moved_in_all_packets() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
+        for (how, all) in [(ShowClient::None, false), (ShowClient::Toa, false), (ShowClient::ProxyV2, true)] {
+            gateway.virtual_servers[0].show_client = how;
+            let snapshot = compiled(&gateway, &mut Registry::default());
+            let server = snapshot.virtual_servers[0].as_ref().unwrap();
+            assert_eq!((server.show_client, server.extent.all), (how, all));
+        }
+    }
+
+    #[test]
     fn full_nat_takes_the_addresses_that_it_is_given() {
         let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
         let server = &mut gateway.virtual_servers[0];
