@@ -3,7 +3,6 @@
 /// Keys.
 const KEYS: &[&str] = &[
     "path",
-    "reassemble_fragments",
     "rtt_from_client",
     "rtt_from_server",
     "syn_allowlist",
@@ -13,7 +12,6 @@ const KEYS: &[&str] = &[
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
-    ("df", &["pmtu"]),
     ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     ("window_scale", &["rewrite"]),

@@ -149,6 +149,7 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         name: raw.name.value()?.0.clone(),
         idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
         loose_initiation: flag(&raw.loose_initiation),
+        reassembles: flag(&raw.reassemble_fragments),
         tcp: tcp_settings(raw),
         treatment: treatment(raw),
     })
@@ -314,6 +315,7 @@ fn treatment(raw: &raw::Profile) -> Treatment {
             None | Some(raw::Df::Preserve) => model::Df::Preserve,
             Some(raw::Df::Set) => model::Df::Set,
             Some(raw::Df::Clear) => model::Df::Clear,
+            Some(raw::Df::Pmtu) => model::Df::Pmtu,
         },
         tos_to_client: raw.tos_to_client.value().copied(),
         tos_to_server: raw.tos_to_server.value().copied(),

@@ -12,7 +12,9 @@ use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
-    DropReason, Verdict, WorkerMeters, answer, fragment, limit, notice, ownership,
+    DropReason, Verdict, WorkerMeters, answer,
+    cut::{Told, Way},
+    fragment, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -253,11 +255,13 @@ fn pass_on_treated<F: Frame>(
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
     let of = (side, &flow.key(Side::Client));
     let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
-    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
-    if let Some(after) = after {
+    let step = pass_on(memory, occasion, frame, packet, (index, side));
+    if let (Err(_), Some(after)) = (&step, after) {
+        after.undo(frame.head_mut(), packet);
+    } else if let Some(after) = after {
         after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
     }
-    Ok(step)
+    step
 }
 
 /// Passes a packet of the flow at a position on.
@@ -269,7 +273,7 @@ fn pass_on<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let Tracked { hot, wide, numbers } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
         && !hot.mode().is_tunnel()
         && let Some(port) = pass::send_v4(
@@ -283,7 +287,14 @@ fn pass_on<F: Frame>(
     {
         return Ok(Step::Done(Verdict::Transmit(port)));
     }
-    serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side })
+    let told = numbers.path_mtu(hot.created);
+    let is_path = !hot.mode().is_tunnel() && packet.is_tcp();
+    let flow = (Hit { hot, wide, side }, Told(told));
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
+    Ok(match (step, told.filter(|_| is_path)) {
+        (Step::Cut(way), Some(mtu)) => Step::Cut(Way { size: way.size.min(mtu), ..way }),
+        (step, _) => step,
+    })
 }
 
 /// What [`open`] has opened.
@@ -471,7 +482,7 @@ fn untracked<F: Frame>(
     let Memory { neighbours, tallies, meters, .. } = memory;
     let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
     let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
-    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Told(None)))?;
     meters.untracked_packets.add(1);
     Ok(step)
 }

@@ -6,6 +6,7 @@ use nic::Frame;
 
 use crate::{
     DropReason,
+    cut::{self, Told},
     packet::{Packet, Step},
     plan::Plan,
     resolve, rewrite,
@@ -29,10 +30,13 @@ pub(crate) fn send<F: Frame>(
     let backend = snapshot.backend(id).ok_or(DropReason::NoBackend)?;
     let hop = resolve::backend_hop(&mut memory.neighbours, snapshot, (id, backend), plan.hash, occasion.now)?;
     let (link, step) = resolve::destination(&mut memory.neighbours, snapshot, hop)?;
-    if packet.length > link.mtu {
-        return Err(DropReason::FrameOverMtu);
-    }
-    rewrite::write_link(frame.head_mut(), *link.to, *link.from);
+    let size = cut::write_for(&link, (frame, packet), (occasion, Told(None)), |frame, link| {
+        if packet.length > link.mtu {
+            return Err(DropReason::FrameOverMtu);
+        }
+        rewrite::write_link(frame.head_mut(), *link.to, *link.from);
+        Ok(())
+    })?;
     memory.meters.untracked_packets.add(1);
-    Ok(step)
+    Ok(cut::step(step, size))
 }

@@ -18,6 +18,7 @@
 mod admit;
 mod answer;
 mod complete;
+mod cut;
 mod drop_reason;
 mod emit;
 mod forward;

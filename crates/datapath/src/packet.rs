@@ -5,7 +5,7 @@ use model::{Address, PortId};
 use nic::MAX_BURST;
 use wire::{U16, ipv4::Ipv4, ipv6::Ipv6, protocol};
 
-use crate::{Verdict, neighbour::NeighbourIndex, plan::Plan};
+use crate::{Verdict, cut::Way, neighbour::NeighbourIndex, plan::Plan};
 
 /// What a packet turned out to be when it was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +109,10 @@ pub(crate) enum Step {
     Parsed,
     /// It is complete but for its next hop, which has yet to answer.
     Wait(PortId, NeighbourIndex),
-    /// It is a fragment whose first one has yet to come.
-    WaitForFirst,
+    /// It is a fragment that waits for others of its packet.
+    WaitForParts,
+    /// It is complete, but has to be cut into several.
+    Cut(Way),
     /// Nothing more is to be done but what the verdict says.
     Done(Verdict),
 }

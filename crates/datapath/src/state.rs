@@ -10,6 +10,7 @@ use nic::{Frame, MAX_BURST};
 use crate::{
     Snapshot, WorkerMeters,
     answer::allowance::Allowance,
+    cut::Identifications,
     fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
     limit::Limiter,
@@ -38,6 +39,8 @@ pub(crate) struct Memory<F> {
     pub(crate) neighbours: Neighbours<F>,
     /// Packets of which fragments have come.
     pub(crate) fragments: Fragments<F>,
+    /// For packets that are cut into fragments.
+    pub(crate) identifications: Identifications,
     /// ICMP errors that may yet be sent.
     pub(crate) allowance: Allowance,
     pub(crate) meters: Arc<WorkerMeters>,
@@ -74,6 +77,7 @@ impl<F: Frame> WorkerState<F> {
             flows,
             neighbours: Neighbours::new(),
             fragments: Fragments::new(),
+            identifications: Identifications::new(id),
             allowance: Allowance::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
             outlook: Outlook::new(id, alone.clone()),
