@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 use flow::FlowKey;
 use model::{Millis, PortId, WorkerId};
+use nic::MAX_BURST;
 use wire::fragment::Fragment;
 
 use super::parts::Parts;
@@ -25,10 +26,12 @@ const WAYS: usize = 8;
 const LIFETIME: u64 = 5_000;
 /// Milliseconds that fragments wait for the first one.
 const PATIENCE: u64 = 500;
-/// Fragments that wait on one worker.
-pub(crate) const HELD: usize = 256;
+/// Fragments that wait on one worker, from one burst to the next.
+const HELD: usize = 256;
+/// Within a burst, each of whose fragments may take the place of one that leaves with it.
+const MOST: usize = HELD + MAX_BURST;
 /// Parts of one packet that is put together: of 64 KiB in 1,500 bytes all.
-pub(crate) const PARTS: usize = 64;
+const PARTS: usize = 64;
 /// Fragments of one packet that wait: of 8 KiB in 1,500 bytes all but the first.
 const HELD_OF_ONE: u8 = 16;
 
@@ -133,7 +136,7 @@ impl<F> Fragments<F> {
     /// An empty table. All memory it will ever need is allocated here.
     pub(crate) fn new() -> Self {
         let entries = std::iter::repeat_with(Entry::vacant).take(SETS * WAYS).collect();
-        Self { entries, held: VecDeque::with_capacity(HELD), is_ready: false, cursor: 0 }
+        Self { entries, held: VecDeque::with_capacity(MOST), is_ready: false, cursor: 0 }
     }
 
     /// Notes a fragment of `length` bytes of the packet with this key; where that one's entry is, and where its fragments go. One
@@ -232,30 +235,32 @@ impl<F> Fragments<F> {
         (frame, port): (F, PortId),
         now: Millis,
     ) -> Result<(), (F, DropReason)> {
+        let has_room = self.held.len() < HELD || self.give_up_oldest(now) && self.held.len() < MOST;
         let entry = self.find(key, hash, now).and_then(|position| self.entries.get_mut(position));
         let Some(entry) = entry else { return Err((frame, DropReason::FragmentTableFull)) };
-        if self.held.len() >= HELD {
+        if !has_room {
             entry.waiting = entry.waiting.saturating_sub(1);
             entry.spoil(DropReason::FragmentQueueFull);
             self.is_ready |= entry.waiting > 0 && entry.destination != Destination::Unknown;
-            self.give_up_oldest(now);
             return Err((frame, DropReason::FragmentQueueFull));
         }
         self.held.push_back(Held { frame, packet, port, key: *key, hash });
         Ok(())
     }
 
-    /// Gives up the packet whose parts wait longest for others, so that nobody fills the room for longer than others need it.
-    fn give_up_oldest(&mut self, now: Millis) {
+    /// Gives up the packet whose parts wait longest for others, so that nobody fills the room for longer than others need it; false when
+    /// none does. Its parts leave with this burst.
+    fn give_up_oldest(&mut self, now: Millis) -> bool {
         for held in 0..self.held.len() {
-            let Some((key, hash)) = self.held.get(held).map(|held| (held.key, held.hash)) else { return };
+            let Some((key, hash)) = self.held.get(held).map(|held| (held.key, held.hash)) else { return false };
             let Some(entry) = self.find(&key, hash, now).and_then(|at| self.entries.get_mut(at)) else { continue };
             if entry.destination == Destination::Together && !entry.is_whole {
                 entry.spoil(DropReason::FragmentQueueFull);
                 self.is_ready = true;
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Fragments that wait.
