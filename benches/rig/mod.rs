@@ -69,10 +69,6 @@ impl Frame for InlineFrame {
         fits
     }
 
-    fn append(&mut self, other: Self) -> Result<(), Self> {
-        Err(other)
-    }
-
     fn behead(&mut self, length: usize) -> bool {
         let is_longer = length < self.length;
         if is_longer {
