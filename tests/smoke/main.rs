@@ -15,6 +15,7 @@ mod balance;
 mod devices;
 mod health;
 mod modes;
+mod offloads;
 mod paths;
 mod reload;
 mod site;
