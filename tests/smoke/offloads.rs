@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use model::Mode;
-use testkit::netns::{Device, Plan, Topology, Transfer, object, put, get};
+use testkit::netns::{Device, Plan, Topology, Transfer, get, object, put};
 
 use crate::site::Site;
 
@@ -16,7 +16,8 @@ fn plan(device: Device, mode: Mode) -> Plan {
 
 /// Switches on what `connect` switches off, on everything that the peers' frames go by.
 fn leave_all_to_the_card(topology: &Topology) {
-    let switched = [("gateway", &topology.switch), ("backend1", &topology.switch), ("eth0", &topology.client)];
+    let switched =
+        [("gateway", &topology.switch), ("backend1", &topology.switch), ("eth0", &topology.client)];
     for (interface, namespace) in switched.into_iter().chain([("eth0", &topology.backends[0].namespace)]) {
         namespace.run(&format!("ethtool -K {interface} tso on gso on gro on")).unwrap();
     }
@@ -40,7 +41,8 @@ fn transfers_arrive_with_large_frames_through_af_packet() {
         leave_all_to_the_card(&topology);
         let mut configuration = topology.configuration("");
         for port in ["clients", "backends"] {
-            configuration = configuration.replace(&format!("iface={port}\""), &format!("iface={port},{SLOTS}\""));
+            configuration =
+                configuration.replace(&format!("iface={port}\""), &format!("iface={port},{SLOTS}\""));
         }
         let site = Site::start_with(topology, &configuration);
         for v6 in [false, true] {

@@ -63,7 +63,9 @@ pub(crate) fn write_for<F: Frame>(
     write: impl FnOnce(&mut F, &Link<'_>) -> Result<(), DropReason>,
 ) -> Result<Option<u16>, DropReason> {
     let largest = usize::from(link.mtu);
-    if usize::from(packet.length) + OUTER <= largest || !may_be_cut(frame.head(), packet, occasion, told.fits(link.mtu)) {
+    if usize::from(packet.length) + OUTER <= largest
+        || !may_be_cut(frame.head(), packet, occasion, told.fits(link.mtu))
+    {
         return write(frame, link).map(|()| None);
     }
     write(frame, &Link { mtu: u16::MAX, ..*link })?;

@@ -274,7 +274,8 @@ fn too_big(frame: &[u8], mtu: u16) -> Vec<u8> {
     let message = etherparse::Icmpv4Type::DestinationUnreachable(
         etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu },
     );
-    let builder = etherparse::PacketBuilder::ethernet2(TO_GATEWAY.0, TO_GATEWAY.1).ipv4([10, 10, 1, 254], to, 64);
+    let builder =
+        etherparse::PacketBuilder::ethernet2(TO_GATEWAY.0, TO_GATEWAY.1).ipv4([10, 10, 1, 254], to, 64);
     let mut written = Vec::new();
     builder.icmpv4(message).write(&mut written, &frame[14..14 + 60]).unwrap();
     written
@@ -286,7 +287,9 @@ fn joining() -> Rig {
     rig.publish(|snapshot| {
         let servers = snapshot.virtual_servers.iter().cloned();
         snapshot.virtual_servers = servers
-            .map(|server| server.map(|server| datapath::snapshot::VirtualServer { reassembles: true, ..server }))
+            .map(|server| {
+                server.map(|server| datapath::snapshot::VirtualServer { reassembles: true, ..server })
+            })
             .collect::<Arc<[_]>>();
     });
     rig
@@ -303,7 +306,7 @@ fn parts(whole: &[u8], id: u16, size: usize) -> Vec<Vec<u8>> {
         if headers == 34 {
             frame.extend(&whole[headers + from..headers + to]);
             frame[16..18].copy_from_slice(&((20 + to - from) as u16).to_be_bytes());
-            return with_fragment(frame, id, from as u16 / 8 | if more { 0x2000 } else { 0 });
+            return with_fragment(frame, id, (from as u16 / 8) | if more { 0x2000 } else { 0 });
         }
         let protocol = std::mem::replace(&mut frame[20], 44);
         let field = (from as u16 | u16::from(more)).to_be_bytes();
@@ -400,7 +403,8 @@ fn of_a_packet_with_an_overlap_nothing_passes() {
 #[test]
 fn a_packet_of_which_a_part_is_lost_is_given_up() {
     let mut rig = joining();
-    let whole = with_fragment(packets::udp(TO_GATEWAY, client(false), server(Mode::Nat, false), &bytes(1000)), 7, 0);
+    let whole =
+        with_fragment(packets::udp(TO_GATEWAY, client(false), server(Mode::Nat, false), &bytes(1000)), 7, 0);
     let frames = parts(&whole, 7, 400);
     for frame in [&frames[0], &frames[2]] {
         assert_eq!(rig.one(CLIENTS, frame).0, Verdict::Held);

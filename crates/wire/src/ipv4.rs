@@ -383,7 +383,9 @@ mod tests {
     fn fragments_carry_the_options_that_say_so() {
         let (copied, count) = copied_options(&[1, 0x82, 4, 7, 8, 7, 3, 4, 0x83, 3, 9, 0]);
         assert_eq!(&copied[..count], [0x82, 4, 7, 8, 0x83, 3, 9, 0]);
-        for options in [&[][..], &[1, 1, 1, 1], &[0, 0x82, 4, 7], &[7, 3, 4, 0], &[0x82, 9, 1, 1], &[0x82, 1, 1, 1]] {
+        for options in
+            [&[][..], &[1, 1, 1, 1], &[0, 0x82, 4, 7], &[7, 3, 4, 0], &[0x82, 9, 1, 1], &[0x82, 1, 1, 1]]
+        {
             assert_eq!(copied_options(options).1, 0, "{options:?}");
         }
         assert_eq!(copied_options(&[0x94; 40]), ([0; 40], 0), "longer than they are");

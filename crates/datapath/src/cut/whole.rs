@@ -80,12 +80,7 @@ fn inner<F: Frame>(frame: &F, packet: &Packet) -> Option<usize> {
 
 impl Whole {
     /// Finds out how a packet is cut into pieces of at most `size` bytes. `None` when it cannot be.
-    pub(super) fn of<F: Frame>(
-        frame: &F,
-        packet: &Packet,
-        size: u16,
-        fresh: Option<u16>,
-    ) -> Option<Self> {
+    pub(super) fn of<F: Frame>(frame: &F, packet: &Packet, size: u16, fresh: Option<u16>) -> Option<Self> {
         let (network, inner) = (usize::from(packet.network), inner(frame, packet)?);
         let transport = inner + usize::from(packet.transport).checked_sub(network)?;
         let is_segment = is_divisible(packet.flags) && !is_fragment(frame.head(), inner);
@@ -99,8 +94,14 @@ impl Whole {
         let room = (network + usize::from(size)).checked_sub(data)?;
         let share = if is_segment { room } else { room / UNIT * UNIT };
         let end = frame.length();
-        (share >= LEAST && data < end && data <= frame.head().len())
-            .then_some(Self { network, inner, data, end, share, how })
+        (share >= LEAST && data < end && data <= frame.head().len()).then_some(Self {
+            network,
+            inner,
+            data,
+            end,
+            share,
+            how,
+        })
     }
 
     /// All pieces, in order.
@@ -240,7 +241,9 @@ fn write_segment(
         0xffff => !sum,
         wrong => Sum::default().plus_word(wrong).plus_word(!sum).fold(),
     };
-    new.get_mut(transport + tcp::CHECKSUM..)?.first_chunk_mut::<2>()?.copy_from_slice(&checksum.to_be_bytes());
+    new.get_mut(transport + tcp::CHECKSUM..)?
+        .first_chunk_mut::<2>()?
+        .copy_from_slice(&checksum.to_be_bytes());
     Some(())
 }
 

@@ -252,8 +252,12 @@ impl<F> Fragments<F> {
     /// none does. Its parts leave with this burst.
     fn give_up_oldest(&mut self, now: Millis) -> bool {
         for held in 0..self.held.len() {
-            let Some((key, hash)) = self.held.get(held).map(|held| (held.key, held.hash)) else { return false };
-            let Some(entry) = self.find(&key, hash, now).and_then(|at| self.entries.get_mut(at)) else { continue };
+            let Some((key, hash)) = self.held.get(held).map(|held| (held.key, held.hash)) else {
+                return false;
+            };
+            let Some(entry) = self.find(&key, hash, now).and_then(|at| self.entries.get_mut(at)) else {
+                continue;
+            };
             if entry.destination == Destination::Together && !entry.is_whole {
                 entry.spoil(DropReason::FragmentQueueFull);
                 self.is_ready = true;
