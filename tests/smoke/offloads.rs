@@ -14,21 +14,31 @@ fn plan(device: Device, mode: Mode) -> Plan {
     Plan { device, mode, backends: 1, crosses_families: false }
 }
 
-/// Switches on what `connect` switches off, on everything that the peers' frames go by.
-fn leave_all_to_the_card(topology: &Topology) {
-    let switched =
-        [("gateway", &topology.switch), ("backend1", &topology.switch), ("eth0", &topology.client)];
-    for (interface, namespace) in switched.into_iter().chain([("eth0", &topology.backends[0].namespace)]) {
-        namespace.run(&format!("ethtool -K {interface} tso on gso on gro on")).unwrap();
+/// Switches on what `connect` switches off, at the peers and on the switch; but the switch does not join what it receives, which would make
+/// of large frames frames that no ring has room for.
+pub(crate) fn leave_all_to_the_card(topology: &Topology) {
+    for interface in ["gateway", "backend1"] {
+        topology.switch.run(&format!("ethtool -K {interface} tso on gso on")).unwrap();
     }
+    for peer in [&topology.client, &topology.backends[0].namespace] {
+        peer.run("ethtool -K eth0 tso on gso on gro on").unwrap();
+    }
+}
+
+/// A configuration whose af_packet ports take the largest frames.
+pub(crate) fn with_large_slots(configuration: &str) -> String {
+    let with =
+        |text: String, port| text.replace(&format!("iface={port}\""), &format!("iface={port},{SLOTS}\""));
+    ["clients", "backends"].into_iter().fold(configuration.to_owned(), with)
 }
 
 /// Large objects both ways, and several at once.
 fn transfers_arrive(site: &Site, v6: bool) {
     let (up, down) = (object(1, 16 << 20), object(2, 16 << 20));
     let (client, server) = (&site.topology.client, site.topology.http(v6));
-    assert_eq!(put(client, server, "/upload/object", &up).unwrap().status, 201);
-    assert!(site.uploaded("backend1", "object") == up, "the stored object is another one");
+    let name = format!("of-ipv6-{v6}");
+    assert_eq!(put(client, server, &format!("/upload/{name}"), &up).unwrap().status, 201);
+    assert!(site.uploaded("backend1", &name) == up, "the stored object is another one");
     site.offer("object", &down);
     assert!(get(client, server, "/object").unwrap().body == down, "the fetched object is another one");
     site.exchange_in_parallel(v6, 6);
@@ -39,11 +49,7 @@ fn transfers_arrive_with_large_frames_through_af_packet() {
     for mode in [Mode::Nat, Mode::FullNat] {
         let topology = Topology::build(plan(Device::AfPacket, mode)).unwrap();
         leave_all_to_the_card(&topology);
-        let mut configuration = topology.configuration("");
-        for port in ["clients", "backends"] {
-            configuration =
-                configuration.replace(&format!("iface={port}\""), &format!("iface={port},{SLOTS}\""));
-        }
+        let configuration = with_large_slots(&topology.configuration(""));
         let site = Site::start_with(topology, &configuration);
         for v6 in [false, true] {
             transfers_arrive(&site, v6);
@@ -61,14 +67,14 @@ fn transfers_arrive_with_large_frames_through_af_packet() {
 fn transfers_arrive_with_large_frames_through_a_tunnel() {
     let topology = Topology::build(plan(Device::AfPacket, Mode::Ipip)).unwrap();
     leave_all_to_the_card(&topology);
-    let configuration = topology.configuration("");
-    let configuration = configuration.replace("iface=clients\"", &format!("iface=clients,{SLOTS}\""));
+    let configuration = with_large_slots(&topology.configuration(""));
     let site = Site::start_with(topology, &configuration);
     let up = Arc::new(object(1, 16 << 20));
     for v6 in [false, true] {
-        let upload = Transfer::put(site.dial(v6), "/upload/object", &up, Duration::ZERO).unwrap();
+        let name = format!("of-ipv6-{v6}");
+        let upload = Transfer::put(site.dial(v6), &format!("/upload/{name}"), &up, Duration::ZERO).unwrap();
         assert_eq!(upload.finish().unwrap().status, 201);
-        assert!(site.uploaded("backend1", "object") == *up, "the stored object is another one");
+        assert!(site.uploaded("backend1", &name) == *up, "the stored object is another one");
     }
     for reason in ["frame_cut", "frame_over_mtu", "frames_exhausted"] {
         assert_eq!(site.gateway.drops(reason).unwrap(), 0, "{reason}");

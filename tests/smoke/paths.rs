@@ -5,7 +5,10 @@ use testkit::netns::{
     Device, Namespace, Plan, Topology, Transfer, connect, dial, echoes, object, wait_until,
 };
 
-use crate::site::{LIMIT, Site};
+use crate::{
+    offloads,
+    site::{LIMIT, Site},
+};
 
 const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1, crosses_families: false };
 /// Where the client far away is, and where its router is.
@@ -73,6 +76,27 @@ fn a_link_to_the_client_that_takes_less_is_found_out() {
         assert_eq!(site.gateway.drops("quote_unknown").unwrap(), 0);
         site.stop();
     }
+}
+
+#[test]
+fn a_link_that_takes_less_is_found_out_for_those_who_leave_cutting_to_a_card() {
+    let topology = Topology::build(PLAN).unwrap();
+    offloads::leave_all_to_the_card(&topology);
+    let configuration = offloads::with_large_slots(&topology.configuration(""));
+    let site = Site::start_with(topology, &configuration);
+    let far = far_client(&site.topology);
+    let content = object(7, 8 << 20);
+    site.offer("object", &content);
+    for (v6, peer) in [(false, "10.10.9.2"), (true, "fd00:10:9::2")] {
+        let before = site.gateway.count("/v1/workers", "/originated").unwrap();
+        let answer = Transfer::get(dial(&far, site.topology.http(v6)).unwrap(), "/object").unwrap().finish();
+        assert!(answer.unwrap().body == content, "the fetched object is another one");
+        let backend = &site.topology.backends[0].namespace;
+        assert_eq!(learned(backend, peer), Some(NARROW), "the backend was told");
+        assert!(site.gateway.count("/v1/workers", "/originated").unwrap() > before + 1000, "frames were cut");
+    }
+    assert_eq!(site.gateway.drops("frame_cut").unwrap(), 0);
+    site.stop();
 }
 
 #[test]
