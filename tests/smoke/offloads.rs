@@ -8,7 +8,7 @@ use testkit::netns::{Device, Plan, Topology, Transfer, get, object, put};
 use crate::site::Site;
 
 /// Slots that hold the largest frames that the kernel makes.
-const SLOTS: &str = "framesz=65344,blocksz=4182016,framecnt=512";
+const SLOTS: &str = "framesz=65408,blocksz=2093056,framecnt=512";
 
 fn plan(device: Device, mode: Mode) -> Plan {
     Plan { device, mode, backends: 1, crosses_families: false }

@@ -13,8 +13,8 @@ const ADVICE: [(&[DropReason], &str); 3] = [
     (
         &[DropReason::FrameCut],
         "frames were dropped that are larger than the slots of the port's ring: their sender leaves it to its network card to cut them up, and \
-         between virtual interfaces there is none. Larger slots take them whole (`device: \"net_af_packet0,iface=INTERFACE,framesz=65344,\
-         blocksz=4182016,framecnt=512\"`, 64 MiB a queue), or none are made where they come from: ethtool -K INTERFACE tso off gso off",
+         between virtual interfaces there is none. Larger slots take them whole (`device: \"net_af_packet0,iface=INTERFACE,framesz=65408,\
+         blocksz=2093056,framecnt=512\"`, 64 MiB a queue), or none are made where they come from: ethtool -K INTERFACE tso off gso off",
     ),
     (
         &[DropReason::FrameOverMtu],
