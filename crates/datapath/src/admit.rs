@@ -13,7 +13,7 @@ use wire::tcp::flags;
 
 use crate::{
     DropReason, Verdict, WorkerMeters, answer,
-    cut::{Told, Way},
+    cut::{self, Told},
     fragment, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
@@ -287,14 +287,11 @@ fn pass_on<F: Frame>(
     {
         return Ok(Step::Done(Verdict::Transmit(port)));
     }
-    let told = numbers.path_mtu(hot.created);
-    let is_path = !hot.mode().is_tunnel() && packet.is_tcp();
-    let flow = (Hit { hot, wide, side }, Told(told));
+    let told = Told(numbers.path_mtu(hot.created));
+    let is_of_packet = !hot.mode().is_tunnel() && packet.is_tcp();
+    let flow = (Hit { hot, wide, side }, told);
     let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
-    Ok(match (step, told.filter(|_| is_path)) {
-        (Step::Cut(way), Some(mtu)) => Step::Cut(Way { size: way.size.min(mtu), ..way }),
-        (step, _) => step,
-    })
+    Ok(if is_of_packet { cut::for_path(step, told) } else { step })
 }
 
 /// What [`open`] has opened.

@@ -77,9 +77,17 @@ pub(crate) fn write_for<F: Frame>(
 pub(crate) fn step(step: Step, size: Option<u16>) -> Step {
     match (step, size) {
         (Step::Done(Verdict::Transmit(port)), Some(size)) => {
-            Step::Cut(Way { port, hop: NeighbourIndex::NONE, size })
+            Step::Cut { port, hop: NeighbourIndex::NONE, size }
         }
-        (Step::Wait(port, hop), Some(size)) => Step::Cut(Way { port, hop, size }),
+        (Step::Wait(port, hop), Some(size)) => Step::Cut { port, hop, size },
+        (step, _) => step,
+    }
+}
+
+/// A step, if it is to be cut for a path that takes no more than its sender was told.
+pub(crate) fn for_path(step: Step, Told(told): Told) -> Step {
+    match (step, told) {
+        (Step::Cut { port, hop, size }, Some(mtu)) => Step::Cut { port, hop, size: size.min(mtu) },
         (step, _) => step,
     }
 }

@@ -6,7 +6,9 @@ use model::{MacAddress, PortId, WorkerId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Arrival, DropReason, Outputs, Verdict, WorkerMeters, cut, fragment,
+    Arrival, DropReason, Outputs, Verdict, WorkerMeters,
+    cut::{self, Way},
+    fragment,
     neighbour::NeighbourIndex,
     packet::{Packet, Packets, Step},
     resolve,
@@ -36,8 +38,9 @@ pub(crate) fn emit_all<F: Frame, S: FrameSource<Frame = F>>(
             Some(Step::WaitForParts) => {
                 wait_for_parts(memory, occasion, outputs, packets.packets.get(position), frame)
             }
-            Some(&Step::Cut(way)) => {
+            Some(&Step::Cut { port, hop, size }) => {
                 if let Some(packet) = packets.packets.get(position) {
+                    let way = Way { port, hop, size };
                     cut::send(memory, (occasion.snapshot, source), outputs, (packet, way), frame);
                 }
             }

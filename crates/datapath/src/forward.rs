@@ -100,7 +100,7 @@ impl<F: Frame> WorkerState<F> {
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         self.packets.steps.iter().take(self.packets.count).map(|step| match *step {
             Step::Done(verdict) => verdict,
-            Step::Cut(way) if way.hop == NeighbourIndex::NONE => Verdict::Transmit(way.port),
+            Step::Cut { port, hop: NeighbourIndex::NONE, .. } => Verdict::Transmit(port),
             _ => Verdict::Held,
         })
     }

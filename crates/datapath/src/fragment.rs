@@ -30,7 +30,7 @@ use self::table::{All, Destination, Position, Release};
 use crate::{
     Arrival, DropReason, Outputs, Snapshot, Verdict, admit,
     answer::error,
-    cut::{self, Told},
+    cut::{self, Told, Way},
     emit, hashed,
     neighbour::Link,
     ownership,
@@ -347,7 +347,10 @@ fn leave<F: Frame, S: FrameSource<Frame = F>>(
             emit::emit(&memory.meters, outputs, Arrival { port, ..occasion.arrival }, verdict, frame);
         }
         Step::Wait(port, hop) => emit::wait(memory, outputs, (port, hop), frame),
-        Step::Cut(way) => cut::send(memory, (occasion.snapshot, source), outputs, (packet, way), frame),
+        Step::Cut { port, hop, size } => {
+            let way = Way { port, hop, size };
+            cut::send(memory, (occasion.snapshot, source), outputs, (packet, way), frame);
+        }
         // It has a first one, so it does not wait again.
         Step::Parsed | Step::WaitForParts => {
             emit::drop(&memory.meters, outputs, DropReason::FragmentTableFull, frame);

@@ -5,7 +5,7 @@ use model::{Address, PortId};
 use nic::MAX_BURST;
 use wire::{U16, ipv4::Ipv4, ipv6::Ipv6, protocol};
 
-use crate::{Verdict, cut::Way, neighbour::NeighbourIndex, plan::Plan};
+use crate::{Verdict, neighbour::NeighbourIndex, plan::Plan};
 
 /// What a packet turned out to be when it was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,11 +111,13 @@ pub(crate) enum Step {
     Wait(PortId, NeighbourIndex),
     /// It is a fragment that waits for others of its packet.
     WaitForParts,
-    /// It is complete, but has to be cut into several.
-    Cut(Way),
+    /// It is complete, but has to be cut into several of this many bytes at most; the next hop is none if it has answered.
+    Cut { port: PortId, hop: NeighbourIndex, size: u16 },
     /// Nothing more is to be done but what the verdict says.
     Done(Verdict),
 }
+
+const _: () = assert!(size_of::<Step>() == 8);
 
 /// The packets of a burst: one array per thing known, at the position of the frame. What is behind `count` is stale.
 pub(crate) struct Packets {
