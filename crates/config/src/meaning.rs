@@ -163,6 +163,7 @@ fn pool(raw: &raw::Pool) -> Option<Pool> {
         slots: chosen(&raw.slots).map(|slots| slots.0),
         min_active: raw.min_active.value().copied().unwrap_or_default(),
         slow_ramp: raw.slow_ramp.value().map_or(time::Duration::ZERO, |ramp| ramp.0),
+        drain_deadline: raw.drain_deadline.value().map(|deadline| deadline.0),
         on_backend_down: match raw.on_backend_down.value() {
             None | Some(raw::OnBackendDown::None) => model::OnBackendDown::None,
             Some(raw::OnBackendDown::Reset) => model::OnBackendDown::Reset,
