@@ -31,7 +31,6 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("headers_scattered", "frames of a capture lie in one piece"),
     ("transport_checksum", "only cards look at it"),
     ("backend_removed", "takes a reload"),
-    ("backend_down", "takes a monitor"),
     ("snat_exhausted", "takes tens of thousands of flows"),
     ("no_route", "such a configuration is refused"),
     ("neighbour_unreachable", "takes time"),

@@ -6,7 +6,6 @@ const KEYS: &[&str] =
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
-    ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     ("window_scale", &["rewrite"]),
     (

@@ -213,6 +213,8 @@ pub(crate) struct After {
     tos: Option<u8>,
     /// What the packet came with, for [`After::undo`].
     before: (u8, Option<[U16; 2]>),
+    /// The priority of its VLAN tag, if it leaves with one.
+    pub(crate) priority: Option<u8>,
 }
 
 impl After {
@@ -229,13 +231,13 @@ impl After {
         if ttl.is_some() {
             set_ttl(head, packet, Self::WHILE)?;
         }
-        let tos = match side {
-            Side::Client => treatment.tos_to_server,
-            Side::Backend => treatment.tos_to_client,
+        let (tos, priority) = match side {
+            Side::Client => (treatment.tos_to_server, treatment.qos_to_server),
+            Side::Backend => (treatment.tos_to_client, treatment.qos_to_client),
         };
         // Before it is known whether the packet fits its way: this says whether it may be cut if it does not.
         let fragment = if packet.v6 { None } else { set_df(head, packet, treatment.df) };
-        Some(Self { ttl, tos, before: (came_with, fragment) })
+        Some(Self { ttl, tos, before: (came_with, fragment), priority })
     }
 
     /// Makes the packet what it came as, since it goes no further.

@@ -4,12 +4,14 @@ use nic::Frame;
 use wire::{
     U16,
     checksum::{Sum, pseudo_v4, pseudo_v6},
+    ethernet::{self, Ethernet, ether_type},
     fragment::UNIT,
     ipv4::{self, Ipv4},
     ipv6::{self, Ipv6},
     protocol,
     tcp::{self, Tcp, flags},
     udp::Udp,
+    vlan,
 };
 
 use super::is_divisible;
@@ -73,6 +75,12 @@ pub(super) fn lacks_identification<F: Frame>(frame: &F, packet: &Packet) -> bool
     !packet.v6 && header.is_some_and(|header| header.identification.get() == 0 && !ipv4::is_fragment(header))
 }
 
+/// Where the first IP header is: behind a tag, if there is one by now.
+fn network(head: &[u8]) -> Option<usize> {
+    let is_tagged = wire::header::<Ethernet>(head, 0)?.ether_type.get() == ether_type::VLAN;
+    Some(ethernet::HEADER + if is_tagged { vlan::TAG } else { 0 })
+}
+
 /// Where the packet's own IP header is, now that there may be another one in front of it.
 fn inner<F: Frame>(frame: &F, packet: &Packet) -> Option<usize> {
     frame.length().checked_sub(usize::from(packet.length))
@@ -81,8 +89,8 @@ fn inner<F: Frame>(frame: &F, packet: &Packet) -> Option<usize> {
 impl Whole {
     /// Finds out how a packet is cut into pieces of at most `size` bytes. `None` when it cannot be.
     pub(super) fn of<F: Frame>(frame: &F, packet: &Packet, size: u16, fresh: Option<u16>) -> Option<Self> {
-        let (network, inner) = (usize::from(packet.network), inner(frame, packet)?);
-        let transport = inner + usize::from(packet.transport).checked_sub(network)?;
+        let (network, inner) = (network(frame.head())?, inner(frame, packet)?);
+        let transport = inner + usize::from(packet.transport.checked_sub(u16::from(packet.network))?);
         let is_segment = is_divisible(packet.flags) && !is_fragment(frame.head(), inner);
         let (how, data) = if is_segment {
             let header: &Tcp = wire::header(frame.head(), transport)?;
