@@ -28,8 +28,8 @@ pub(crate) struct Scale {
     pub(crate) wrapping: u64,
     /// Short connections.
     pub(crate) connections: u64,
-    /// Seconds of datagrams each way.
-    pub(crate) seconds: u64,
+    /// Datagrams that iperf3 sends each way.
+    pub(crate) datagrams: u64,
 }
 
 impl Scale {
@@ -44,7 +44,7 @@ impl Scale {
             object: asked("OBJECT", 8 << 20),
             wrapping: asked("WRAPPING", 8 << 20),
             connections: asked("CONNECTIONS", 50),
-            seconds: asked("SECONDS", 1),
+            datagrams: asked("DATAGRAMS", 200),
         }
     }
 }

@@ -153,14 +153,18 @@ fn ping(scene: &Scene<'_>) -> String {
     "5 of 5".to_owned()
 }
 
+/// In `dsr` the gateway is no hop: it changes nothing but MAC addresses.
 fn traceroute(scene: &Scene<'_>) -> String {
     let (family, gateway) = if scene.v6 { ("-6", "fd00:10:1::1") } else { ("-4", "10.10.1.1") };
-    let command = format!("traceroute {family} -n -T -p 80 -q 1 -w 10 -m 4 {}", scene.service());
+    let service = scene.service();
+    let command = format!("traceroute {family} -n -T -p 80 -q 1 -w 10 -m 4 {service}");
     let shown = scene.client().run(&command).unwrap();
-    let hop = |line: usize| shown.lines().nth(line).and_then(|line| line.split_whitespace().nth(1));
-    assert_eq!((hop(1), hop(2)), (Some(gateway), Some(scene.service().as_str())), "{shown}");
-    assert_eq!(shown.lines().count(), 3, "{shown}");
-    format!("by {gateway}")
+    let hops: Vec<&str> = shown.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    match scene.mode {
+        Mode::Dsr => assert_eq!(hops, [service.as_str()], "{shown}"),
+        _ => assert_eq!(hops, [gateway, service.as_str()], "{shown}"),
+    }
+    hops.join(", ")
 }
 
 fn short_connections(scene: &Scene<'_>) -> String {
@@ -199,12 +203,12 @@ fn iperf(scene: &Scene<'_>) -> String {
         let log = scene.site.topology.directory().join("iperf.log");
         let server = scene.backend().spawn(&format!("iperf3 -s -1 --forceflush -B {address}"), &log).unwrap();
         wait_until(LIMIT, "iperf3 listens", || server.log().contains("listening")).unwrap();
-        let seconds = scene.scale.seconds;
-        let command = format!("iperf3 -c {} -u -l 1200 -b 5M -t {seconds} -J {option}", scene.service());
+        let bytes = scene.scale.datagrams * 1200;
+        let command = format!("iperf3 -c {} -u -l 1200 -b 5M -n {bytes} -J {option}", scene.service());
         let result: Value = serde_json::from_str(&scene.client().run(&command).unwrap()).unwrap();
         let count = |what: &str| result["end"]["sum"][what].as_f64().unwrap();
         let (packets, lost) = (count("packets"), count("lost_packets"));
-        assert!(packets > 250.0 && lost < packets / 2.0, "{lost} of {packets} datagrams are lost");
+        assert!(packets > 0.0 && lost < packets / 2.0, "{lost} of {packets} datagrams are lost");
         figures.push(format!("{way} {packets} datagrams, {lost} lost"));
     }
     figures.join("; ")

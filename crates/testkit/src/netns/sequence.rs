@@ -146,36 +146,25 @@ impl Numbered {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{Read, Write},
-        net::TcpListener,
-    };
-
     use super::*;
+    use crate::netns::{Content, Nginx, digest_of, download, upload};
 
     #[test]
     fn the_numbers_of_both_sides_wrap_and_nothing_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
         let namespace = Namespace::create("numbers").unwrap();
-        for address in ["127.0.0.1:9", "[::1]:9"] {
-            let listener = namespace.enter(|| TcpListener::bind(address)).unwrap().unwrap();
-            let echo = thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let mut stream = stream.unwrap();
-                    let mut all = vec![0; 3 * NEAR as usize];
-                    // Those that only wanted to see a number are gone.
-                    if stream.read_exact(&mut all).is_ok() {
-                        return stream.write_all(&all).unwrap();
-                    }
-                }
-            });
-            let mut numbered = dial_near_the_wrap(&namespace, address.parse().unwrap()).unwrap();
-            assert!(is_near(numbered.client) && is_near(numbered.server));
-            let question = crate::netns::object(9, 3 * NEAR as usize);
-            let mut answer = Vec::new();
-            numbered.stream.write_all(&question).unwrap();
-            numbered.stream.read_to_end(&mut answer).unwrap();
-            assert!(answer == question);
-            echo.join().unwrap();
+        let nginx = Nginx::start(&namespace, "backend7", 8080, &directory.path().join("nginx")).unwrap();
+        let content = Content::make(directory.path().join("content"), 3 * u64::from(NEAR)).unwrap();
+        nginx.offer_file("object", &content.file).unwrap();
+        for (name, server) in [("4", "127.0.0.1:8080"), ("6", "[::1]:8080")] {
+            let dial = || {
+                let numbered = dial_near_the_wrap(&namespace, server.parse().unwrap()).unwrap();
+                assert!(is_near(numbered.client) && is_near(numbered.server));
+                numbered.stream
+            };
+            assert_eq!(download(dial(), "/object").unwrap(), content.digest);
+            upload(dial(), &format!("/upload/{name}"), &content).unwrap();
+            assert_eq!(digest_of(&nginx.file_of_upload(name)).unwrap(), content.digest);
         }
     }
 }
