@@ -11,7 +11,7 @@ use std::{
 };
 
 use model::Mode;
-use testkit::netns::{Device, Plan, Topology};
+use testkit::netns::{Device, Plan, Topology, mode_name};
 
 use crate::{
     site::Site,
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Scale {
     /// Under the ports where packets are of 1,500 bytes.
     device: Device,
+    /// Over which families: whether it is IPv6.
+    families: &'static [bool],
     /// Bytes of an object.
     pub(crate) object: u64,
     /// Bytes of an object whose sequence numbers wrap.
@@ -41,11 +43,24 @@ impl Scale {
                 Ok("af_xdp") => Device::AfXdp,
                 _ => Device::Tap,
             },
+            families: match env::var("TIDEGATE_TRANSFERS_FAMILY").as_deref() {
+                Ok("4") => &[false],
+                Ok("6") => &[true],
+                _ => &[false, true],
+            },
             object: asked("OBJECT", 8 << 20),
             wrapping: asked("WRAPPING", 8 << 20),
             connections: asked("CONNECTIONS", 50),
             datagrams: asked("DATAGRAMS", 200),
         }
+    }
+}
+
+fn device_name(device: Device) -> &'static str {
+    match device {
+        Device::AfPacket => "af_packet",
+        Device::Tap => "tap",
+        Device::AfXdp => "af_xdp",
     }
 }
 
@@ -77,13 +92,14 @@ impl Table {
                 ("failed", text.lines().next().unwrap_or_default().replace('|', "/"))
             }
         };
-        println!("| {:?} | {of} | {story} | {outcome} | {figures} |", self.mode);
+        // What prints the name of a test does not end its line.
+        println!("\n| {} | {of} | {story} | {outcome} | {figures} |", mode_name(self.mode));
     }
 
     /// Tells stories over both families, and ends the gateway.
     fn lines(&mut self, of: &str, site: Site, scale: &Scale, stories: &[Story]) {
         let mut scene = Scene::new(site, self.mode, scale);
-        for v6 in [false, true] {
+        for &v6 in scale.families {
             scene.v6 = v6;
             let family = if v6 { "IPv6" } else { "IPv4" };
             for (name, story) in stories {
@@ -108,7 +124,7 @@ fn every_story_holds(mode: Mode) {
             scale.device != Device::AfPacket || *name != stories::FRAGMENTS.0
         });
         let told: Vec<Story> = told.copied().collect();
-        table.lines(&format!("{:?} | {workers}", scale.device), site, &scale, &told);
+        table.lines(&format!("{} | {workers}", device_name(scale.device)), site, &scale, &told);
     }
     assert_eq!(table.failed, 0, "stories failed in {mode:?}");
 }
@@ -122,7 +138,7 @@ fn jumbo_frames_and_wraps(mode: Mode) {
     let settings = if mode.is_direct() { "" } else { translated };
     let configuration = topology.configuration(settings);
     let site = Site::start_with(topology, &configuration);
-    table.lines("AfPacket, 9,000 bytes | 1", site, &scale, &stories::OF_JUMBO_FRAMES);
+    table.lines("af_packet, 9,000 bytes | 1", site, &scale, &stories::OF_JUMBO_FRAMES);
     assert_eq!(table.failed, 0, "stories failed in {mode:?}");
 }
 

@@ -1,8 +1,10 @@
 //! What is told in every mode (`matrix`): each story is of one family, fails by a panic, and returns figures for the table.
 
 use std::{
+    cell::RefCell,
     fs,
     net::TcpStream,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -53,12 +55,13 @@ pub(crate) struct Scene<'a> {
     mode: Mode,
     scale: &'a Scale,
     far: Namespace,
+    contents: RefCell<Vec<Rc<Content>>>,
 }
 
 impl<'a> Scene<'a> {
     pub(crate) fn new(site: Site, mode: Mode, scale: &'a Scale) -> Self {
         let far = far_client(&site.topology.client);
-        Self { v6: false, site, mode, scale, far }
+        Self { v6: false, site, mode, scale, far, contents: RefCell::default() }
     }
 
     /// The gateway's reasons for drops, all packets accounted for, nothing left behind.
@@ -87,38 +90,35 @@ impl<'a> Scene<'a> {
         self.site.topology.http(self.v6).ip().to_string()
     }
 
-    /// An object of so many bytes that all backends have.
-    fn offer(&self, bytes: u64) -> Content {
-        let content = Content::make(self.site.topology.directory().join("content"), bytes).unwrap();
-        let nginx = &self.site.topology.backends[0].nginx;
-        nginx.offer_file("content", &content.file).unwrap();
-        content
-    }
-
-    /// Removes it again, there is not so much room.
-    fn withdraw(&self, content: &Content) {
-        fs::remove_file(&content.file).unwrap();
-        fs::remove_file(self.site.topology.directory().join("backend1/files/content")).unwrap();
+    /// An object of so many bytes, which the backend has.
+    fn content(&self, bytes: u64) -> Rc<Content> {
+        let mut contents = self.contents.borrow_mut();
+        if let Some(content) = contents.iter().find(|content| content.length == bytes) {
+            return Rc::clone(content);
+        }
+        let name = format!("content-{bytes}");
+        let content = Content::make(self.site.topology.directory().join(&name), bytes).unwrap();
+        self.site.topology.backends[0].nginx.offer_file(&name, &content.file).unwrap();
+        contents.push(Rc::new(content));
+        Rc::clone(&contents[contents.len() - 1])
     }
 
     fn fetch(&self, bytes: u64, dial: impl FnOnce() -> (TcpStream, String)) -> String {
-        let content = self.offer(bytes);
+        let content = self.content(bytes);
         let (stream, numbers) = dial();
         let began = Instant::now();
-        let digest = download(stream, "/content").unwrap();
+        let digest = download(stream, &format!("/content-{bytes}")).unwrap();
         let elapsed = began.elapsed();
-        self.withdraw(&content);
         assert_eq!(digest, content.digest, "another object arrived");
         speed(bytes, elapsed) + &numbers
     }
 
     fn store(&self, bytes: u64, dial: impl FnOnce() -> (TcpStream, String)) -> String {
-        let content = self.offer(bytes);
+        let content = self.content(bytes);
         let (stream, numbers) = dial();
         let began = Instant::now();
         upload(stream, "/upload/content", &content).unwrap();
         let elapsed = began.elapsed();
-        self.withdraw(&content);
         let stored = self.site.topology.backends[0].nginx.file_of_upload("content");
         let digest = digest_of(&stored).unwrap();
         fs::remove_file(stored).unwrap();

@@ -23,6 +23,7 @@ mod udp_echo;
 mod wait;
 
 pub use child::Child;
+pub use configuration::mode_name;
 pub use decapsulator::Decapsulator;
 pub use digest::{Content, digest_of, download, upload};
 pub use failure::{Failure, Result};

@@ -116,7 +116,9 @@ impl Topology {
     }
 }
 
-fn mode_name(mode: Mode) -> &'static str {
+/// A mode as configurations write it.
+#[must_use]
+pub fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Nat => "nat",
         Mode::FullNat => "full_nat",

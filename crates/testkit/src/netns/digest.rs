@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -87,17 +87,18 @@ fn hear_head(stream: &mut TcpStream) -> Result<Head> {
     Head::parse(&head).ok_or_else(|| Failure::new("the answer has no head"))
 }
 
-/// All that can be read goes through `sha256sum`, which the kernel hands it to: quick in tests, too, which are not optimised.
+/// All that can be read goes through OpenSSL, which the kernel hands it to: quick in tests, too, which are not optimised.
 fn digest(source: &mut impl Read) -> Result<String> {
-    let failed = |error| Failure::of("sha256sum")(error);
-    let mut command = Command::new("sha256sum");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let copied = child.stdin.take().map(|mut input| io::copy(source, &mut input).and_then(|_| input.flush()));
+    let failed = |error| Failure::of("openssl dgst")(error);
+    let mut command = Command::new("openssl");
+    command.args(["dgst", "-sha256", "-r"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    let copied = child.stdin.take().map(|mut input| io::copy(source, &mut input));
     let output = child.wait_with_output().map_err(failed)?;
     copied.transpose().map_err(Failure::of("broken off"))?;
     let printed = String::from_utf8_lossy(&output.stdout);
     let digest = printed.split_whitespace().next().filter(|digest| digest.len() == 64);
-    digest.map(str::to_owned).ok_or_else(|| Failure::new(format!("sha256sum printed {printed}")))
+    digest.map(str::to_owned).ok_or_else(|| Failure::new(format!("openssl printed {printed}")))
 }
 
 #[cfg(test)]
