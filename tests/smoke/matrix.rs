@@ -117,7 +117,7 @@ fn every_story_holds(mode: Mode) {
     let plan = Plan::new(scale.device, mode, 1);
     for (workers, settings) in [("1", ""), ("2", "workers: { lcores: [0, 1] }\n")] {
         let topology = Topology::build(plan).unwrap();
-        let configuration = topology.configuration_with_iperf(settings);
+        let configuration = topology.patient_configuration(settings);
         let site = Site::start_with(topology, &configuration);
         let told = stories::ALL.iter().filter(|(name, _)| {
             // What a packet socket hands over is reassembled: larger than what may leave.
@@ -136,7 +136,7 @@ fn jumbo_frames_and_wraps(mode: Mode) {
     let topology = Topology::build_with_mtu(Plan::new(Device::AfPacket, mode, 1), 9000).unwrap();
     let translated = "profiles: [{ name: default, generate_isn: true }]\n";
     let settings = if mode.is_direct() { "" } else { translated };
-    let configuration = topology.configuration(settings);
+    let configuration = topology.patient_configuration(settings);
     let site = Site::start_with(topology, &configuration);
     table.lines("af_packet, 9,000 bytes | 1", site, &scale, &stories::OF_JUMBO_FRAMES);
     assert_eq!(table.failed, 0, "stories failed in {mode:?}");

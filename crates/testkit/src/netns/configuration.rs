@@ -48,20 +48,21 @@ impl Topology {
     /// The same with only these backends, by number, in the pools.
     #[must_use]
     pub fn configuration_for(&self, backends: &[u8], settings: &str) -> String {
-        self.text(&SERVICES.map(|service| (service, backends)), settings)
+        self.text(&SERVICES.map(|service| (service, backends)), settings, 2)
     }
 
-    /// A configuration with virtual servers for iperf3, too, which talks to its server over TCP and over UDP: that is the first backend.
+    /// A configuration for stories that are not about health, whose monitors are patient with a busy machine. It has virtual servers for iperf3,
+    /// too, which talks to its server over TCP and over UDP: that is the first backend.
     #[must_use]
-    pub fn configuration_with_iperf(&self, settings: &str) -> String {
+    pub fn patient_configuration(&self, settings: &str) -> String {
         let all: Vec<u8> = (1..=self.plan.backends).collect();
         let mut services = SERVICES.map(|service| (service, all.as_slice())).to_vec();
         services.extend(MEASURED.map(|service| (service, [1].as_slice())));
-        self.text(&services, settings)
+        self.text(&services, settings, 40)
     }
 
-    /// What serves, each with its backends.
-    fn text(&self, services: &[(Service, &[u8])], settings: &str) -> String {
+    /// What serves, each with its backends, which are down after so many failures.
+    fn text(&self, services: &[(Service, &[u8])], settings: &str, failures: u8) -> String {
         let socket = Tidegate::socket(self.directory());
         let mut text = format!(
             "version: 1\ncontrol: {{ socket: {} }}\n{settings}ports:\n{}{}pools:\n",
@@ -70,7 +71,7 @@ impl Topology {
             self.port("backends", "10.10.2.1/24, \"fd00:10:2::1/64\"", true),
         );
         for (service, backends) in services {
-            text.push_str(&self.pool(service, backends));
+            text.push_str(&self.pool(service, backends, failures));
         }
         text.push_str("virtual_servers:\n");
         for (Service { name, v6, protocol, port }, _) in services {
@@ -100,7 +101,7 @@ impl Topology {
         )
     }
 
-    fn pool(&self, service: &Service, backends: &[u8]) -> String {
+    fn pool(&self, service: &Service, backends: &[u8], failures: u8) -> String {
         let http = self.http_port();
         let port = if service.port == HTTP { http } else { service.port };
         let mut text = format!("  - name: {}\n    backends:\n", service.name);
@@ -110,7 +111,7 @@ impl Topology {
         }
         let _ = writeln!(
             text,
-            "    monitors: [{{ type: tcp, port: {http}, interval: 250ms, timeout: 200ms, fall: 2, rise: 2 }}]"
+            "    monitors: [{{ type: tcp, port: {http}, interval: 250ms, timeout: 200ms, fall: {failures}, rise: 2 }}]"
         );
         text
     }

@@ -200,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cable_as_it_is_takes_frames_that_a_card_would_cut() {
+        let (one, other) = (Namespace::create("one").unwrap(), Namespace::create("other").unwrap());
+        connect_as_it_is((&one, "eth0"), (&other, "eth0")).unwrap();
+        connect((&one, "eth1"), (&other, "eth1")).unwrap();
+        for (interface, state) in [("eth0", "on"), ("eth1", "off")] {
+            let features = one.run(&format!("ethtool -k {interface}")).unwrap();
+            assert!(features.contains(&format!("\ntcp-segmentation-offload: {state}")), "{features}");
+        }
+    }
+
+    #[test]
     fn a_socket_stays_in_the_namespace_where_it_was_opened() {
         let namespace = Namespace::create("sockets").unwrap();
         let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:9")).unwrap().unwrap();
