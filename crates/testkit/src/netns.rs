@@ -9,10 +9,12 @@
 mod child;
 mod configuration;
 mod decapsulator;
+mod digest;
 mod failure;
 mod http;
 mod namespace;
 mod nginx;
+mod sequence;
 mod tagger;
 mod tidegate;
 mod topology;
@@ -21,11 +23,14 @@ mod udp_echo;
 mod wait;
 
 pub use child::Child;
+pub use configuration::mode_name;
 pub use decapsulator::Decapsulator;
+pub use digest::{Content, digest_of, download, upload};
 pub use failure::{Failure, Result};
 pub use http::{Answer, dial, get, put};
-pub use namespace::{Namespace, connect};
+pub use namespace::{Namespace, connect, connect_as_it_is};
 pub use nginx::Nginx;
+pub use sequence::{NEAR, Numbered, dial_near_the_wrap, is_near};
 pub use tagger::Tagger;
 pub use tidegate::{Tidegate, program};
 pub use topology::{Backend, Device, Plan, Topology};
