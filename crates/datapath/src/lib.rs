@@ -18,6 +18,7 @@
 mod admit;
 mod answer;
 mod complete;
+mod cookie;
 mod drop_reason;
 mod emit;
 mod forward;
@@ -41,6 +42,7 @@ mod plan;
 mod quote;
 mod resolve;
 mod rewrite;
+mod room;
 mod segment;
 mod select;
 mod serve;
@@ -56,6 +58,7 @@ mod tunnel;
 mod verdict;
 mod vlan;
 
+pub use cookie::CookieKey;
 pub use drop_reason::DropReason;
 pub use flow::HashKey;
 pub use forward::{Arrival, forward};
