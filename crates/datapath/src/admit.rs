@@ -3,9 +3,7 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{
-    Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Side, Tracked, Wide,
-};
+use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
 use model::{Address, BackendId, PortId, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
