@@ -59,7 +59,8 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
     pub(crate) syn_cookie_mss: Given<u16>,
-    /// How long after a handshake with a source its SYNs are forwarded at once while others are answered with a cookie; `0s`: never.
+    /// How long after a source has brought a cookie back its SYNs are forwarded at once, while those of others are answered with cookies; `0s`:
+    /// they are not.
     #[serde(default)]
     #[schemars(extend("default" = "30s"))]
     pub(crate) syn_allowlist: Given<Duration>,
