@@ -125,7 +125,7 @@ fn balanced<F: Frame>(
             proof.inspect(|proof| cookie::begin(memory, occasion, index, proof));
             pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client))
         }
-        Opened::Untracked(flow) => hashed::untracked(memory, occasion, frame, packet, &flow),
+        Opened::Untracked(flow) => hashed::send_untracked(memory, occasion, frame, packet, &flow),
     }
 }
 
@@ -281,7 +281,10 @@ fn pass_on_treated<F: Frame>(
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
     let of = (side, &flow.key(Side::Client), translation);
     let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
-    let step = pass_on(memory, occasion, frame, packet, (index, side))?;
+    let step = pass_on(memory, occasion, frame, packet, (index, side)).inspect_err(|_| {
+        // Its sender may be told why, and is to know it again.
+        treat::take_numbers_back(frame.head_mut(), packet, of, &treatment, snapshot);
+    })?;
     if let Some(after) = after {
         after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
     }

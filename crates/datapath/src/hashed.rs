@@ -38,7 +38,7 @@ pub(crate) fn send<F: Frame>(
 }
 
 /// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
-pub(crate) fn untracked<F: Frame>(
+pub(crate) fn send_untracked<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     frame: &mut F,

@@ -4,13 +4,14 @@
 //! Handshakes are few, so what is of handshakes only costs other packets nothing. A flow of which every packet is treated is
 //! never steady.
 
-use flow::{FlowKey, Side};
+use flow::{FlowKey, Side, Tracked};
 use model::{Df, Timestamps, Treatment, Ttl};
 use wire::{
     U16, U32,
     checksum::Delta,
     ipv4::{self, Ipv4},
     ipv6::Ipv6,
+    protocol,
     tcp::{self, Tcp, flags},
 };
 
@@ -229,6 +230,33 @@ fn move_numbers(head: &mut [u8], packet: &Packet, side: Side, shifts: Shifts) ->
         }
         Some(())
     })
+}
+
+/// Moves the numbers of a segment back that goes nowhere.
+pub(crate) fn take_numbers_back(
+    head: &mut [u8],
+    packet: &Packet,
+    (side, client, translation): (Side, &FlowKey, Option<Translation>),
+    treatment: &Treatment,
+    snapshot: &Snapshot,
+) {
+    if packet.is_tcp() && (treatment.moves_numbers() || translation.is_some()) {
+        let Shifts { sequence, time } = Shifts::of(snapshot, (client, translation), treatment);
+        let back = |shifts: [u32; 2]| shifts.map(u32::wrapping_neg);
+        move_numbers(head, packet, side, Shifts { sequence: back(sequence), time: back(time) });
+    }
+}
+
+/// What the numbers of a side's segments are moved by before the other side sees them.
+pub(crate) fn shift(snapshot: &Snapshot, flow: &Tracked<'_>, side: Side) -> u32 {
+    let server = snapshot.virtual_server(flow.hot.virtual_server());
+    let treatment = server.map_or(Treatment::NONE, |server| server.treatment);
+    if flow.hot.protocol() != protocol::TCP {
+        return 0;
+    }
+    let of = (side, &flow.key(Side::Client), Translation::of(flow));
+    let [shift, _] = moved(snapshot, of, &treatment, [0; 2]);
+    shift
 }
 
 /// Makes the window of a segment mean to its receiver what it means to its sender.

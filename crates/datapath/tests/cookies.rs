@@ -680,3 +680,64 @@ fn other_modes_and_datagrams_have_no_cookies() {
         site.rig.forwarded(CLIENTS, &syn, BACKENDS);
     }
 }
+
+/// What a router says of a packet that was too big for it, with so many bytes of it.
+fn too_big((from, to): ([u8; 6], [u8; 6]), router: &str, frame: &[u8], bytes: usize) -> Vec<u8> {
+    let ethernet = etherparse::PacketBuilder::ethernet2(from, to);
+    let quote = &frame[14..][..bytes.min(frame.len() - 14)];
+    let mut error = Vec::new();
+    match (router.parse().unwrap(), read(frame).from.unwrap().ip()) {
+        (std::net::IpAddr::V4(router), std::net::IpAddr::V4(sender)) => {
+            let ip = ethernet.ipv4(router.octets(), sender.octets(), 60);
+            ip.icmpv4_raw(3, 4, [0, 0, 5, 0x14]).write(&mut error, quote)
+        }
+        (std::net::IpAddr::V6(router), std::net::IpAddr::V6(sender)) => {
+            let ip = ethernet.ipv6(router.octets(), sender.octets(), 60);
+            ip.icmpv6_raw(2, 0, [0, 0, 5, 0x14]).write(&mut error, quote)
+        }
+        _ => panic!("other families"),
+    }
+    .unwrap();
+    error
+}
+
+/// The sequence number that an ICMP error quotes.
+fn quoted_number(error: &[u8], v6: bool) -> u32 {
+    check_checksums(error).unwrap();
+    let at = if v6 { 14 + 40 + 8 + 40 + 4 } else { 14 + 20 + 8 + 20 + 4 };
+    u32::from_be_bytes(error[at..at + 4].try_into().unwrap())
+}
+
+#[test]
+fn errors_quote_numbers_that_their_receivers_know() {
+    for (mode, v6) in both_modes() {
+        for generate_isn in [false, true] {
+            let treatment = Treatment { generate_isn, ..Treatment::default() };
+            let mut site = Site::with(Rig::new(), mode, v6, (ALWAYS, treatment));
+            let (cookie, source) = site.connect(1000, 7000);
+            let next = cookie.wrapping_add(1);
+            let of_client = site.of_client(ACK, [1001, next], &[], &[7; 100]);
+            let to_backend = site.rig.forwarded(CLIENTS, &of_client, BACKENDS);
+            let there = read(&to_backend).numbers[0].wrapping_add(100);
+            let of_backend = site.of_backend(source, ACK, [7001, there], &[]);
+            let to_client = site.rig.forwarded(BACKENDS, &of_backend, CLIENTS);
+            let header = if v6 { 40 } else { 20 };
+            for bytes in [header + 8, header + 20, 1000] {
+                let router = if v6 { "2001:db8:2::fe" } else { "10.10.2.254" };
+                let error = too_big((BACKEND_MAC, BACKENDS_MAC), router, &to_backend, bytes);
+                let told = site.rig.forwarded(BACKENDS, &error, CLIENTS);
+                assert_eq!(quoted_number(&told, v6), 1001, "{mode:?}, IPv6: {v6}, {bytes} bytes");
+                let router = if v6 { "2001:db8:1::fe" } else { "10.10.1.254" };
+                let error = too_big((CLIENT_MAC, CLIENTS_MAC), router, &to_client, bytes);
+                let told = site.rig.forwarded(CLIENTS, &error, BACKENDS);
+                assert_eq!(quoted_number(&told, v6), 7001, "{mode:?}, IPv6: {v6}, {bytes} bytes");
+            }
+            // Those of our own, too.
+            site.rig.publish(|snapshot| snapshot.ports[BACKENDS.index()].mtu = 1280);
+            let large = site.of_client(ACK, [1101, next], &[], &[7; 1400]);
+            let told = site.rig.forwarded(CLIENTS, &large, CLIENTS);
+            assert_eq!(quoted_number(&told, v6), 1101);
+            site.rig.assert_conserved();
+        }
+    }
+}
