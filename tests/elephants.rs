@@ -16,24 +16,17 @@ use model::Method;
 use simulation::{Outcome, Scene, Way, simulate};
 
 fn outcome(method: Method, slow: bool, transfers: u32) -> Outcome {
-    simulate(Way::Ours(method), Scene { backends: 16, concurrent: 64, slow, transfers, seconds: 1200.0 })
+    simulate(Way::Ours(method), Scene { backends: 16, concurrent: 64, slow, transfers, seconds: 3600.0 })
 }
 
 #[test]
 fn adaptive_spreads_elephants_evenly_and_wastes_nothing() {
-    for (slow, transfers) in [(false, 1), (true, 1), (false, 5), (true, 5), (false, 100)] {
+    for (slow, transfers) in [(false, 1), (true, 1), (false, 5), (true, 5), (false, 100), (true, 100)] {
         let outcome = outcome(Method::Adaptive, slow, transfers);
         let scene = format!("slow: {slow}, transfers a connection: {transfers}: {outcome:?}");
         assert!(outcome.goodput >= 0.95, "{scene}");
         assert!(outcome.connections.peak_to_mean <= 1.10, "{scene}");
     }
-}
-
-#[test]
-fn a_connection_that_is_kept_for_long_on_a_slow_backend_is_the_least_that_it_can_have() {
-    // One connection is more than its share already.
-    let outcome = outcome(Method::Adaptive, true, 100);
-    assert!(outcome.goodput >= 0.95 && outcome.connections.peak_to_mean <= 3.0, "{outcome:?}");
 }
 
 #[test]

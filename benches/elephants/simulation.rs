@@ -19,8 +19,8 @@ const SMALLEST: f64 = 1_048_576.0;
 const GREATEST: usize = 10_240;
 /// Seconds between two looks at the counters, as in the gateway.
 const LOOK: f64 = 0.25;
-/// Seconds that are not counted at the beginning.
-const WARM_UP: f64 = 120.0;
+/// Seconds that are not counted at the beginning: what was opened before anything was known of a slow backend stays there for most of an hour.
+const WARM_UP: f64 = 3600.0;
 /// Where the numbers of a scene begin.
 const SEED: u64 = 7;
 /// Programs with a connection pool each, and seconds that a connection may be idle.
@@ -127,6 +127,7 @@ struct Backend {
     capacity: f64,
     /// Connections, transfers on them, and bytes that each transfer has got that was there since the beginning.
     connections: u64,
+    opened: u64,
     transfers: f64,
     served: f64,
     done: Done,
@@ -159,6 +160,7 @@ impl Site {
         let backend = |number| Backend {
             capacity: if scene.slow && number == 0 { CAPACITY * SLOW } else { CAPACITY },
             connections: 0,
+            opened: 0,
             transfers: 0.0,
             served: 0.0,
             done: Done::default(),
@@ -196,6 +198,7 @@ impl Site {
         let flows: Vec<u64> = self.backends.iter().map(|backend| backend.connections).collect();
         let backend = self.choice.choose(hash, flows);
         self.backends[backend].connections += 1;
+        self.backends[backend].opened += 1;
         Connection { program, backend, transfers: 0, idle_since: 0.0 }
     }
 
@@ -249,8 +252,8 @@ impl Site {
             self.idle.drain(..).partition(|connection| self.now - connection.idle_since > IDLE);
         self.idle = kept;
         over.into_iter().for_each(|connection| self.close(connection));
-        self.choice
-            .look(self.backends.iter().map(|backend| (backend.done.bytes as u64, backend.connections)));
+        let counts = |backend: &Backend| (backend.done.bytes as u64, backend.opened, backend.connections);
+        self.choice.look(self.backends.iter().map(counts));
     }
 }
 
@@ -259,7 +262,8 @@ struct Choice {
     chooser: Result<Chooser, Leastconn>,
     turn: u32,
     known: Vec<(Capacity, Work)>,
-    taken: Vec<u64>,
+    /// Bytes and flows until the last look.
+    before: Vec<(u64, u64)>,
 }
 
 impl Choice {
@@ -279,7 +283,7 @@ impl Choice {
                 Ok(Chooser::of(method, &table, &weights, &vec![Level::FULL; backends]))
             }
         };
-        Self { chooser, turn: 0, known: vec![Default::default(); backends], taken: vec![0; backends] }
+        Self { chooser, turn: 0, known: vec![Default::default(); backends], before: vec![(0, 0); backends] }
     }
 
     fn choose(&mut self, hash: u64, flows: Vec<u64>) -> usize {
@@ -300,10 +304,12 @@ impl Choice {
         }
     }
 
-    fn look(&mut self, done: impl Iterator<Item = (u64, u64)>) {
-        for (((_, work), before), (taken, flows)) in self.known.iter_mut().zip(&mut self.taken).zip(done) {
-            *work = Work { bytes: taken - *before, flows, weight: 1 };
-            *before = taken;
+    fn look(&mut self, done: impl Iterator<Item = (u64, u64, u64)>) {
+        for (((_, work), before), (bytes, opened, flows)) in
+            self.known.iter_mut().zip(&mut self.before).zip(done)
+        {
+            *work = Work { bytes: bytes - before.0, flows, opened: opened - before.1, weight: 1 };
+            *before = (bytes, opened);
         }
         measure(&mut self.known, LOOK);
     }

@@ -42,6 +42,9 @@ pub(crate) struct Packet {
     /// What leaves in that time.
     #[serde(default)]
     pub(crate) meanwhile: Vec<Frame>,
+    /// What happens to backends right before, as `POOL ADDRESS up` or `POOL ADDRESS down`.
+    #[serde(default)]
+    health: Vec<String>,
     /// What it is, for people.
     packet: String,
     bytes: Bytes,
@@ -153,6 +156,18 @@ impl Case {
         self.packets.iter().map(&mut next).collect()
     }
 
+    /// What happens to backends, as `replay --health` takes it.
+    pub(crate) fn health(&self) -> Vec<String> {
+        let times = self.times();
+        let first = times.first().copied().unwrap_or_default();
+        let events = self.packets.iter().zip(times).flat_map(|(packet, time)| {
+            let time = time - first;
+            let said = move |what: &String| format!("{}.{:03} {what}", time.as_secs(), time.subsec_millis());
+            packet.health.iter().map(said)
+        });
+        events.collect()
+    }
+
     /// The frames that arrive.
     pub(crate) fn packets_in(&self) -> Vec<Vec<u8>> {
         self.packets.iter().map(|packet| packet.bytes.0.clone()).collect()
@@ -192,7 +207,11 @@ impl Case {
                 Some(after) => format!("  - after: {after}\n{}    ", frames("meanwhile", &packet.meanwhile)),
                 None => "  - ".to_owned(),
             };
-            writeln!(text, "{first}packet: {}", quoted(&packet.packet)).unwrap();
+            let health = match packet.health.is_empty() {
+                true => String::new(),
+                false => format!("health: {}\n    ", serde_json::to_string(&packet.health).unwrap()),
+            };
+            writeln!(text, "{first}{health}packet: {}", quoted(&packet.packet)).unwrap();
             writeln!(text, "    bytes: |\n{}", hexadecimal(&packet.bytes.0, 6)).unwrap();
             writeln!(text, "    verdict: {}", packet.verdict).unwrap();
             text += &frames("sends", &packet.sends);

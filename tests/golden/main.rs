@@ -30,7 +30,6 @@ const GATEWAY: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
 const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("headers_scattered", "frames of a capture lie in one piece"),
     ("backend_removed", "takes a reload"),
-    ("backend_down", "takes a monitor"),
     ("snat_exhausted", "takes tens of thousands of flows"),
     ("no_route", "such a configuration is refused"),
     ("neighbour_unreachable", "takes time"),

@@ -79,7 +79,8 @@ impl Program {
     pub(crate) fn replay(&self, case: &Case) -> Replayed {
         let (timers, port) = (case.takes_time(), case.port.as_deref());
         let arguments = [timers.then(|| "--timers".to_owned()), port.map(|port| format!("--port={port}"))];
-        let arguments: Vec<String> = arguments.into_iter().flatten().collect();
+        let health = case.health().into_iter().map(|event| format!("--health={event}"));
+        let arguments: Vec<String> = arguments.into_iter().flatten().chain(health).collect();
         self.replay_at((&case.packets_in(), &case.times()), &case.configuration(), &arguments)
     }
 

@@ -11,17 +11,23 @@
 //! take, all flows go alike and nothing is learned; a backend that has as many flows as it deserves has flows as fast as the
 //! others', and one that has too many takes its share: both are left alone.
 //!
-//! What was learned is forgotten slowly: so a backend that got nothing because it was slow is tried again.
+//! What was learned is forgotten slowly: so a backend that got nothing because it was slow is tried again. A trial lasts as long as the
+//! flow that it is made with, so where flows live long it is forgotten the more slowly.
 
 /// Seconds in which what was seen loses most of its say (to 1/e).
 const MEMORY: f64 = 1.0;
 /// The part of a difference that one second makes up for.
 const HASTE: f64 = 4.0;
-/// Seconds in which what was learned is forgotten (to 1/e).
-const FORGETTING: f64 = 120.0;
+/// Seconds in which what was learned is forgotten (to 1/e): at least and at most, and how many lives of the pool's flows in between.
+const FORGETTING: (f64, f64) = (120.0, 1200.0);
+const LIVES: f64 = 10.0;
+/// Seconds in which how long flows live is told.
+const OBSERVATION: f64 = 600.0;
 /// The natural logarithm of 64, the greatest capacity and one divided by the smallest.
 const MOST: f64 = 4.158_883_083_359_672;
 
+/// A backend that took less than this part of what another took has nothing to do.
+const IDLE: u64 = 256;
 /// Flows that a backend must have had lately to be judged by what it took.
 const LEAST: f64 = 0.05;
 
@@ -34,6 +40,10 @@ pub struct Capacity {
     rate: f64,
     /// Flows that it had meanwhile.
     flows: f64,
+    /// Flows that it had for longer.
+    open: f64,
+    /// Flows that were opened in a second, meanwhile.
+    opened: f64,
 }
 
 /// What a backend has done in a stretch of time.
@@ -43,6 +53,8 @@ pub struct Work {
     pub bytes: u64,
     /// Flows that it has at the end.
     pub flows: u64,
+    /// Flows that were opened.
+    pub opened: u64,
     /// Its weight relative to the others'.
     pub weight: u32,
 }
@@ -54,20 +66,27 @@ impl Capacity {
         self.learned.exp()
     }
 
-    fn see(&mut self, work: &Work, seconds: f64) {
-        let fresh = 1.0 - (-seconds / MEMORY).exp();
-        self.rate += (work.bytes as f64 / seconds - self.rate) * fresh;
-        self.flows += (work.flows as f64 - self.flows) * fresh;
+    fn see(&mut self, work: &Work, seconds: f64, least: u64) {
+        if work.bytes > least || work.flows == 0 {
+            let fresh = 1.0 - (-seconds / MEMORY).exp();
+            self.rate += (work.bytes as f64 / seconds - self.rate) * fresh;
+            self.flows += (work.flows as f64 - self.flows) * fresh;
+        }
+        let fresh = 1.0 - (-seconds / OBSERVATION).exp();
+        self.open += (work.flows as f64 - self.open) * fresh;
+        self.opened += (work.opened as f64 / seconds - self.opened) * fresh;
     }
 }
 
 /// Learns from what the backends of a pool have done in the last `seconds`.
 pub fn measure(pool: &mut [(Capacity, Work)], seconds: f64) {
     let (mut rate, mut flows, mut promised) = (0.0, 0.0, 0.0);
+    let kept = (-seconds / forgetting(pool)).exp();
+    let least = pool.iter().map(|(_, work)| work.bytes).max().unwrap_or_default() / IDLE;
     for (capacity, work) in pool.iter_mut() {
-        capacity.learned *= (-seconds / FORGETTING).exp();
-        capacity.see(work, seconds);
-        if is_busy(capacity, work) {
+        capacity.learned *= kept;
+        capacity.see(work, seconds, least);
+        if is_busy(capacity, work, least) {
             rate += capacity.rate;
             flows += capacity.flows;
             promised += capacity.relative() * f64::from(work.weight);
@@ -76,17 +95,41 @@ pub fn measure(pool: &mut [(Capacity, Work)], seconds: f64) {
     if rate <= 0.0 || promised <= 0.0 {
         return;
     }
-    for (capacity, work) in pool.iter_mut().filter(|(capacity, work)| is_busy(capacity, work)) {
+    for (capacity, work) in pool.iter_mut().filter(|(capacity, work)| is_busy(capacity, work, least)) {
         let by_flow = capacity.rate / capacity.flows / (rate / flows);
         let by_share = capacity.rate / rate / (capacity.relative() * f64::from(work.weight) / promised);
         let step = lesser(by_flow.max(f64::MIN_POSITIVE).ln(), by_share.max(f64::MIN_POSITIVE).ln());
         capacity.learned = (capacity.learned + step * (HASTE * seconds).min(1.0)).clamp(-MOST, MOST);
     }
+    centre(pool);
 }
 
-/// Whether a backend can be judged by what it took.
-fn is_busy(capacity: &Capacity, work: &Work) -> bool {
-    work.flows > 0 && capacity.flows >= LEAST
+/// Moves all so that their mean by weight is 0: capacities are relative to each other.
+fn centre(pool: &mut [(Capacity, Work)]) {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (capacity, work) in pool.iter() {
+        sum += capacity.learned * f64::from(work.weight);
+        weights += f64::from(work.weight);
+    }
+    let mean = if weights > 0.0 { sum / weights } else { 0.0 };
+    for (capacity, _) in pool {
+        capacity.learned = (capacity.learned - mean).clamp(-MOST, MOST);
+    }
+}
+
+/// Seconds in which what was learned of a pool is forgotten. How long flows live is told by how many there are and how many
+/// come (Little's law).
+fn forgetting(pool: &[(Capacity, Work)]) -> f64 {
+    let open: f64 = pool.iter().map(|(capacity, _)| capacity.open).sum();
+    let opened: f64 = pool.iter().map(|(capacity, _)| capacity.opened).sum();
+    let life = open / opened.max(f64::MIN_POSITIVE);
+    (LIVES * life).clamp(FORGETTING.0, FORGETTING.1)
+}
+
+/// Whether a backend can be judged by what it took: one that took nearly nothing has flows that wait for their clients, as kept
+/// connections do.
+fn is_busy(capacity: &Capacity, work: &Work, least: u64) -> bool {
+    work.flows > 0 && work.bytes > least && capacity.flows >= LEAST
 }
 
 /// The one closer to 0 if both are on one side of it; otherwise 0.
@@ -108,10 +151,24 @@ mod tests {
     fn learned(work: &[(u64, u64)]) -> Vec<f64> {
         let mut pool: Vec<_> = work
             .iter()
-            .map(|&(bytes, flows)| (Capacity::default(), Work { bytes, flows, weight: 10 }))
+            .map(|&(bytes, flows)| (Capacity::default(), Work { bytes, flows, opened: 1, weight: 10 }))
             .collect();
         (0..40).for_each(|_| measure(&mut pool, 0.25));
         pool.iter().map(|(capacity, _)| capacity.relative()).collect()
+    }
+
+    /// The first one's capacity, of the second one's.
+    fn to_another(pool: &[(Capacity, Work)]) -> f64 {
+        pool[0].0.relative() / pool[1].0.relative()
+    }
+
+    #[test]
+    fn a_backend_whose_flows_wait_for_their_clients_is_not_judged() {
+        let mut pool = vec![(Capacity::default(), Work { bytes: 1000, flows: 4, opened: 4, weight: 1 }); 4];
+        (0..20).for_each(|_| measure(&mut pool, 0.25));
+        pool[0].1.bytes = 0;
+        (0..20).for_each(|_| measure(&mut pool, 0.25));
+        assert!((to_another(&pool) - 1.0).abs() < 1e-6);
     }
 
     #[test]
@@ -129,25 +186,39 @@ mod tests {
 
     #[test]
     fn a_slow_backend_with_as_few_flows_as_it_deserves_is_left_alone() {
-        let mut pool = vec![(Capacity::default(), Work { bytes: 100, flows: 4, weight: 1 }); 4];
+        let mut pool = vec![(Capacity::default(), Work { bytes: 100, flows: 4, opened: 4, weight: 1 }); 4];
         pool.iter_mut().skip(1).for_each(|(_, work)| work.bytes = 1000);
         (0..20).for_each(|_| measure(&mut pool, 0.25));
-        let before = pool[0].0.relative() / pool[1].0.relative();
+        let before = to_another(&pool);
         pool.iter_mut().skip(1).for_each(|(_, work)| work.flows = 40);
         (0..8).for_each(|_| measure(&mut pool, 0.25));
-        assert!((pool[0].0.relative() / pool[1].0.relative() / before - 1.0).abs() < 0.1);
+        assert!((to_another(&pool) / before - 1.0).abs() < 0.1);
     }
 
     #[test]
     fn what_was_learned_of_a_backend_without_flows_is_forgotten() {
-        let mut pool = vec![(Capacity::default(), Work { bytes: 1000, flows: 4, weight: 1 }); 4];
+        let mut pool = vec![(Capacity::default(), Work { bytes: 1000, flows: 4, opened: 4, weight: 1 }); 4];
         pool[0].1.bytes = 100;
         (0..20).for_each(|_| measure(&mut pool, 0.25));
-        let slow = pool[0].0.relative();
-        pool[0].1 = Work { bytes: 0, flows: 0, weight: 1 };
+        let slow = to_another(&pool);
+        pool[0].1 = Work { bytes: 0, flows: 0, opened: 0, weight: 1 };
         (0..480).for_each(|_| measure(&mut pool, 0.25));
-        let later = pool[0].0.relative();
+        let later = to_another(&pool);
         assert!(slow < 0.15 && (0.3..0.7).contains(&later), "{slow}, {later}");
+    }
+
+    #[test]
+    fn what_was_learned_from_flows_that_live_long_is_forgotten_slowly() {
+        // Of three backends with flows that stay, one is slow, and has none at last.
+        let work = |bytes, flows| Work { bytes, flows, opened: 0, weight: 1 };
+        let mut pool = vec![(Capacity::default(), work(1000, 4)); 3];
+        pool[0].1.bytes = 100;
+        (0..20).for_each(|_| measure(&mut pool, 0.25));
+        let slow = to_another(&pool);
+        pool[0].1 = work(0, 0);
+        (0..480).for_each(|_| measure(&mut pool, 0.25));
+        let later = to_another(&pool);
+        assert!(slow < 0.15 && later < 1.3 * slow, "{slow}, {later}");
     }
 
     #[test]

@@ -6,7 +6,6 @@ const KEYS: &[&str] = &["path", "reassemble_fragments", "rtt_from_client", "rtt_
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
     ("df", &["pmtu"]),
-    ("on_backend_down", &["reset"]),
     ("protocol", &["any"]),
     ("window_scale", &["rewrite"]),
     (

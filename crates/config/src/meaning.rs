@@ -164,8 +164,10 @@ fn pool(raw: &raw::Pool) -> Option<Pool> {
         slots: chosen(&raw.slots).map(|slots| slots.0),
         min_active: raw.min_active.value().copied().unwrap_or_default(),
         slow_ramp: raw.slow_ramp.value().map_or(time::Duration::ZERO, |ramp| ramp.0),
+        drain_deadline: raw.drain_deadline.value().map(|deadline| deadline.0),
         on_backend_down: match raw.on_backend_down.value() {
             None | Some(raw::OnBackendDown::None) => model::OnBackendDown::None,
+            Some(raw::OnBackendDown::Reset) => model::OnBackendDown::Reset,
             Some(raw::OnBackendDown::Drop) => model::OnBackendDown::Drop,
             Some(raw::OnBackendDown::Reselect) => model::OnBackendDown::Reselect,
         },
@@ -198,6 +200,7 @@ fn backend(raw: &raw::Backend) -> Option<Backend> {
             Some(raw::State::Drain) => model::AdminState::Drain,
             Some(raw::State::Disabled) => model::AdminState::Disabled,
         },
+        server_id: raw.server_id.value().map(|id| id.0),
         limits: Limits {
             connections: number(&raw.max_connections),
             new_per_second: number(&raw.new_per_second),
@@ -270,6 +273,7 @@ fn virtual_server(
             .unwrap_or_default(),
         profile: profiles.get(profile).cloned().unwrap_or_default(),
         persistence: raw.persistence.value().and_then(persistence),
+        quic_rotation: raw.quic.value().map(|quic| quic.rotation.value().copied().unwrap_or_default()),
         pool: *pools.get(raw.pool.value()?.0.as_str())?,
         domain: 0,
         sources: Sources::default(),
@@ -331,6 +335,8 @@ fn treatment(raw: &raw::Profile) -> Treatment {
         },
         tos_to_client: raw.tos_to_client.value().copied(),
         tos_to_server: raw.tos_to_server.value().copied(),
+        qos_to_client: raw.qos_to_client.value().copied(),
+        qos_to_server: raw.qos_to_server.value().copied(),
     }
 }
 

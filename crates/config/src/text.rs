@@ -111,8 +111,22 @@ forms! {
     Mac(MacAddress) = mac, "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", "an Ethernet address such as `02:00:00:00:00:01`";
     /// What tables are keyed with.
     Seed([u8; 16]) = seed, "^[0-9A-Fa-f]{32}$", "32 hexadecimal digits";
+    /// How a backend is named in QUIC connection ids.
+    ServerId(model::ServerId) = server_id, "^([0-9A-Fa-f]{2}){1,8}$", "2 to 16 hexadecimal digits, such as `0a1b`";
     /// The path of a unix socket.
     SocketPath(String) = socket_path, "^.{1,107}$", "a path such as `/run/tidegate/tidegate.sock`";
+}
+
+fn server_id(text: &str) -> Result<model::ServerId, Refusal> {
+    let is_even = matches!(text.len(), 2..=16) && text.len().is_multiple_of(2);
+    let value = u64::from_str_radix(text, 16).ok().filter(|_| text.bytes().all(|b| b.is_ascii_hexdigit()));
+    match value.filter(|_| is_even) {
+        Some(value) => Ok(model::ServerId { length: text.len() as u8 / 2, value }),
+        None => Err(Refusal::new(
+            format!("{} is no server id", quoted(text)),
+            "write 1 to 8 bytes as two hexadecimal digits each, in quotes, such as `\"0a1b\"`",
+        )),
+    }
 }
 
 fn name(text: &str) -> Result<String, Refusal> {

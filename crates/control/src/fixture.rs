@@ -96,6 +96,7 @@ pub(crate) fn backend(address: &str) -> Backend {
         weight: 1,
         priority: 1,
         state: AdminState::Enabled,
+        server_id: None,
         limits: model::Limits::NONE,
     }
 }
@@ -161,6 +162,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         outer_sources: Vec::new(),
         profile: Profile::default(),
         persistence: None,
+        quic_rotation: None,
         pool: PoolId(pool),
         domain: 0,
         sources: model::Sources::default(),

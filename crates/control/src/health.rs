@@ -15,7 +15,7 @@ use model::{Backend, Gateway, Monitor, Pool};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::ramp::Ramps;
+use crate::{drain::Drains, ramp::Ramps};
 
 /// Something that is checked, and how. Backends that agree in all of it share one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,8 @@ pub struct Health {
     draining: bool,
     /// Backends that come up slowly.
     pub(crate) ramps: Ramps,
+    /// Backends that are drained for a time only.
+    pub(crate) drains: Drains,
 }
 
 impl Check {
@@ -171,6 +173,31 @@ impl Health {
         known.is_none_or(|known| known.condition != diagnosis.condition)
     }
 
+    /// Lets a pool's backend be as it is said to be, as if all its monitors had found that at `now`: what `replay` supposes. Without
+    /// monitors nobody would find it: `false`.
+    pub fn suppose(
+        &mut self,
+        (pool, backend): (&Pool, &Backend),
+        supposed: &Diagnosis,
+        now: Instant,
+    ) -> bool {
+        let was = self.of(pool, backend).condition;
+        for monitor in &pool.monitors {
+            self.record(Check::of(backend, monitor), supposed.clone());
+        }
+        if was == Condition::Down && supposed.condition == Condition::Up {
+            self.ramps.begin(pool, backend, now);
+        }
+        !pool.monitors.is_empty()
+    }
+
+    /// Lets backends that come up slowly come as far as they are at `now`, and ends what is drained for too long; whether anything is
+    /// to be published.
+    pub fn advance(&mut self, gateway: &Gateway, now: Instant) -> bool {
+        let moved = self.ramps.advance(gateway, now);
+        self.drains.advance(gateway, now) || !moved.is_empty()
+    }
+
     /// What is known when configuration changes from `before` to `after`.
     ///
     /// Checks that stay keep what they found. A new check of a backend that was up supposes that it still is, so that
@@ -196,7 +223,7 @@ impl Health {
             }
         }
         let ramps = self.ramps.carried_over(before, after, Instant::now());
-        Self { checks, ramps, ..*self }
+        Self { checks, ramps, drains: self.drains.clone(), ..*self }
     }
 
     fn backends_up<'a>(&self, gateway: &'a Gateway) -> HashSet<(&'a str, SocketAddr)> {

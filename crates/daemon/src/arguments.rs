@@ -10,7 +10,7 @@ use model::Mode;
 
 use crate::{
     bench::{Family, MOST_BACKENDS, MOST_SERVICES, Scenario, Size, parse_flows},
-    replay::Notation,
+    replay::{HealthEvent, Notation},
 };
 
 /// The socket of a gateway whose configuration names none.
@@ -116,6 +116,10 @@ pub(crate) struct Replay {
     /// Let timers run between packets, as in a running gateway: flows age, and what the gateway says by itself is written too
     #[arg(long)]
     pub(crate) timers: bool,
+    /// Let a backend go down or come up, so many seconds after the first packet: 'SECONDS POOL ADDRESS up|down', as in
+    /// '2.5 objects 10.1.0.11:9000 down'; may be said more than once. Without it all backends are up
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) health: Vec<HealthEvent>,
     /// How to print what became of the packets
     #[arg(short, long, value_enum, default_value_t = ReplayFormat::Table)]
     pub(crate) output: ReplayFormat,

@@ -4,7 +4,7 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
-use model::{Address, BackendId, PortId, Treatment, VirtualServerId};
+use model::{Address, BackendId, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
@@ -16,15 +16,16 @@ use crate::{
     parse::is_group,
     pass,
     plan::Plan,
-    quote, resolve, room,
+    quic, quote, resolve, room,
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
-    snapshot::{Backend, Owned, VirtualServer, is_martian_destination, is_martian_source},
+    snapshot::{Backend, VirtualServer, is_martian_destination, is_martian_source},
     state::{Memory, close},
+    stray::{unanswered, without_service},
     track::{self, Course},
     translation::translation,
-    treat, tunnel,
+    treat, tunnel, vlan,
 };
 
 /// Finds out what a packet is that no steady flow has passed on.
@@ -166,7 +167,11 @@ fn continued<F: Frame>(
         (Course::GoesOn, _) => {
             goes_on(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
-        (Course::IsRefused, Some(segment)) => {
+        (course @ (Course::IsRefused | Course::IsReset), Some(segment)) => {
+            if course == Course::IsReset {
+                memory.guard.over(track::is_embryonic(flow.hot.state(), flow.hot.checked));
+                track::give_up(flow.hot, occasion.flow_generation(), occasion.flow_time());
+            }
             let refused = notice::refuse(memory, occasion, (frame, packet), (index, side), &segment);
             refused.map(|verdict| Continued::Passed(Step::Done(verdict)))
         }
@@ -178,7 +183,7 @@ fn continued<F: Frame>(
                 Ok(_) => Err(DropReason::FlowCollision),
             }
         }
-        (Course::BackendDown, _) => {
+        (Course::BackendDown | Course::IsReset, _) => {
             forget(memory, index);
             Err(DropReason::BackendDown)
         }
@@ -197,9 +202,7 @@ fn continued<F: Frame>(
 /// Removes a flow that is over.
 fn forget<F>(memory: &mut Memory<F>, index: FlowIndex) {
     if let Some(flow) = memory.flows.remove(index) {
-        if track::is_embryonic(flow.state, flow.checked) {
-            memory.guard.end();
-        }
+        memory.guard.over(track::is_embryonic(flow.state, flow.checked));
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
 }
@@ -287,6 +290,7 @@ fn pass_on_treated<F: Frame>(
     })?;
     if let Some(after) = after {
         after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
+        vlan::prioritise(frame, snapshot, step, after.priority)?;
     }
     Ok(step)
 }
@@ -337,32 +341,6 @@ pub(crate) fn foreign_owner<F>(
     ownership::owner(occasion.snapshot, occasion.arrival.port, &key()).filter(|owner| *owner != memory.id)
 }
 
-/// A packet that no virtual server is the destination of.
-fn without_service(occasion: &Occasion<'_>, key: &FlowKey) -> Verdict {
-    match occasion.addresses().owner(key.destination) {
-        Some(owned) if owned.is_snat_port(key.destination_port) => Verdict::Drop(DropReason::NoFlow),
-        Some(Owned::Virtual { .. }) => Verdict::Drop(DropReason::NoVirtualServer),
-        Some(_) => unanswered(occasion, key, DropReason::NoListener),
-        None if occasion.addresses().is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
-        None => Verdict::Drop(DropReason::NoVirtualServer),
-    }
-}
-
-/// What is not answered here goes to the host, if the destination is a port's own address and the port has a host twin.
-pub(crate) fn unanswered(occasion: &Occasion<'_>, key: &FlowKey, otherwise: DropReason) -> Verdict {
-    match occasion.addresses().owner(key.destination) {
-        Some(Owned::Port { port, .. }) => to_host(occasion, port, otherwise),
-        Some(_) => Verdict::Drop(otherwise),
-        None => Verdict::Drop(DropReason::NoVirtualServer),
-    }
-}
-
-/// To the host twin of a port, if it has one.
-pub(crate) fn to_host(occasion: &Occasion<'_>, port: PortId, otherwise: DropReason) -> Verdict {
-    let has_host = occasion.snapshot.port(port).is_some_and(|port| port.host);
-    if has_host { Verdict::ToHost(port) } else { Verdict::Drop(otherwise) }
-}
-
 /// Opens a flow for the first packet of a conversation.
 fn open<F: Frame>(
     memory: &mut Memory<F>,
@@ -377,8 +355,9 @@ fn open<F: Frame>(
     if !first.goes_on {
         may_have_new(memory, occasion, (id, server), key, packet)?;
     }
-    let is_planned = backend.is_some();
-    let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), backend)?;
+    let (is_planned, named) = (backend.is_some(), quic::named(snapshot, server, frame, packet));
+    let with_room = || backend_with_room(memory, occasion, (id, server), (key, hash), backend);
+    let (backend_id, backend) = named.map_or_else(with_room, Ok)?;
     // A flood that finds the table full is to cost little.
     room::make(memory, server)?;
     let neighbour =

@@ -15,13 +15,13 @@ use wire::{icmpv4, icmpv6};
 
 use crate::{
     DropReason, Verdict,
-    admit::{to_host, unanswered},
     neighbour::{Fact, Hop},
     packet::{Kind, Packet},
     resolve,
     serve::Occasion,
     snapshot::Owned,
     state::Memory,
+    stray::{to_host, unanswered},
 };
 
 /// The TTL and hop limit of what we say ourselves (RFC 1340).
@@ -67,6 +67,23 @@ fn learn<F: Frame>(memory: &mut Memory<F>, occasion: &Occasion<'_>, address: Add
         let _ = memory.facts.try_push(fact);
     }
     learned
+}
+
+/// Follows a neighbour that says without being asked where it is, and remembers to tell the other workers.
+fn follow<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    address: Address,
+    mac: [u8; 6],
+    otherwise: DropReason,
+) -> Verdict {
+    let fact = Fact { hop: Hop { port: occasion.arrival.port, address }, mac: MacAddress(mac) };
+    let is_followed = memory.neighbours.announce(fact, occasion.now);
+    if is_followed && occasion.snapshot.workers > 1 {
+        // Without room the others find out when they ask.
+        let _ = memory.facts.try_push(fact);
+    }
+    for_us(occasion, is_followed, otherwise)
 }
 
 /// Whether questions for an address are answered on the port that they came by.

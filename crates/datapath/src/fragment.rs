@@ -34,7 +34,7 @@ use crate::{
     resolve, rewrite,
     serve::{Occasion, Sought},
     state::Memory,
-    tunnel,
+    stray, tunnel,
 };
 
 const _: () = assert!(HELD <= nic::MAX_BURST);
@@ -63,7 +63,7 @@ pub(crate) fn serve<F: Frame>(
     let snapshot = occasion.snapshot;
     admit::check_addresses(packet, &part.key, occasion)?;
     if !matches!(part.key.protocol, protocol::TCP | protocol::UDP) {
-        return Ok(Step::Done(admit::unanswered(occasion, &part.key, DropReason::Fragment)));
+        return Ok(Step::Done(stray::unanswered(occasion, &part.key, DropReason::Fragment)));
     }
     // Nothing is kept of packets that are not for us.
     let addresses = occasion.addresses();

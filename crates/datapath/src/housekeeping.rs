@@ -2,7 +2,7 @@
 //! bounded, however much there is to do.
 
 use flow::{Fate, FlowState, Hot, Tracked};
-use model::Millis;
+use model::{Millis, OnBackendDown};
 use nic::{Frame, FrameSource};
 use wire::protocol;
 
@@ -77,7 +77,7 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         let state = flow.hot.state();
         let server = snapshot.virtual_server(flow.hot.virtual_server());
         let is_expired = flow.is_expired(now, track::lifetime(state, flow.hot.marks(), server));
-        let is_gone = state != FlowState::GivenUp && !has_backend(flow.hot, snapshot);
+        let is_gone = state != FlowState::GivenUp && !keeps_backend(flow.hot, snapshot);
         if !is_gone && !is_expired {
             if state == FlowState::Handshake {
                 cookie::resume(&mut voice, &mut flow);
@@ -94,9 +94,7 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         if word.is_some_and(|say| say(&mut voice, &mut flow)) {
             return Fate::Keep;
         }
-        if track::is_embryonic(state, flow.hot.checked) {
-            guard.end();
-        }
+        guard.over(track::is_embryonic(state, flow.hot.checked));
         close(meters, (flow.hot.backend, flow.hot.virtual_server()));
         Fate::Remove
     });
@@ -115,8 +113,11 @@ fn is_to_be_kept_alive(flow: &Tracked<'_>, server: &VirtualServer, now: u32) -> 
         && (since_asked > flow.hot.silence(now) || since_asked >= interval)
 }
 
-fn has_backend(flow: &Hot, snapshot: &Snapshot) -> bool {
-    snapshot.backend(flow.backend).is_some_and(|backend| backend.incarnation as u8 == flow.incarnation)
+/// Whether a flow's backend is still there, and may keep it.
+fn keeps_backend(flow: &Hot, snapshot: &Snapshot) -> bool {
+    let Some(backend) = snapshot.backend(flow.backend) else { return false };
+    let is_reset = backend.on_down == OnBackendDown::Reset && flow.protocol() == protocol::TCP;
+    backend.incarnation as u8 == flow.incarnation && (!is_reset || snapshot.up.is_up(flow.backend))
 }
 
 /// What is said before a flow is forgotten.

@@ -34,6 +34,8 @@ const RETRANSMIT: u64 = 1_000;
 const ATTEMPTS: u8 = 3;
 /// RFC 4861, 10: REACHABLE_TIME
 const REACHABLE: u64 = 30_000;
+/// Milliseconds in which nobody takes the place of a hop that was confirmed.
+const SETTLED: u64 = 1_000;
 /// How long nobody is asked after nobody answered; packets that need the hop are dropped meanwhile.
 const FAILED: u64 = 1_000;
 
@@ -328,6 +330,27 @@ impl<F> Neighbours<F> {
         true
     }
 
+    /// Takes what a neighbour says of itself without being asked (a gratuitous ARP, RFC 5227, 3; an unsolicited advertisement,
+    /// RFC 4861, 7.2.6): its address has moved. Only what is there follows, never what is given, nor what has just been confirmed: of
+    /// two who claim one address the first stays for a while. Whoever is followed is asked at once whether it is there.
+    /// Whether it is followed.
+    pub(crate) fn announce(&mut self, Fact { hop, mac }: Fact, now: Millis) -> bool {
+        let Some(position) = self.position(hop) else { return false };
+        let Some(entry) = self.entries.get(position) else { return false };
+        let is_settled = match entry.state {
+            State::Given | State::Failed { .. } => true,
+            State::Reachable { until } => now.after(REACHABLE) < until.after(SETTLED),
+            State::Incomplete { .. } | State::Stale | State::Probe { .. } => false,
+        };
+        if is_settled || entry.mac == mac {
+            return false;
+        }
+        let state = State::Probe { sent: 1, next: now.after(RETRANSMIT) };
+        self.change(position, |entry| (entry.mac, entry.state) = (mac, state));
+        self.ask(Solicitation { hop, to: Some(mac) });
+        true
+    }
+
     /// Runs the timers of at most `budget` entries. Hops that do not answer give up what waits for them to `drop`.
     pub(crate) fn run_timers(&mut self, now: Millis, budget: usize, drop: impl FnMut(F)) {
         let mut failed = false;
@@ -496,6 +519,28 @@ mod tests {
         let mut table = table();
         assert!(!table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0)));
         assert!(table.positions.is_empty());
+    }
+
+    #[test]
+    fn who_has_moved_is_followed_and_asked_but_not_right_after_another_was_confirmed() {
+        let moved = Fact { hop: hop(1), mac: MacAddress([2, 0, 0, 0, 0, 2]) };
+        let mut table = table();
+        let index = table.resolve(hop(1), Millis(0)).unwrap();
+        assert!(!table.announce(Fact { hop: hop(2), ..moved }, Millis(0)), "nobody is interested");
+        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
+        table.take_solicitations();
+        assert!(!table.announce(moved, Millis(SETTLED - 1)));
+        assert!(!table.announce(Fact { hop: hop(1), mac: MAC }, Millis(SETTLED)), "this is known");
+        assert!(table.announce(moved, Millis(SETTLED)));
+        assert_eq!(to(&mut table, index), Some(moved.mac));
+        let question = Solicitation { hop: hop(1), to: Some(moved.mac) };
+        assert_eq!(table.take_solicitations().as_slice(), [question]);
+        (1..=3).for_each(|second| table.run_timers(Millis(SETTLED + second * RETRANSMIT), 8, drop));
+        assert_eq!(to(&mut table, index), None, "it was not there");
+        assert!(
+            !table.announce(moved, Millis(SETTLED + 3 * RETRANSMIT)),
+            "it is asked for when it is needed"
+        );
     }
 
     #[test]

@@ -138,14 +138,7 @@ impl<F> Voice<'_, F> {
         let is_there = backend.is_some_and(|backend| backend.incarnation as u8 == flow.hot.incarnation);
         let backend = is_there && self.tell((flow, Side::Backend), question);
         if client || backend {
-            let is = (FlowState::GivenUp, flow.hot.mode());
-            flow.hot.set_state(FlowState::GivenUp);
-            flow.hot.set_marks(0);
-            // What it takes to tell the other end what one end answers is remembered.
-            if !track::is_translated(flow.hot) {
-                flow.hot.checked = track::checked(is, self.snapshot.generation.0 as u32, false);
-            }
-            flow.hot.last_seen = self.now;
+            track::give_up(flow.hot, self.snapshot.generation.0 as u32, self.now);
         }
         client || backend
     }

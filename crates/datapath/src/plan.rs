@@ -98,7 +98,7 @@ fn service_v4<'a>(
 
 /// The pool of a virtual server, unless more than the pool says who is chosen.
 fn planned_pool<'a>(snapshot: &'a Snapshot, server: &VirtualServer) -> Option<&'a Pool> {
-    snapshot.pool(server.pool).filter(|_| server.persistence.is_none())
+    snapshot.pool(server.pool).filter(|_| server.persistence.is_none() && server.connection_ids.is_none())
 }
 
 /// What a backend's replies carry when they are for the client.

@@ -24,7 +24,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, admit, complete, hashed,
+    DropReason, Snapshot, Verdict, complete, hashed,
     neighbour::Link,
     ownership,
     packet::{Packet, Step},
@@ -32,7 +32,7 @@ use crate::{
     serve::Occasion,
     snapshot::Owned,
     state::Memory,
-    treat, tunnel,
+    stray, treat, tunnel,
 };
 
 /// Bytes of the smallest MTU of a link (RFC 791, 3.2).
@@ -78,7 +78,7 @@ pub(crate) fn serve<F: Frame>(
 /// An error about what the host has sent is the host's.
 fn to_host(occasion: &Occasion<'_>, key: &FlowKey, reason: DropReason) -> Result<Step, DropReason> {
     match occasion.addresses().owner(key.destination) {
-        Some(Owned::Port { port, .. }) => match admit::to_host(occasion, port, reason) {
+        Some(Owned::Port { port, .. }) => match stray::to_host(occasion, port, reason) {
             Verdict::Drop(reason) => Err(reason),
             verdict => Ok(Step::Done(verdict)),
         },

@@ -38,7 +38,7 @@ pub use self::{
     up::Up,
 };
 
-use crate::{CookieKey, Persistence};
+use crate::{ConnectionIds, CookieKey, Persistence};
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
@@ -154,6 +154,8 @@ pub struct VirtualServer {
     pub pool: PoolId,
     /// How clients keep their backend, if they do.
     pub persistence: Option<Persistence>,
+    /// How QUIC's connection ids name its backends, if they are looked at.
+    pub connection_ids: Option<ConnectionIds>,
     /// Milliseconds that an established flow may be silent.
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.

@@ -51,6 +51,8 @@ pub(crate) enum Course {
     IsRefused,
     /// It is over: its backend is down.
     BackendDown,
+    /// It is over for the same reason, and both sides are to be told so.
+    IsReset,
 }
 
 /// What a packet means for the flow whose key it has.
@@ -75,6 +77,7 @@ pub(crate) fn course(
     let is_tcp = flow.hot.protocol() == protocol::TCP;
     match backend.on_down {
         OnBackendDown::Drop if is_tcp && !is_up => Course::BackendDown,
+        OnBackendDown::Reset if is_tcp && !is_up => Course::IsReset,
         OnBackendDown::Reselect if is_tcp && !is_up && side == Side::Client => Course::Reselects,
         _ => Course::GoesOn,
     }
@@ -146,6 +149,17 @@ pub(crate) const fn is_embryonic(state: FlowState, checked: u32) -> bool {
 #[inline(always)]
 pub(crate) fn is_steady_in_tunnel(flow: &Hot, packet: &Packet, generation: u32) -> bool {
     is_steady(flow, packet, generation ^ IN_TUNNEL)
+}
+
+/// Notes that a flow is given up: whatever its ends say from now on is refused.
+pub(crate) fn give_up(flow: &mut Hot, generation: u32, now: u32) {
+    flow.set_state(FlowState::GivenUp);
+    flow.set_marks(0);
+    // What it takes to tell the other end what one end answers is remembered.
+    if !is_translated(flow) {
+        flow.checked = checked((FlowState::GivenUp, flow.mode()), generation, false);
+    }
+    flow.last_seen = now;
 }
 
 /// Whether a client's packet is the first of a new conversation with the addresses and ports of an old one.

@@ -307,6 +307,8 @@ pub(crate) struct After {
     ttl: Option<u8>,
     df: Df,
     tos: Option<u8>,
+    /// The priority of its VLAN tag, if it leaves with one.
+    pub(crate) priority: Option<u8>,
 }
 
 impl After {
@@ -323,11 +325,11 @@ impl After {
         if ttl.is_some() {
             set_ttl(head, packet, Self::WHILE)?;
         }
-        let tos = match side {
-            Side::Client => treatment.tos_to_server,
-            Side::Backend => treatment.tos_to_client,
+        let (tos, priority) = match side {
+            Side::Client => (treatment.tos_to_server, treatment.qos_to_server),
+            Side::Backend => (treatment.tos_to_client, treatment.qos_to_client),
         };
-        Some(Self { ttl, df: treatment.df, tos })
+        Some(Self { ttl, df: treatment.df, tos, priority })
     }
 
     /// Does it.

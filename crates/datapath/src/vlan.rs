@@ -13,12 +13,14 @@ use wire::{
 };
 
 use crate::{
-    Arrival, DropReason, Outputs, Snapshot, WorkerMeters, WorkerState, emit, forward::forward_from,
-    snapshot::Port,
+    Arrival, DropReason, Outputs, Snapshot, Verdict, WorkerMeters, WorkerState, emit, forward::forward_from,
+    packet::Step, snapshot::Port,
 };
 
 /// Bytes before a tag: both addresses.
 const BEFORE: usize = ethernet::HEADER - 2;
+/// Where a tag has its priority.
+const PRIORITY: u32 = 13;
 
 /// Handles a burst from a port that has VLANs.
 #[inline(never)]
@@ -85,14 +87,38 @@ pub(crate) fn tag_all<F: Frame>(meters: &WorkerMeters, snapshot: &Snapshot, outp
     }
 }
 
-/// Puts a tag on; `None`, with the frame unchanged, when there is no room for it.
-fn put_tag<F: Frame>(frame: &mut F, vlan: u16) -> Option<()> {
+/// Gives a frame that leaves by a VLAN a priority: in a tag without a VLAN (IEEE 802.1Q, 6.9), which becomes the VLAN's.
+pub(crate) fn prioritise<F: Frame>(
+    frame: &mut F,
+    snapshot: &Snapshot,
+    step: Step,
+    priority: Option<u8>,
+) -> Result<(), DropReason> {
+    let (Some(priority), Step::Done(Verdict::Transmit(id)) | Step::Wait(id, _)) = (priority, step) else {
+        return Ok(());
+    };
+    if snapshot.port(id).is_none_or(|port| port.tag.is_none()) {
+        return Ok(());
+    }
+    put_tag(frame, u16::from(priority) << PRIORITY).ok_or(DropReason::NoRoomForTag)
+}
+
+/// Puts a tag on, or completes the one that has a priority only; `None`, with the frame unchanged, when there is no room for it.
+fn put_tag<F: Frame>(frame: &mut F, control: u16) -> Option<()> {
+    let header: &Ethernet = wire::header(frame.head(), 0)?;
+    if header.ether_type.get() == ether_type::VLAN
+        && let Some(tag) = wire::header_mut::<Tag>(frame.head_mut(), ethernet::HEADER)
+        && tag.id() == 0
+    {
+        tag.control = U16::new(control | u16::from(tag.priority()) << PRIORITY);
+        return Some(());
+    }
     if frame.head().len() < ethernet::HEADER || !frame.prepend(vlan::TAG) {
         return None;
     }
     frame.head_mut().copy_within(vlan::TAG..vlan::TAG + BEFORE, 0);
     wire::header_mut::<Ethernet>(frame.head_mut(), 0)?.ether_type = U16::new(ether_type::VLAN);
     // What followed the addresses follows the tag.
-    wire::header_mut::<Tag>(frame.head_mut(), ethernet::HEADER)?.control = U16::new(vlan);
+    wire::header_mut::<Tag>(frame.head_mut(), ethernet::HEADER)?.control = U16::new(control);
     Some(())
 }

@@ -21,6 +21,9 @@ const TO_GATEWAY: Link = (CLIENT_MAC, CLIENTS_MAC);
 const FROM_BACKEND: Link = (BACKEND_MAC, BACKENDS_MAC);
 /// Backends of the pool: the machine's ports from 9000 on.
 const NUMBER: u16 = 4;
+/// Bits of a TCP segment.
+const RESET: u8 = 4;
+const ACKNOWLEDGES: u8 = 16;
 /// The id of the first.
 const FIRST: u32 = 2;
 
@@ -240,6 +243,14 @@ fn flows_of_a_backend_that_is_down_stay_end_or_go_elsewhere() {
     rig.dropped(CLIENTS, &segment(Mode::Nat, 1, ACK), DropReason::BackendDown);
     rig.dropped(CLIENTS, &segment(Mode::Nat, 1, ACK), DropReason::NoFlow);
     rig.dropped(BACKENDS, &reply(backend, 1, ACK), DropReason::NoFlow);
+
+    let (mut rig, backend) = with_backend_down(OnBackendDown::Reset);
+    assert_eq!(rig.burst(CLIENTS, &[&segment(Mode::Nat, 1, ACK)]), [Verdict::Transmit(CLIENTS)]);
+    let (told, mut sent): (Vec<_>, Vec<_>) = rig.sent().into_iter().partition(|(port, _)| *port == BACKENDS);
+    assert_eq!([sent.remove(0).1[47], told[0].1[47]], [RESET, RESET | ACKNOWLEDGES]);
+    assert_eq!(rig.burst(BACKENDS, &[&reply(backend, 1, ACK)]), [Verdict::Transmit(BACKENDS)]);
+    assert_eq!(rig.sent().remove(0).1[47], RESET, "who goes on hears it again");
+    rig.assert_conserved();
 
     let (mut rig, backend) = with_backend_down(OnBackendDown::Reselect);
     let sent = rig.forwarded(CLIENTS, &segment(Mode::Nat, 1, ACK), BACKENDS);

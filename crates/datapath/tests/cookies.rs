@@ -19,7 +19,7 @@ use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
     CLIENTS_MAC, Rig, virtual_address,
 };
-use model::{Mode, PortId, Timestamps, Treatment, UseOfCookies, WorkerId};
+use model::{BackendId, Mode, OnBackendDown, PortId, Timestamps, Treatment, UseOfCookies, WorkerId};
 use proptest::prelude::*;
 use testkit::packets::{self, ACK, Flags, RST, SYN, SYN_ACK, check_checksums};
 
@@ -612,6 +612,16 @@ fn the_count_of_open_handshakes_follows_them_all() {
     open(&mut site, 3);
     site.rig.now.0 += 5001;
     assert_eq!(embryonic(&mut site), 0, "expired");
+    open(&mut site, 5);
+    site.rig.publish(|snapshot| {
+        let backends = Arc::make_mut(&mut snapshot.backends);
+        backends.iter_mut().flatten().for_each(|backend| backend.on_down = OnBackendDown::Reset);
+        snapshot.up.set(BackendId(0), false);
+    });
+    let segment = site.of_client(ACK, [1001, 1], &[], b"");
+    site.rig.one(CLIENTS, &segment);
+    assert_eq!(embryonic(&mut site), 0, "given up");
+    site.rig.publish(|snapshot| snapshot.up.set(BackendId(0), true));
     // Over a broken one.
     let source = open(&mut site, 4);
     let agreement = site.of_backend(source, SYN_ACK, [7000, 1001], &[]);

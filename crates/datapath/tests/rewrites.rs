@@ -154,6 +154,7 @@ fn treatment(dice: &mut Dice) -> Treatment {
         df: [Df::Preserve, Df::Set, Df::Clear][dice.below(3) as usize],
         tos_to_client: tos[0],
         tos_to_server: tos[1],
+        ..Treatment::default()
     }
 }
 

@@ -185,6 +185,7 @@ proptest! {
             df: match df { 0 => Df::Preserve, 1 => Df::Set, _ => Df::Clear },
             tos_to_client: tos[0],
             tos_to_server: tos[1],
+            ..Treatment::default()
         };
         let mode = [Mode::Nat, Mode::FullNat, Mode::Dsr][mode];
         let mut talk = Talk::new(mode, v6, treatment);

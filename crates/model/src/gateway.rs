@@ -138,6 +138,8 @@ pub struct Pool {
     pub min_active: u16,
     /// How long a backend that has come up takes to get all of its weight; zero: it has it at once.
     pub slow_ramp: Duration,
+    /// How long a backend may be drained until what it has left is ended; `None`: as long as that takes.
+    pub drain_deadline: Option<Duration>,
     /// What becomes of the TCP flows of a backend that is down.
     pub on_backend_down: OnBackendDown,
     /// Who takes new flows when none of the backends does.
@@ -151,6 +153,8 @@ pub enum OnBackendDown {
     /// They stay with it.
     #[default]
     None,
+    /// They end, and both sides are told so.
+    Reset,
     /// They end, and their packets are dropped.
     Drop,
     /// The client's next packet goes to another backend.
@@ -231,8 +235,19 @@ pub struct Backend {
     pub priority: u16,
     /// What the operator wants of it.
     pub state: AdminState,
+    /// How it is named in the connection ids that it gives to QUIC clients.
+    pub server_id: Option<ServerId>,
     /// What it may take.
     pub limits: Limits,
+}
+
+/// How a backend is named in QUIC connection ids (draft-ietf-quic-load-balancers, 4): 1 to 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId {
+    /// How many they are.
+    pub length: u8,
+    /// The bytes, the first of them the most significant.
+    pub value: u64,
 }
 
 /// What a virtual server or a backend may take; 0: as much as comes.
@@ -314,6 +329,8 @@ pub struct VirtualServer {
     pub profile: Profile,
     /// How clients keep their backend, if they do.
     pub persistence: Option<Persistence>,
+    /// UDP: the rotation that QUIC connection ids have which name a backend, if they are looked at.
+    pub quic_rotation: Option<u8>,
     /// Its backends.
     pub pool: PoolId,
     /// The route domain that its address, its clients and its backends are of.

@@ -84,6 +84,10 @@ pub struct Treatment {
     pub tos_to_client: Option<u8>,
     /// DSCP of packets to the backend.
     pub tos_to_server: Option<u8>,
+    /// Priority of packets to the client that leave with a VLAN tag.
+    pub qos_to_client: Option<u8>,
+    /// Priority of packets to the backend that leave with a VLAN tag.
+    pub qos_to_server: Option<u8>,
 }
 
 impl Treatment {
@@ -102,6 +106,8 @@ impl Treatment {
         df: Df::Preserve,
         tos_to_client: None,
         tos_to_server: None,
+        qos_to_client: None,
+        qos_to_server: None,
     };
 }
 
@@ -132,6 +138,8 @@ impl Treatment {
             || self.df != Df::Preserve
             || self.tos_to_client.is_some()
             || self.tos_to_server.is_some()
+            || self.qos_to_client.is_some()
+            || self.qos_to_server.is_some()
     }
 
     /// Whether numbers of both sides are translated: that takes both directions.

@@ -154,6 +154,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         mode,
         pool: PoolId(u32::from(v6)),
         persistence: None,
+        connection_ids: None,
         idle_timeout: 300_000,
         tcp: TcpRules::default(),
         cookies: Cookies::OFF,

@@ -31,6 +31,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
         if let Some(site) = sites.of_pool(pool) {
             backends(pool, site, user_of(&dsr).as_deref(), findings);
         }
+        server_ids(pool, findings);
         for (place, monitor) in pool.monitors.items() {
             times(place, monitor, findings);
         }
@@ -153,6 +154,26 @@ fn backends(pool: &Pool, site: &Site<'_>, direct_for: Option<&str>, findings: &m
             && is_another_machines(endpoint, place, site, findings)
         {
             reachable(endpoint, place, site, direct_for, findings);
+        }
+    }
+}
+
+/// Each server id once in its pool, and all of one length.
+fn server_ids(pool: &Pool, findings: &mut Findings) {
+    let (mut firsts, mut first_length) = (Firsts::new(), None);
+    for (place, id) in pool.backends.items().filter_map(|(_, backend)| backend.server_id.at()) {
+        let (id, bytes) = (id.0, id.0.length);
+        let length = *first_length.get_or_insert(bytes);
+        if length != bytes {
+            let message = format!("this `server_id` has {bytes} bytes, the pool's first one {length}");
+            findings.add_at(place, message, "give all backends of a pool ids of one length");
+        } else if let Some(first) = firsts.before(id, place) {
+            let message = "two backends of the pool have this `server_id`";
+            findings.add_at(
+                place,
+                message,
+                format!("write another one; the first is on line {}", findings.line(first)),
+            );
         }
     }
 }

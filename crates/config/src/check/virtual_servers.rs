@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, File, Given, Mode, Profile, Protocol, SynCookies, Timestamps, VirtualServer, domain},
+    raw::{
+        Auto, Backend, File, Given, Mode, Pool, Profile, Protocol, SynCookies, Timestamps, VirtualServer,
+        domain,
+    },
     text::{self, Address},
     words::quoted,
 };
@@ -36,6 +39,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
         both_directions(server, file, findings);
         outer::check(server, findings);
         broad(server, findings);
+        quic(server, file, findings);
         if let Some((place, network)) = server.address.at()
             && let Some(site) = sites.of_domain(&server.route_domain)
             && is_somebodys(network.0.addr(), place, findings)
@@ -155,6 +159,26 @@ fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>,
         let message =
             format!("{wanted} virtual server `{address}` cannot use pool `{}`, which has `{other}`", pool.0);
         findings.add_at(place, message, format!("name a pool whose backends all have {wanted} addresses"));
+    }
+}
+
+/// Connection ids are QUIC's, which is UDP's, and name backends that have a name.
+fn quic(server: &VirtualServer, file: &File, findings: &mut Findings) {
+    let Some((place, _)) = server.quic.at() else { return };
+    if matches!(server.protocol.value(), Some(Protocol::Tcp)) {
+        findings.add_at(place, "`quic` means nothing to TCP", "remove it, or write `protocol: udp`");
+    }
+    let Some(name) = server.pool.value() else { return };
+    let is_its = |pool: &&Pool| pool.name.value().is_some_and(|known| known.0 == name.0);
+    let Some(pool) = file.pools.items().map(|(_, pool)| pool).find(is_its) else { return };
+    let is_without = |backend: &Backend| matches!(backend.server_id, Given::Absent);
+    if pool.backends.items().any(|(_, backend)| is_without(backend)) {
+        let message = format!("`quic` is of no use while backends of pool `{}` have no `server_id`", name.0);
+        findings.add_at(
+            place,
+            message,
+            "give each of them a `server_id`, the one that it is configured with",
+        );
     }
 }
 

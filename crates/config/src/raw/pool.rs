@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Duration, Endpoint, Name, Rate};
+use crate::text::{Duration, Endpoint, Name, Rate, ServerId};
 
 use super::{Auto, Given, List, default, number::Slots};
 
@@ -42,6 +42,11 @@ pub(crate) struct Pool {
     #[serde(default)]
     #[schemars(extend("default" = "0s"))]
     pub(crate) slow_ramp: Given<Duration>,
+    /// How long after a backend was set to `state: drain` the flows that it still has are ended: TCP's are reset, others go to another
+    /// backend. Without it they may go on as long as they like. After a start of the gateway the time begins anew.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["30m"]))]
+    pub(crate) drain_deadline: Given<Duration>,
     /// What becomes of the TCP flows of a backend that is down. UDP flows always go to another one with the client's next
     /// packet.
     #[serde(default)]
@@ -58,6 +63,8 @@ pub(crate) struct Pool {
 pub(crate) enum OnBackendDown {
     /// they stay with it, and go on if it comes back in time
     None,
+    /// they end, and both sides get a reset: clients that know what to do then do it at once
+    Reset,
     /// they end: their packets are dropped
     Drop,
     /// the client's next packet goes to another backend, which is right where backends share what they know of connections
@@ -107,6 +114,11 @@ pub(crate) struct Backend {
     #[serde(default)]
     #[schemars(extend("default" = "enabled"))]
     pub(crate) state: Given<State>,
+    /// How it is named in the connection ids that it gives to QUIC clients, for virtual servers with `quic`; all backends of a pool
+    /// have names of the same length.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["0a1b"]))]
+    pub(crate) server_id: Given<ServerId>,
     /// Open flows, over all workers; 0: as many as come. New flows beyond it go to other backends of the pool.
     #[serde(default)]
     #[schemars(range(max = 4_294_967_295_u64), extend("default" = 0))]

@@ -112,6 +112,14 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
     pub(crate) tos_to_server: Given<u8>,
+    /// The priority (PCP) of packets to the client that leave by a VLAN; without it 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 7), extend("examples" = [5]))]
+    pub(crate) qos_to_client: Given<u8>,
+    /// The priority (PCP) of packets to the backend that leave by a VLAN; without it 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 7), extend("examples" = [5]))]
+    pub(crate) qos_to_server: Given<u8>,
 }
 
 /// Address, port and protocol that clients send to.
@@ -156,6 +164,10 @@ pub(crate) struct VirtualServer {
     /// How a client keeps its backend from one flow to the next, as long as that takes new flows. Without it each flow is on its own.
     #[serde(default)]
     pub(crate) persistence: Given<Persistence>,
+    /// With `protocol: udp`: first packets of QUIC whose connection id names a backend by its `server_id` go to that backend, so that
+    /// connections survive when their client's address changes. All others are balanced as usual.
+    #[serde(default)]
+    pub(crate) quic: Given<Quic>,
     /// The pool with its backends, of the same address family unless the mode is `ipip` or `gue`.
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
@@ -307,6 +319,17 @@ pub(crate) struct Persistence {
     #[serde(default)]
     #[schemars(extend("default" = default::PERSISTENCE))]
     pub(crate) timeout: Given<Duration>,
+}
+
+/// How QUIC's connection ids name backends: as in draft-ietf-quic-load-balancers, not encrypted. The first byte begins with three bits
+/// of `rotation`, then come the bytes of a backend's `server_id`, then what makes the connection id unique.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quic {
+    /// The rotation of connection ids that name a backend; 7 is for those that name none.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 6), extend("default" = 0))]
+    pub(crate) rotation: Given<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

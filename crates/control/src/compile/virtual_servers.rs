@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use datapath::snapshot::{Broad, Cookies, Lookup, Pool, Service, TcpRules, VirtualServer};
+use datapath::{
+    ConnectionIds,
+    snapshot::{Broad, Cookies, Lookup, Pool, Service, TcpRules, VirtualServer},
+};
 use model::{Gateway, Mode, PoolId, Protocol, SynCookies, TcpSettings, VirtualServerId};
 
 use super::{Registry, address};
@@ -23,7 +26,8 @@ pub(super) fn virtual_servers(
         let id = registry.virtual_server(&server.name);
         if let Some(entry) = id.and_then(|id| by_id.get_mut(id.index())) {
             let (pool, sources) = (pool_of(gateway, server, pools), registry.sources(&server.sources));
-            *entry = Some(VirtualServer { pool, sources, ..virtual_server(gateway, server) });
+            let connection_ids = connection_ids(gateway, server, registry);
+            *entry = Some(VirtualServer { pool, sources, connection_ids, ..virtual_server(gateway, server) });
         }
     }
     by_id
@@ -37,6 +41,18 @@ pub(super) fn pool_of(gateway: &Gateway, server: &model::VirtualServer, pools: &
         Some(fallback) if !is_available(&server.pool) => fallback,
         _ => server.pool,
     }
+}
+
+/// How QUIC's connection ids name a virtual server's backends.
+fn connection_ids(
+    gateway: &Gateway,
+    server: &model::VirtualServer,
+    registry: &Registry,
+) -> Option<ConnectionIds> {
+    let (rotation, pool) = (server.quic_rotation?, gateway.pools.get(server.pool.index())?);
+    let members = pool.backends.iter().zip(registry.members(pool));
+    let named = members.filter_map(|(backend, member)| Some((backend.server_id?, member?.0)));
+    Some(ConnectionIds::new(rotation, named))
 }
 
 fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualServer {
@@ -54,6 +70,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
             source: kept.source,
             timeout: u32::try_from(kept.timeout.as_secs()).unwrap_or(u32::MAX),
         }),
+        connection_ids: None,
         idle_timeout: millis(idle),
         extent: VirtualServer::extent_of(&treatment, &tcp),
         tcp,

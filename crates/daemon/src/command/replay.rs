@@ -24,12 +24,28 @@ pub(crate) fn replay(arguments: &Replay) -> Result<(), Failure> {
     let mut recording = Recording::create(&arguments.out, &capture)?;
     let mut list = (arguments.output == ReplayFormat::Json).then(List::begin).transpose()?;
     let (mut began, mut now) = (None, Millis(0));
+    let mut events = arguments.health.clone();
+    events.sort_by_key(|event| event.at);
+    let mut events = events.into_iter().peekable();
     while let Some(packet) = capture.next()? {
         let since = packet.time.saturating_sub(*began.get_or_insert(packet.time));
         // Time does not go back, whatever a capture says.
         let before = now;
         now = now.max(Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
-        let meanwhile = if arguments.timers { rehearsal.pass_time(before, now) } else { Vec::new() };
+        let mut meanwhile = Vec::new();
+        let mut pass_time = |rehearsal: &mut Rehearsal, from, to| {
+            if arguments.timers {
+                meanwhile.append(&mut rehearsal.pass_time(from, to));
+            }
+        };
+        let mut reached = before;
+        while let Some(event) = events.next_if(|event| event.at <= now) {
+            pass_time(&mut rehearsal, reached, event.at);
+            rehearsal.happen(&event)?;
+            reached = reached.max(event.at);
+        }
+        pass_time(&mut rehearsal, reached, now);
+        rehearsal.advance(now);
         let outcome = rehearsal.arrive(port, packet.bytes.clone(), now);
         for (_, frame) in meanwhile.iter().chain(&outcome.sent) {
             recording.append(frame, &packet)?;

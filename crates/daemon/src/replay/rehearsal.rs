@@ -1,9 +1,11 @@
 //! A gateway of one worker that is handed its packets one by one.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use config::Configuration;
-use control::{Facts, Health, Names, PortFacts, Registry, compile};
+use control::{
+    Capacities, Cause, Diagnosis, Facts, Fleet, Health, Member, Names, PortFacts, Registry, compile,
+};
 use datapath::{
     Arrival, HashKey, Outputs, Snapshot, Verdict, WorkerMeters, WorkerState, calls_for_all_flows, forward,
     housekeeping,
@@ -11,8 +13,10 @@ use datapath::{
 use flow::{Flow, FlowKey};
 use model::{Generation, MacAddress, Millis, PortId, VirtualServerId, WorkerId};
 use nic::{Burst, Frame};
+use tokio::time::Instant;
 
 use super::{
+    event::HealthEvent,
     frame::{PlainFrame, PlainSource},
     summary::summary,
 };
@@ -28,8 +32,17 @@ pub(crate) struct Rehearsal {
     configuration: Configuration,
     snapshot: Snapshot,
     names: Names,
+    registry: Registry,
+    facts: Facts,
+    health: Health,
+    /// When the first packet came, as control tells time.
+    began: Instant,
     state: WorkerState<PlainFrame>,
     outputs: Outputs<PlainFrame>,
+    fleet: Fleet,
+    capacities: Capacities,
+    /// When they were renewed last.
+    measured: Millis,
     meters: Arc<WorkerMeters>,
 }
 
@@ -57,13 +70,31 @@ impl Rehearsal {
         let mut registry = Registry::default();
         let facts = Facts { generation: Generation(1), workers: 1, seed, ports: port_facts(&configuration)? };
         let gateway = &configuration.gateway;
-        let snapshot = compile(gateway, &mut registry, &Health::optimistic(), &facts);
+        let health = Health::optimistic();
+        let snapshot = compile(gateway, &mut registry, &health, &facts);
         let names = Names::of(gateway, &registry);
         let meters = Arc::new(WorkerMeters::new());
         let key = HashKey::from_seed(seed, 0);
-        let mut state = WorkerState::new(WorkerId(0), flows, key, Arc::clone(&meters));
+        let member = Member { lcore: 0, meters: Arc::clone(&meters) };
+        let fleet = Fleet { members: vec![member], cycles_per_second: 1_000_000, capacities: Arc::default() };
+        let state = WorkerState::new(WorkerId(0), flows, key, Arc::clone(&meters));
+        let mut state = state.among(fleet.colleagues());
         state.adopt(&snapshot);
-        Ok(Self { configuration, snapshot, names, state, outputs: Outputs::new(1), meters })
+        Ok(Self {
+            configuration,
+            snapshot,
+            names,
+            registry,
+            facts,
+            health,
+            began: Instant::now(),
+            state,
+            outputs: Outputs::new(1),
+            fleet,
+            capacities: Capacities::default(),
+            measured: Millis(0),
+            meters,
+        })
     }
 
     /// What it was configured with.
@@ -94,6 +125,58 @@ impl Rehearsal {
             Failure::usage(format_args!("the configuration has no port `{name}`"))
                 .remedy(format_args!("--port takes one of: {}", names.join(", ")))
         })
+    }
+
+    /// Lets a backend go down or come up.
+    ///
+    /// # Errors
+    /// When there is no such backend, or nobody would notice.
+    pub(crate) fn happen(&mut self, event: &HealthEvent) -> Result<(), Failure> {
+        let HealthEvent { at, pool: name, address, is_up } = event;
+        let gateway = &self.configuration.gateway;
+        let pool = gateway.pools.iter().find(|pool| pool.name == *name).ok_or_else(|| {
+            let names: Vec<&str> = gateway.pools.iter().map(|pool| pool.name.as_str()).collect();
+            Failure::usage(format_args!("the configuration has no pool `{name}`"))
+                .remedy(format_args!("--health takes one of: {}", names.join(", ")))
+        })?;
+        let backend = pool.backends.iter().find(|backend| backend.address == *address).ok_or_else(|| {
+            Failure::usage(format_args!("pool `{name}` has no backend {address}"))
+                .remedy("--health takes a backend's address and port as the configuration has them")
+        })?;
+        let diagnosis = if *is_up { Diagnosis::UP } else { Diagnosis::down(Cause::TimedOut) };
+        let now = self.began + Duration::from_millis(at.0);
+        if !self.health.suppose((pool, backend), &diagnosis, now) {
+            return Err(Failure::usage(format_args!("the backends of pool `{name}` are always up"))
+                .remedy("give the pool a monitor, which would notice"));
+        }
+        self.renew();
+        Ok(())
+    }
+
+    /// Lets backends that come up slowly come as far as they are.
+    pub(crate) fn advance(&mut self, now: Millis) {
+        let now = self.began + Duration::from_millis(now.0);
+        if self.health.advance(&self.configuration.gateway, now) {
+            self.renew();
+        }
+    }
+
+    /// Tells what backends are able to take, as often as the running gateway does.
+    fn measure(&mut self, now: Millis) {
+        let since = Duration::from_millis(now.0.saturating_sub(self.measured.0));
+        if since >= Capacities::EVERY {
+            let of = (&self.configuration.gateway, &self.registry);
+            self.capacities.renew(of, &self.fleet, since.as_secs_f64());
+            self.measured = now;
+        }
+    }
+
+    /// Lets the worker read what there is to read now.
+    fn renew(&mut self) {
+        self.facts.generation = Generation(self.facts.generation.0 + 1);
+        let Self { configuration, registry, health, facts, .. } = self;
+        self.snapshot = compile(&configuration.gateway, registry, health, facts);
+        self.state.adopt(&self.snapshot);
     }
 
     /// The name of a port.
@@ -135,6 +218,8 @@ impl Rehearsal {
         let (mut now, mut sent) = (from.0.max(to.0.saturating_sub(HOUR)), Vec::new());
         while now < to.0 {
             now = to.0.min(now + 1000);
+            self.advance(Millis(now));
+            self.measure(Millis(now));
             for _ in 0..calls_for_all_flows(&self.state) {
                 let (state, outputs) = (&mut self.state, &mut self.outputs);
                 housekeeping(state, &self.snapshot, Millis(now), outputs, &mut PlainSource);

@@ -4,10 +4,11 @@ use model::Address;
 use nic::Frame;
 use wire::arp::{self, Arp};
 
-use super::{for_us, is_answered, learn, turn_round};
+use super::{follow, for_us, is_answered, learn, turn_round};
 use crate::{DropReason, Verdict, packet::Packet, serve::Occasion, state::Memory};
 
-/// Answers a request for one of our addresses; takes a reply to one of our requests.
+/// Answers a request for one of our addresses; takes a reply to one of our requests, and follows who
+/// tells everybody of itself.
 pub(super) fn answer<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -20,6 +21,9 @@ pub(super) fn answer<F: Frame>(
         (Address::from_v4(message.sender_address), Address::from_v4(message.target_address));
     if occasion.addresses().owner(sender).is_some() {
         return Err(DropReason::SourceIsOurs);
+    }
+    if sender == target {
+        return Ok(follow(memory, occasion, sender, message.sender_mac, DropReason::ArpNotForUs));
     }
     if !is_answered(occasion, target) {
         return Err(DropReason::ArpNotForUs);

@@ -12,7 +12,7 @@ use wire::{
 };
 use zerocopy::IntoBytes;
 
-use super::{for_us, is_answered, learn};
+use super::{follow, for_us, is_answered, learn};
 use crate::{DropReason, Verdict, neighbour::Hop, packet::Packet, resolve, serve::Occasion, state::Memory};
 use model::MacAddress;
 
@@ -56,13 +56,20 @@ fn advertised<F: Frame>(
     discovery: &Discovery,
     key: &FlowKey,
 ) -> Result<Verdict, DropReason> {
-    if !is_answered(occasion, key.destination) {
-        return Err(DropReason::NdNotForUs);
-    }
     let target = Address::from_v6(discovery.target);
     let hop = Hop { port: occasion.arrival.port, address: target };
     // Who was asked alone may leave out the address that it was asked at (RFC 4861, 7.2.4): it is still there.
     let is_solicited = discovery.flags & nd::flags::SOLICITED != 0;
+    if !is_solicited
+        && discovery.flags & nd::flags::OVERRIDE != 0
+        && let Some(mac) = discovery.mac
+        && (key.destination.octets() == nd::ALL_NODES || is_answered(occasion, key.destination))
+    {
+        return Ok(follow(memory, occasion, target, mac, DropReason::NdNotForUs));
+    }
+    if !is_answered(occasion, key.destination) {
+        return Err(DropReason::NdNotForUs);
+    }
     let known = || memory.neighbours.known_mac(hop).filter(|_| is_solicited).map(|mac| mac.0);
     let learned = discovery.mac.or_else(known).is_some_and(|mac| learn(memory, occasion, target, mac));
     Ok(for_us(occasion, learned, DropReason::NdNotForUs))

@@ -98,6 +98,13 @@ impl Guard {
         }
     }
 
+    /// Notes that a flow is over, if it was such a one.
+    pub(crate) fn over(&mut self, was_embryonic: bool) {
+        if was_embryonic {
+            self.end();
+        }
+    }
+
     /// Notes that such a flow is complete, or over.
     #[inline]
     pub(crate) fn end(&mut self) {
