@@ -12,6 +12,7 @@
 
 mod answers;
 mod balance;
+mod cookies;
 mod devices;
 mod health;
 mod matrix;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
     Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
-    TcpSettings, Treatment, VirtualServer, Vlan,
+    SynCookies, TcpSettings, Treatment, UseOfCookies, VirtualServer, Vlan,
 };
 
 use crate::{
@@ -151,6 +151,7 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         loose_initiation: flag(&raw.loose_initiation),
         reassembles: flag(&raw.reassemble_fragments),
         tcp: tcp_settings(raw),
+        cookies: syn_cookies(raw),
         treatment: treatment(raw),
     })
 }
@@ -292,6 +293,19 @@ fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
         reset_on_timeout: raw.reset_on_timeout.value().copied().unwrap_or(default.reset_on_timeout),
         keep_alive: raw.keep_alive.value().map(|time| time.0),
         evicts_embryonic: raw.idle_action_on_full.value() != Some(&raw::ActionOnFull::None),
+    }
+}
+
+fn syn_cookies(raw: &raw::Profile) -> SynCookies {
+    let default = SynCookies::default();
+    SynCookies {
+        use_of: raw.syn_cookies.value().map_or(default.use_of, |chosen| match chosen {
+            raw::SynCookies::Off => UseOfCookies::Off,
+            raw::SynCookies::Auto => UseOfCookies::Auto,
+            raw::SynCookies::Always => UseOfCookies::Always,
+        }),
+        mss: raw.syn_cookie_mss.value().copied().unwrap_or(default.mss),
+        allowlist: raw.syn_allowlist.value().map_or(default.allowlist, |time| time.0),
     }
 }
 

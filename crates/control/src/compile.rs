@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use balance::Level;
 use datapath::{
-    HashKey,
+    CookieKey, HashKey,
     snapshot::{Backend, DeviceTraits, Routes, Snapshot, Up},
 };
 use model::{AdminState, BackendId, Gateway, Generation, MacAddress, OnBackendDown};
@@ -86,6 +86,7 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         generation: facts.generation,
         workers: facts.workers.max(1),
         hash_key: HashKey::from_seed(facts.seed, FLOW_HASH),
+        cookie_key: CookieKey::from_seed(facts.seed),
         ports: ports::ports(gateway, facts),
         addresses: address::addresses(gateway, 0, &pools),
         tenants: address::tenants(gateway, &pools),

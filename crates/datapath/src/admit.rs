@@ -3,23 +3,21 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{
-    Absent, Candidate, Fate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Hot, Refused, Side, Tracked,
-    Wide,
-};
-use model::{Address, BackendId, VirtualServerId};
+use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
+use model::{Address, BackendId, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
     DropReason, Verdict, WorkerMeters, answer,
+    cookie::{self, Met},
     cut::{self, Told},
-    fragment, limit, notice, ownership,
+    fragment, hashed, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
     plan::Plan,
-    quic, quote, resolve,
+    quic, quote, resolve, room,
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
@@ -114,9 +112,22 @@ fn balanced<F: Frame>(
     let Some(plan) = (if is_planned { sought.plan } else { Plan::find(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
+    let met = if first.goes_on {
+        Met::Nothing
+    } else {
+        cookie::meet(memory, occasion, (frame, packet), (key, plan.server))?
+    };
+    let (packet, proof) = match &met {
+        Met::Nothing => (packet, None),
+        Met::Answered(verdict) => return Ok(Step::Done(*verdict)),
+        Met::Cookie(syn, proof) => (syn, Some(proof)),
+    };
     match open(memory, occasion, frame, packet, (key, first), &plan)? {
-        Opened::Flow(index) => pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client)),
-        Opened::Untracked(flow) => untracked(memory, occasion, frame, packet, &flow),
+        Opened::Flow(index) => {
+            proof.inspect(|proof| cookie::begin(memory, occasion, index, proof));
+            pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client))
+        }
+        Opened::Untracked(flow) => hashed::send_untracked(memory, occasion, frame, packet, &flow),
     }
 }
 
@@ -151,11 +162,15 @@ fn continued<F: Frame>(
     let segment = Segment::read(frame.head(), packet);
     let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
+        (Course::GoesOn, Some(segment)) if track::is_translated(flow.hot) => {
+            cookie::follow(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
+        }
         (Course::GoesOn, _) => {
             goes_on(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
         (course @ (Course::IsRefused | Course::IsReset), Some(segment)) => {
             if course == Course::IsReset {
+                memory.guard.over(track::is_embryonic(flow.hot.state(), flow.hot.checked));
                 track::give_up(flow.hot, occasion.flow_generation(), occasion.flow_time());
             }
             let refused = notice::refuse(memory, occasion, (frame, packet), (index, side), &segment);
@@ -188,19 +203,20 @@ fn continued<F: Frame>(
 /// Removes a flow that is over.
 fn forget<F>(memory: &mut Memory<F>, index: FlowIndex) {
     if let Some(flow) = memory.flows.remove(index) {
+        memory.guard.over(track::is_embryonic(flow.state, flow.checked));
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
 }
 
 /// Moves a flow on by a packet, and passes that on.
-fn goes_on<F: Frame>(
+pub(crate) fn goes_on<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
     (index, side): (FlowIndex, Side),
     segment: Option<Segment>,
 ) -> Result<Step, DropReason> {
-    let Memory { flows, limiter, neighbours, outlook, meters, .. } = memory;
+    let Memory { flows, limiter, neighbours, outlook, meters, guard, .. } = memory;
     let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
     let has_bandwidth = limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
@@ -215,7 +231,14 @@ fn goes_on<F: Frame>(
     }
     // All packets of these are looked at.
     let is_special = has_bandwidth || server.is_some_and(|server| server.extent.all);
-    if track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special) {
+    let was_embryonic = track::is_embryonic(flow.hot.state(), flow.hot.checked);
+    let is_renewed = track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special);
+    match (was_embryonic, track::is_embryonic(flow.hot.state(), flow.hot.checked)) {
+        (true, false) => guard.end(),
+        (false, true) => guard.begin(),
+        _ => {}
+    }
+    if is_renewed {
         flow.hot.created = occasion.flow_time();
         let of = (flow.hot.backend, flow.hot.virtual_server());
         close(meters, of);
@@ -248,22 +271,31 @@ fn pass_on_treated<F: Frame>(
         flow.numbers.heard = [segment.acknowledgement, segment.end()];
     }
     let is_handshake = packet.flags & flags::SYN != 0;
+    let translation = cookie::Translation::of(&flow);
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
-    let Some(treatment) = server.filter(is_concerned).map(|server| server.treatment) else {
+    let treatment = server.filter(is_concerned).map(|server| server.treatment);
+    // What was opened with a cookie is translated, wherever its virtual server is.
+    let Some(treatment) = treatment.or_else(|| translation.map(|_| Treatment::NONE)) else {
         return pass_on(memory, occasion, frame, packet, (index, side));
     };
     let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
     // In a tunnel it is the inner packet that is changed.
     let backend = snapshot.backend(flow.hot.backend);
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
-    let of = (side, &flow.key(Side::Client));
+    let of = (side, &flow.key(Side::Client), translation);
     let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
-    let step = pass_on(memory, occasion, frame, packet, (index, side));
-    let Some(after) = after else { return step };
-    let step = step.inspect_err(|_| after.undo(frame.head_mut(), packet))?;
-    after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
-    vlan::prioritise(frame, snapshot, step, after.priority)?;
+    let step = pass_on(memory, occasion, frame, packet, (index, side)).inspect_err(|_| {
+        // Its sender may be told why, and is to know it again.
+        treat::take_numbers_back(frame.head_mut(), packet, of, &treatment, snapshot);
+        if let Some(after) = after {
+            after.undo(frame.head_mut(), packet);
+        }
+    })?;
+    if let Some(after) = after {
+        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
+        vlan::prioritise(frame, snapshot, step, after.priority)?;
+    }
     Ok(step)
 }
 
@@ -335,7 +367,7 @@ fn open<F: Frame>(
     let with_room = || backend_with_room(memory, occasion, (id, server), (key, hash), backend);
     let (backend_id, backend) = named.map_or_else(with_room, Ok)?;
     // A flood that finds the table full is to cost little.
-    make_room(memory, server)?;
+    room::make(memory, server)?;
     let neighbour =
         resolve::backend_hop(&mut memory.neighbours, snapshot, (backend_id, backend), hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
@@ -368,6 +400,7 @@ fn open<F: Frame>(
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
+    memory.guard.opened(state);
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     if server.limits.new_per_second_per_source != 0 {
         memory.meters.source_rates.add(limit::source_hash(snapshot, id, key), occasion.now);
@@ -379,7 +412,7 @@ fn open<F: Frame>(
 }
 
 /// Refuses the first packet of a flow that a virtual server does not take. One that has begun already, with another backend, is none.
-fn may_have_new<F>(
+pub(crate) fn may_have_new<F>(
     memory: &mut Memory<F>,
     &Occasion { snapshot, now, .. }: &Occasion<'_>,
     (id, server): (VirtualServerId, &VirtualServer),
@@ -418,48 +451,6 @@ fn backend_with_room<'a, F>(
     let other =
         known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
     limiter.check_backend(other, now).map(|()| other)
-}
-
-/// Sees to it that the table has room for a flow, unless its packets go without being tracked.
-fn make_room<F>(memory: &mut Memory<F>, server: &VirtualServer) -> Result<(), DropReason> {
-    let has_room = !memory.flows.is_full() || server.tcp.evicts_embryonic && evict_embryonic(memory);
-    if has_room || server.mode.is_direct() { Ok(()) } else { Err(DropReason::FlowTableFull) }
-}
-
-/// Makes room for a flow: forgets one whose handshake is not complete, if there is one among those that come next.
-fn evict_embryonic<F>(memory: &mut Memory<F>) -> bool {
-    /// Flows looked at: where nearly all are established, looking on would not pay.
-    const LOOKED_AT: usize = 64;
-    let Memory { flows, meters, .. } = memory;
-    let mut has_evicted = false;
-    flows.scan(LOOKED_AT, |_, flow| {
-        if has_evicted || !matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
-            return Fate::Keep;
-        }
-        has_evicted = true;
-        close(meters, (flow.hot.backend, flow.hot.virtual_server()));
-        Fate::Remove
-    });
-    if has_evicted {
-        memory.meters.flows_evicted.add(1);
-    }
-    has_evicted
-}
-
-/// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
-fn untracked<F: Frame>(
-    memory: &mut Memory<F>,
-    occasion: &Occasion<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    flow: &Flow,
-) -> Result<Step, DropReason> {
-    let Memory { neighbours, tallies, meters, .. } = memory;
-    let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
-    let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
-    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Told(None)))?;
-    meters.untracked_packets.add(1);
-    Ok(step)
 }
 
 pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {

@@ -112,8 +112,14 @@ reasons! {
     QuoteUnknown,
     /// A packet whose sender was to be told why it does not go on, when too many had been told of late.
     IcmpLimited,
-    /// The device found the L4 checksum wrong.
+    /// The L4 checksum is wrong: the device found it so, or a segment was to be answered here.
     TransportChecksum,
+    /// A segment in mid-conversation that belongs to no flow, while SYNs are answered with cookies, and acknowledges none.
+    CookieFalse,
+    /// The same that acknowledges a SYN cookie which was made too long ago.
+    CookieExpired,
+    /// A segment of a conversation that was opened with a SYN cookie, before the backend has agreed to it: it will come again.
+    BackendNotReady,
     /// A packet in mid-conversation that belongs to no flow.
     NoFlow,
     /// No backend of the pool takes new flows.

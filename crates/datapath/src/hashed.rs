@@ -1,6 +1,6 @@
 //! Packets of `dsr` that no flow is remembered for: the hash alone says which backend has their conversation.
 
-use flow::FlowKey;
+use flow::{Flow, FlowKey, Hit, Hot, Side, Wide};
 use model::Mode;
 use nic::Frame;
 
@@ -10,7 +10,7 @@ use crate::{
     packet::{Packet, Step},
     plan::Plan,
     resolve, rewrite,
-    serve::Occasion,
+    serve::{self, Occasion},
     state::Memory,
 };
 
@@ -39,4 +39,20 @@ pub(crate) fn send<F: Frame>(
     })?;
     memory.meters.untracked_packets.add(1);
     Ok(cut::step(step, size))
+}
+
+/// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
+pub(crate) fn send_untracked<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    flow: &Flow,
+) -> Result<Step, DropReason> {
+    let Memory { neighbours, tallies, meters, .. } = memory;
+    let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
+    let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Told(None)))?;
+    meters.untracked_packets.add(1);
+    Ok(step)
 }

@@ -18,6 +18,7 @@
 mod admit;
 mod answer;
 mod complete;
+mod cookie;
 mod cut;
 mod drop_reason;
 mod emit;
@@ -43,6 +44,7 @@ mod quic;
 mod quote;
 mod resolve;
 mod rewrite;
+mod room;
 mod segment;
 mod select;
 mod serve;
@@ -59,6 +61,7 @@ mod tunnel;
 mod verdict;
 mod vlan;
 
+pub use cookie::CookieKey;
 pub use drop_reason::DropReason;
 pub use flow::HashKey;
 pub use forward::{Arrival, forward};

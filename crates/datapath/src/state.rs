@@ -10,6 +10,7 @@ use nic::{Frame, MAX_BURST};
 use crate::{
     Snapshot, WorkerMeters,
     answer::allowance::Allowance,
+    cookie::Guard,
     cut::Identifications,
     fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
@@ -56,6 +57,8 @@ pub(crate) struct Memory<F> {
     pub(crate) outlook: Outlook,
     /// What is limited.
     pub(crate) limiter: Limiter,
+    /// Whether SYNs are answered with cookies.
+    pub(crate) guard: Guard,
 }
 
 impl<F> Memory<F> {
@@ -74,6 +77,7 @@ impl<F: Frame> WorkerState<F> {
         let alone = Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() };
         let memory = Memory {
             id,
+            guard: Guard::new(flows.capacity()),
             flows,
             neighbours: Neighbours::new(),
             fragments: Fragments::new(),

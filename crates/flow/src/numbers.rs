@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Side;
 
 /// Words of a [`Numbers`].
-const WORDS: usize = 3;
+const WORDS: usize = 5;
 
 /// Sequence numbers of a flow, by [`Side`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -20,8 +20,15 @@ pub struct Numbers {
     pub heard: [u32; 2],
     /// When the client was asked last whether it is still there, in milliseconds as [`Flow::last_seen`](crate::Flow::last_seen).
     pub asked: u32,
+    /// What both sides have agreed on, in the datapath's form; of flows that were opened with a SYN cookie.
+    pub accord: u32,
+    /// What is added to sequence numbers and to values of timestamps of the backend, before the client sees them; of the same flows.
+    /// Until the backend has answered: the values of timestamps that client and gateway have said.
+    pub shifts: [u32; 2],
     /// Bytes of the largest packet that the paths of the flow with this [creation](crate::Hot::created) take, of which half is kept.
     path: [u16; 2],
+    /// Nothing: the whole is whole words.
+    spare: u32,
 }
 
 impl Numbers {

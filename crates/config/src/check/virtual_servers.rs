@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{Auto, Backend, File, Given, Mode, Pool, Profile, Protocol, Timestamps, VirtualServer, domain},
+    raw::{
+        Auto, Backend, File, Given, Mode, Pool, Profile, Protocol, SynCookies, Timestamps, VirtualServer,
+        domain,
+    },
     text::{self, Address},
     words::quoted,
 };
@@ -59,6 +62,7 @@ fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings)
     let settings = [
         ("generate_isn: true", profile.generate_isn.value() == Some(&true)),
         ("timestamps: rewrite", profile.timestamps.value() == Some(&Timestamps::Rewrite)),
+        ("syn_cookies: always", profile.syn_cookies.value() == Some(&SynCookies::Always)),
     ];
     for (setting, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
         let message = format!("`{setting}` of profile {} needs the backend's packets too", quoted(name));

@@ -50,6 +50,20 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "evict_embryonic"))]
     pub(crate) idle_action_on_full: Given<ActionOnFull>,
+    /// Which SYNs the gateway answers with a cookie, remembering nothing until the client has confirmed; then it opens the
+    /// connection to a backend. `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) syn_cookies: Given<SynCookies>,
+    /// The MSS of answers with a cookie: no backend should take less. 0: that of `mss_override`, or 1460 for IPv4 and 1440 for IPv6.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
+    pub(crate) syn_cookie_mss: Given<u16>,
+    /// How long after a source has brought a cookie back its SYNs are forwarded at once, while those of others are answered with cookies; `0s`:
+    /// they are not.
+    #[serde(default)]
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) syn_allowlist: Given<Duration>,
     /// The MSS that each side's SYN says instead of its own; 0: its own.
     #[serde(default)]
     #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
@@ -246,6 +260,19 @@ pub(crate) enum WindowScale {
     Preserve,
     /// it is taken out of handshakes
     Strip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum SynCookies {
+    /// none
+    Off,
+    /// from 16,384 flows of a worker on whose handshake is not complete (in a smaller flow table from half of it on), until there are
+    /// half as many
+    Auto,
+    /// all
+    Always,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use datapath::{
     ConnectionIds,
-    snapshot::{Broad, Lookup, Pool, Service, TcpRules, VirtualServer},
+    snapshot::{Broad, Cookies, Lookup, Pool, Service, TcpRules, VirtualServer},
 };
-use model::{Gateway, PoolId, Protocol, TcpSettings, VirtualServerId};
+use model::{Gateway, Mode, PoolId, Protocol, SynCookies, TcpSettings, VirtualServerId};
 
 use super::{Registry, address};
 
@@ -74,6 +74,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         idle_timeout: millis(idle),
         extent: VirtualServer::extent_of(&treatment, &tcp),
         tcp,
+        cookies: cookies(server),
         treatment,
         loose_initiation: server.profile.loose_initiation,
         reassembles: server.profile.reassembles,
@@ -94,6 +95,13 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
         keep_alive: settings.keep_alive.map_or(0, millis),
         evicts_embryonic: settings.evicts_embryonic,
     }
+}
+
+/// In other modes the handshake could not be translated; UDP has none.
+fn cookies(server: &model::VirtualServer) -> Cookies {
+    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol == Protocol::Tcp;
+    let SynCookies { use_of, mss, allowlist } = server.profile.cookies;
+    if is_possible { Cookies { use_of, mss, allowlist: millis(allowlist) } } else { Cookies::OFF }
 }
 
 fn millis(duration: Duration) -> u32 {

@@ -65,6 +65,11 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::NoFlow => {
             "A conversation begins with a SYN. `loose_initiation: true` in the profile adopts those that began before."
         }
+        R::CookieFalse => {
+            "Nothing; the conversation has ended, or somebody guesses. With `loose_initiation: true` such packets are adopted."
+        }
+        R::CookieExpired => "Nothing; the client was silent for minutes after its SYN.",
+        R::BackendNotReady => "See why the backend takes so long to answer SYNs.",
         R::NoBackend => "Enable a backend of the pool with a weight, and see why its monitors fail.",
         R::BackendDown => {
             "See why the backend is down, or set `on_backend_down` of its pool to `none` or `reselect`."
