@@ -29,7 +29,6 @@ const GATEWAY: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
 /// Reasons that no case provokes, and why.
 const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("headers_scattered", "frames of a capture lie in one piece"),
-    ("transport_checksum", "only cards look at it"),
     ("backend_removed", "takes a reload"),
     ("snat_exhausted", "takes tens of thousands of flows"),
     ("no_route", "such a configuration is refused"),
@@ -46,6 +45,7 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("fragment_head_lost", "takes time"),
     ("fragment_queue_full", "takes seventeen fragments"),
     ("fragment_table_full", "takes thousands of fragments"),
+    ("frames_exhausted", "the memory of a capture has no end"),
     ("icmp_limited", "takes fifty packets"),
     ("shutdown", "takes the end of a gateway"),
 ];

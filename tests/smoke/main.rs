@@ -12,13 +12,17 @@
 
 mod answers;
 mod balance;
+mod cookies;
 mod devices;
 mod health;
+mod matrix;
 mod modes;
+mod offloads;
 mod paths;
 mod reload;
 mod site;
 mod stop;
+mod stories;
 mod tcp;
 mod tenants;
 mod workers;

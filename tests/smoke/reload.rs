@@ -75,6 +75,35 @@ fn clients_of(site: &Site, backend: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_a_drained_backend_has_left_at_its_deadline_is_reset_and_the_others_go_on() {
+    let topology = Topology::build(Plan { backends: 3, ..PLAN }).unwrap();
+    let before = topology.configuration("").replace("    backends:", "    drain_deadline: 1s\n    backends:");
+    let drained = before.replace("\"10.10.2.11:8080\" }", "\"10.10.2.11:8080\", state: drain }");
+    let site = Site::start_with(topology, &before);
+    let content = Arc::new(object(4, 1 << 20));
+    site.offer("object", &content);
+    site.gateway.wait_until_settled(LIMIT).unwrap();
+    let connections: Vec<_> = (0..40).map(|_| site.dial(false)).collect();
+    let of_drained = clients_of(&site, "10.10.2.11:8080");
+    let transfers = start_transfers(connections, &content);
+
+    site.gateway.reload(&drained).unwrap();
+    let is_told = |transfer: &Transfer| of_drained.contains(&transfer.client().to_string());
+    let (told, kept): (Vec<_>, Vec<_>) =
+        transfers.into_iter().enumerate().partition(|(_, transfer)| is_told(transfer));
+    assert!(!told.is_empty() && !kept.is_empty());
+    for (number, transfer) in told {
+        assert!(transfer.finish().is_err(), "transfer {number} was not reset");
+    }
+    for (number, transfer) in kept {
+        finish(&site, number, transfer, &content);
+    }
+    assert_eq!(clients_of(&site, "10.10.2.11:8080"), Vec::<String>::new());
+    assert_eq!(site.serving(false), ["backend2", "backend3"]);
+    site.stop();
+}
+
+#[test]
 fn a_configuration_with_a_mistake_changes_nothing() {
     let site = Site::start(Plan { backends: 1, ..PLAN }, "");
     let generation = site.gateway.wait_until_settled(LIMIT).unwrap();

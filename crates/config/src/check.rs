@@ -17,7 +17,7 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{File, Given, List, Profile, Ttl},
+    raw::{File, Given, List, Profile, SynCookies, Ttl},
     text::Name,
     words::quoted,
 };
@@ -41,6 +41,7 @@ fn profiles(file: &File, findings: &mut Findings) {
     for (_, profile) in file.profiles.items() {
         headers(profile, findings);
         keep_alive(profile, findings);
+        syn_cookies(profile, findings);
         for (key, given, what) in [
             ("idle_timeout", &profile.idle_timeout, "every flow at once"),
             ("handshake_timeout", &profile.handshake_timeout, "every flow before its handshake is complete"),
@@ -66,6 +67,27 @@ fn keep_alive(profile: &Profile, findings: &mut Findings) {
     } else if interval.0 >= idle && !profile.idle_timeout.is_mistaken() {
         let message = format!("a flow is forgotten after {} s, before `keep_alive` asks", idle.as_secs());
         findings.add_at(place, message, "write a shorter time, or a longer `idle_timeout`");
+    }
+}
+
+/// What is said of cookies while there are none.
+fn syn_cookies(profile: &Profile, findings: &mut Findings) {
+    if profile.syn_cookies.value() != Some(&SynCookies::Off) {
+        return;
+    }
+    let given = [
+        ("syn_cookie_mss", profile.syn_cookie_mss.at().map(|(place, _)| place)),
+        ("syn_allowlist", profile.syn_allowlist.at().map(|(place, _)| place)),
+    ];
+    for (key, place) in given {
+        if let Some(place) = place {
+            let message = format!("`{key}` has no meaning with `syn_cookies: off`");
+            findings.add_at(
+                place,
+                message,
+                "remove it, or write `syn_cookies: auto` or `syn_cookies: always`",
+            );
+        }
     }
 }
 

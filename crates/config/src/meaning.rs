@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, time};
 
 use model::{
     Backend, Gateway, Limits, Monitor, Pool, PoolId, Port, Profile, Route, Sources, StaticNeighbour,
-    TcpSettings, Treatment, VirtualServer, Vlan,
+    SynCookies, TcpSettings, Treatment, UseOfCookies, VirtualServer, Vlan,
 };
 
 use crate::{
@@ -149,7 +149,9 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         name: raw.name.value()?.0.clone(),
         idle_timeout: raw.idle_timeout.value().map(|timeout| timeout.0),
         loose_initiation: flag(&raw.loose_initiation),
+        reassembles: flag(&raw.reassemble_fragments),
         tcp: tcp_settings(raw),
+        cookies: syn_cookies(raw),
         treatment: treatment(raw),
     })
 }
@@ -163,6 +165,7 @@ fn pool(raw: &raw::Pool) -> Option<Pool> {
         slots: chosen(&raw.slots).map(|slots| slots.0),
         min_active: raw.min_active.value().copied().unwrap_or_default(),
         slow_ramp: raw.slow_ramp.value().map_or(time::Duration::ZERO, |ramp| ramp.0),
+        drain_deadline: raw.drain_deadline.value().map(|deadline| deadline.0),
         on_backend_down: match raw.on_backend_down.value() {
             None | Some(raw::OnBackendDown::None) => model::OnBackendDown::None,
             Some(raw::OnBackendDown::Reset) => model::OnBackendDown::Reset,
@@ -298,6 +301,19 @@ fn tcp_settings(raw: &raw::Profile) -> TcpSettings {
     }
 }
 
+fn syn_cookies(raw: &raw::Profile) -> SynCookies {
+    let default = SynCookies::default();
+    SynCookies {
+        use_of: raw.syn_cookies.value().map_or(default.use_of, |chosen| match chosen {
+            raw::SynCookies::Off => UseOfCookies::Off,
+            raw::SynCookies::Auto => UseOfCookies::Auto,
+            raw::SynCookies::Always => UseOfCookies::Always,
+        }),
+        mss: raw.syn_cookie_mss.value().copied().unwrap_or(default.mss),
+        allowlist: raw.syn_allowlist.value().map_or(default.allowlist, |time| time.0),
+    }
+}
+
 fn treatment(raw: &raw::Profile) -> Treatment {
     let ttl = |given: &Given<u8>, default| given.value().copied().unwrap_or(default);
     let set = |v4, v6| model::Ttl::Set { v4, v6 };
@@ -322,6 +338,7 @@ fn treatment(raw: &raw::Profile) -> Treatment {
             None | Some(raw::Df::Preserve) => model::Df::Preserve,
             Some(raw::Df::Set) => model::Df::Set,
             Some(raw::Df::Clear) => model::Df::Clear,
+            Some(raw::Df::Pmtu) => model::Df::Pmtu,
         },
         tos_to_client: raw.tos_to_client.value().copied(),
         tos_to_server: raw.tos_to_server.value().copied(),

@@ -19,7 +19,7 @@ pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route, Vlan};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
 pub(crate) use virtual_server::{
     ActionOnFull, Df, Limits, Mode, MssClamp, Persistence, Profile, Protocol, ShowClient, Sources,
-    Timestamps, Ttl, VirtualServer, WindowScale,
+    SynCookies, Timestamps, Ttl, VirtualServer, WindowScale,
 };
 
 /// What a key means when the file does not say.

@@ -24,10 +24,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use balance::Level;
 use datapath::{
-    HashKey,
+    CookieKey, HashKey,
     snapshot::{Backend, DeviceTraits, Routes, Snapshot, Up},
 };
-use model::{AdminState, BackendId, Gateway, Generation, MacAddress};
+use model::{AdminState, BackendId, Gateway, Generation, MacAddress, OnBackendDown};
 
 use self::standing::Standing;
 pub use self::{
@@ -75,7 +75,7 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
     for (position, pool) in gateway.pools.iter().enumerate() {
         let members = registry.members(pool);
         let standings = standing::standings(pool, health);
-        enter(&mut backends, pool, &members, (&routes, gateway.domain_of_pool(position)));
+        enter(&mut backends, (pool, health), &members, (&routes, gateway.domain_of_pool(position)));
         note(&mut up, &members, &standings);
         pools.push(registry.pool(pool, &members, levels(&standings), facts.seed));
     }
@@ -86,6 +86,7 @@ pub fn compile(gateway: &Gateway, registry: &mut Registry, health: &Health, fact
         generation: facts.generation,
         workers: facts.workers.max(1),
         hash_key: HashKey::from_seed(facts.seed, FLOW_HASH),
+        cookie_key: CookieKey::from_seed(facts.seed),
         ports: ports::ports(gateway, facts),
         addresses: address::addresses(gateway, 0, &pools),
         tenants: address::tenants(gateway, &pools),
@@ -148,7 +149,7 @@ fn note(up: &mut Up, members: &[Option<(BackendId, u16)>], standings: &[Standing
 /// Enters a pool's backends by their ids. A disabled one stays absent, so that its flows are dropped.
 fn enter(
     by_id: &mut [Option<Backend>],
-    pool: &model::Pool,
+    (pool, health): (&model::Pool, &Health),
     members: &[Option<(BackendId, u16)>],
     (routes, domain): (&Routes, u8),
 ) {
@@ -158,7 +159,9 @@ fn enter(
         if backend.state != AdminState::Disabled {
             let address = backend.address.ip().into();
             let port = backend.address.port();
-            let (route, on_down) = (routes.best_in(domain, address), pool.on_backend_down);
+            let is_over = health.drains.is_over(pool, backend);
+            let on_down = if is_over { OnBackendDown::Reset } else { pool.on_backend_down };
+            let route = routes.best_in(domain, address);
             *entry = Some(Backend { address, port, route, incarnation, on_down, limits: backend.limits });
         }
     }

@@ -15,7 +15,7 @@ use model::{Backend, Gateway, Monitor, Pool};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::ramp::Ramps;
+use crate::{drain::Drains, ramp::Ramps};
 
 /// Something that is checked, and how. Backends that agree in all of it share one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,8 @@ pub struct Health {
     draining: bool,
     /// Backends that come up slowly.
     pub(crate) ramps: Ramps,
+    /// Backends that are drained for a time only.
+    pub(crate) drains: Drains,
 }
 
 impl Check {
@@ -189,9 +191,11 @@ impl Health {
         !pool.monitors.is_empty()
     }
 
-    /// Lets backends that come up slowly come as far as they are at `now`; whether any of them takes another step.
+    /// Lets backends that come up slowly come as far as they are at `now`, and ends what is drained for too long; whether anything is
+    /// to be published.
     pub fn advance(&mut self, gateway: &Gateway, now: Instant) -> bool {
-        !self.ramps.advance(gateway, now).is_empty()
+        let moved = self.ramps.advance(gateway, now);
+        self.drains.advance(gateway, now) || !moved.is_empty()
     }
 
     /// What is known when configuration changes from `before` to `after`.
@@ -219,7 +223,7 @@ impl Health {
             }
         }
         let ramps = self.ramps.carried_over(before, after, Instant::now());
-        Self { checks, ramps, ..*self }
+        Self { checks, ramps, drains: self.drains.clone(), ..*self }
     }
 
     fn backends_up<'a>(&self, gateway: &'a Gateway) -> HashSet<(&'a str, SocketAddr)> {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `compile` | configuration + health → [`datapath::snapshot::Snapshot`] |
 //! | `plane` | owns configuration, health and the published snapshot; changes them as transactions |
-//! | `monitor`, `health`, `ramp` | which backends are up, and how much new ones get |
+//! | `monitor`, `health`, `ramp`, `drain` | which backends are up, and how much new ones get |
 //! | `capacities` | what backends of `adaptive` pools are able to take |
 //! | `state`, `view`, `traffic` | what there is to see, in rows |
 //! | `api`, `metrics` | HTTP over a unix socket |
@@ -18,6 +18,7 @@
 mod api;
 mod capacities;
 mod compile;
+mod drain;
 #[cfg(test)]
 mod fixture;
 mod health;

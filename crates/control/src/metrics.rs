@@ -213,7 +213,7 @@ const PORT_COUNTERS: [PortMetric; 6] = [
 
 type WorkerMetric = (About, fn(&view::Worker) -> u64);
 
-const WORKER_COUNTERS: [WorkerMetric; 12] = [
+const WORKER_COUNTERS: [WorkerMetric; 14] = [
     (("worker_polls", "Turns"), |row| row.polls),
     (("worker_idle_polls", "Turns that found nothing to do"), |row| row.idle_polls),
     (("worker_flows_expired", "Flows removed because they were silent too long"), |row| row.flows_expired),
@@ -224,6 +224,8 @@ const WORKER_COUNTERS: [WorkerMetric; 12] = [
         ),
         |row| row.flows_evicted,
     ),
+    (("worker_cookies_given", "SYNs answered with a cookie"), |row| row.cookies_given),
+    (("worker_cookies_accepted", "Cookies that came back and were true"), |row| row.cookies_accepted),
     (("worker_handed_in_frames", "Frames that came from other workers"), |row| row.handed_in),
     (("worker_handed_out_frames", "Frames that went to their flows' owners"), |row| row.handed_out),
     (("worker_originated_frames", "Frames made by the gateway"), |row| row.originated),
@@ -243,9 +245,20 @@ const WORKER_COUNTERS: [WorkerMetric; 12] = [
     }),
 ];
 
-const WORKER_GAUGES: [WorkerMetric; 4] = [
+const WORKER_GAUGES: [WorkerMetric; 6] = [
     (("worker_flows", "Entries in the flow table"), |row| row.flows),
     (("worker_flows_capacity", "Entries that the flow table has room for"), |row| row.flows_capacity),
+    (
+        (
+            "worker_embryonic_flows",
+            "Flows without a complete handshake, but those that were opened with a SYN cookie",
+        ),
+        |row| row.embryonic_flows,
+    ),
+    (
+        ("worker_cookies_engaged", "Whether there are so many of these that SYNs are answered with cookies"),
+        |row| u64::from(row.cookies_engaged),
+    ),
     (("worker_held_frames", "Frames that wait for a next hop"), |row| row.held),
     (("worker_generation", "The snapshot that the worker runs with"), |row| row.generation),
 ];

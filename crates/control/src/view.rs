@@ -115,6 +115,14 @@ pub struct Worker {
     pub flows_expired: u64,
     /// Flows without a complete handshake that made room for others in a full table.
     pub flows_evicted: u64,
+    /// Flows without a complete handshake, but those that were opened with a SYN cookie.
+    pub embryonic_flows: u64,
+    /// Whether there are so many of them that SYNs are answered with cookies, where a profile says `auto`.
+    pub cookies_engaged: bool,
+    /// SYNs answered with a cookie.
+    pub cookies_given: u64,
+    /// Cookies that came back and were true.
+    pub cookies_accepted: u64,
     /// Frames that came from other workers.
     pub handed_in: u64,
     /// Frames that went to the workers that own their flows.

@@ -4,23 +4,27 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
-use model::{Address, BackendId, ShowClient, VirtualServerId};
+use model::{Address, BackendId, ShowClient, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
-    DropReason, Verdict, WorkerMeters, answer, cross, evict, fragment, hashed, limit, notice, ownership,
+    DropReason, Snapshot, Verdict, answer,
+    cookie::{self, Met},
+    cross,
+    cut::{self, Told},
+    fragment, hashed, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
     plan::Plan,
-    quic, quote, resolve,
+    quic, quote, resolve, room,
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
     show::{self, Show},
     snapshot::{Backend, VirtualServer, is_martian_destination, is_martian_source},
-    state::{Memory, close},
+    state::{Memory, close, count_opened},
     stray::{unanswered, without_service},
     track::{self, Course},
     translation::{self, translation},
@@ -110,8 +114,21 @@ fn balanced<F: Frame>(
     let Some(plan) = (if is_planned { sought.plan } else { Plan::find(occasion.snapshot, key) }) else {
         return Ok(Step::Done(without_service(occasion, key)));
     };
+    let met = if first.goes_on {
+        Met::Nothing
+    } else {
+        cookie::meet(memory, occasion, (frame, packet), (key, plan.server))?
+    };
+    let (packet, proof) = match &met {
+        Met::Nothing => (packet, None),
+        Met::Answered(verdict) => return Ok(Step::Done(*verdict)),
+        Met::Cookie(syn, proof) => (syn, Some(proof)),
+    };
     match open(memory, occasion, frame, packet, (key, first), &plan)? {
-        Opened::Flow(index) => pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client)),
+        Opened::Flow(index) => {
+            proof.inspect(|proof| cookie::begin(memory, occasion, index, proof));
+            pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client))
+        }
         Opened::Untracked(flow) => hashed::send_untracked(memory, occasion, frame, packet, &flow),
     }
 }
@@ -147,11 +164,15 @@ fn continued<F: Frame>(
     let segment = Segment::read(frame.head(), packet);
     let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
+        (Course::GoesOn, Some(segment)) if track::is_translated(flow.hot) => {
+            cookie::follow(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
+        }
         (Course::GoesOn, _) => {
             goes_on(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
         (course @ (Course::IsRefused | Course::IsReset), Some(segment)) => {
             if course == Course::IsReset {
+                memory.guard.over(track::is_embryonic(flow.hot.state(), flow.hot.checked));
                 track::give_up(flow.hot, occasion.flow_generation(), occasion.flow_time());
             }
             let refused = notice::refuse(memory, occasion, (frame, packet), (index, side), &segment);
@@ -184,19 +205,20 @@ fn continued<F: Frame>(
 /// Removes a flow that is over.
 fn forget<F>(memory: &mut Memory<F>, index: FlowIndex) {
     if let Some(flow) = memory.flows.remove(index) {
+        memory.guard.over(track::is_embryonic(flow.state, flow.checked));
         close(&memory.meters, (flow.backend, flow.virtual_server));
     }
 }
 
 /// Moves a flow on by a packet, and passes that on.
-fn goes_on<F: Frame>(
+pub(crate) fn goes_on<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
     (index, side): (FlowIndex, Side),
     segment: Option<Segment>,
 ) -> Result<Step, DropReason> {
-    let Memory { flows, limiter, neighbours, outlook, meters, .. } = memory;
+    let Memory { flows, limiter, neighbours, outlook, meters, guard, .. } = memory;
     let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
     let has_bandwidth = limit::has_bandwidth(occasion.snapshot, flow.hot.virtual_server(), flow.hot.backend);
@@ -212,9 +234,16 @@ fn goes_on<F: Frame>(
     // All packets of these are looked at.
     let is_special = has_bandwidth
         || server.is_some_and(|server| server.extent.all || show::is_awaited(server, flow.numbers));
+    let was_embryonic = track::is_embryonic(flow.hot.state(), flow.hot.checked);
     let segment =
         segment.map(|segment| show::in_own_numbers(occasion.snapshot, server, (&flow, side), segment));
-    if track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special) {
+    let is_renewed = track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special);
+    match (was_embryonic, track::is_embryonic(flow.hot.state(), flow.hot.checked)) {
+        (true, false) => guard.end(),
+        (false, true) => guard.begin(),
+        _ => {}
+    }
+    if is_renewed {
         flow.hot.created = occasion.flow_time();
         let of = (flow.hot.backend, flow.hot.virtual_server());
         close(meters, of);
@@ -247,11 +276,12 @@ fn pass_on_treated<F: Frame>(
         flow.numbers.heard = [segment.acknowledgement, segment.end()];
     }
     let is_handshake = packet.flags & flags::SYN != 0;
+    let translation = cookie::Translation::of(&flow);
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
     let treatment = server.filter(is_concerned).map(|server| server.treatment);
     let how = server.map_or(ShowClient::None, |server| server.show_client);
-    if treatment.is_none() && how == ShowClient::None {
+    if treatment.is_none() && translation.is_none() && how == ShowClient::None {
         return pass_on(memory, occasion, frame, packet, (index, side));
     }
     let client = flow.key(Side::Client);
@@ -261,20 +291,26 @@ fn pass_on_treated<F: Frame>(
     // In a tunnel it is the inner packet that is changed.
     let backend = snapshot.backend(flow.hot.backend);
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
+    // What was opened with a cookie is translated, wherever its virtual server is.
+    let treatment = treatment.unwrap_or(Treatment::NONE);
     let leaves = if flow.hot.crosses() { cross::translated(packet) } else { *packet };
     if let Some(show) = show.filter(|_| side == Side::Backend) {
         show.hear(frame.head_mut(), packet, flow.numbers);
     }
-    let after = treatment.and_then(|treatment| {
-        let packets = (packet, &leaves);
-        treat::before(frame.head_mut(), packets, (side, &client), (&treatment, largest), snapshot)
-    });
+    let of = (side, &client, translation);
+    let after = treat::before(frame.head_mut(), (packet, &leaves), of, (&treatment, largest), snapshot);
     let told = match (show, side) {
         (Some(show), Side::Client) => show.tell(frame, packet, flow, (largest, meters))?,
         (Some(show), Side::Backend) if is_handshake => show.leave_room(frame.head_mut(), packet),
         _ => *packet,
     };
-    let step = pass_on(memory, occasion, frame, &told, (index, side))?;
+    let step = pass_on(memory, occasion, frame, &told, (index, side)).inspect_err(|_| {
+        // Its sender may be told why, and is to know it again.
+        treat::take_numbers_back(frame.head_mut(), packet, of, &treatment, snapshot);
+        if let Some(after) = after {
+            after.undo(frame.head_mut(), packet);
+        }
+    })?;
     if let Some(after) = after {
         after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), &leaves);
         vlan::prioritise(frame, snapshot, step, after.priority)?;
@@ -291,7 +327,7 @@ fn pass_on<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let Tracked { hot, wide, numbers } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
         && !hot.mode().is_tunnel()
         && !hot.crosses()
@@ -306,7 +342,11 @@ fn pass_on<F: Frame>(
     {
         return Ok(Step::Done(Verdict::Transmit(port)));
     }
-    serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side })
+    let told = Told(numbers.path_mtu(hot.created));
+    let is_of_packet = !hot.mode().is_tunnel() && packet.is_tcp();
+    let flow = (Hit { hot, wide, side }, told);
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
+    Ok(if is_of_packet { cut::for_path(step, told) } else { step })
 }
 
 /// What [`open`] has opened.
@@ -347,7 +387,7 @@ fn open<F: Frame>(
     let with_room = || backend_with_room(memory, occasion, (id, server), (key, hash), backend);
     let (backend_id, backend) = named.map_or_else(with_room, Ok)?;
     // A flood that finds the table full is to cost little.
-    evict::make_room(memory, server)?;
+    room::make(memory, server)?;
     let neighbour =
         resolve::backend_hop(&mut memory.neighbours, snapshot, (backend_id, backend), hash, occasion.now)?;
     let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
@@ -359,9 +399,7 @@ fn open<F: Frame>(
         checked: track::checked(
             (state, server.mode),
             occasion.flow_generation(),
-            server.extent.all
-                || translation::crosses(server, backend, key)
-                || limit::has_bandwidth(snapshot, id, backend_id),
+            translation::crosses(server, backend, key) || is_special(snapshot, (id, server), backend_id),
         ),
         backend: backend_id,
         neighbour: neighbour.0,
@@ -382,6 +420,7 @@ fn open<F: Frame>(
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
+    memory.guard.opened(state);
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     show::begin(&mut memory.flows, index, server);
     limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
@@ -391,8 +430,17 @@ fn open<F: Frame>(
     Ok(Opened::Flow(index))
 }
 
+/// Whether all packets of a flow are looked at, whatever its families are.
+fn is_special(
+    snapshot: &Snapshot,
+    (id, server): (VirtualServerId, &VirtualServer),
+    backend: BackendId,
+) -> bool {
+    server.extent.all || limit::has_bandwidth(snapshot, id, backend)
+}
+
 /// Refuses the first packet of a flow that a virtual server does not take. One that has begun already, with another backend, is none.
-fn may_have_new<F>(
+pub(crate) fn may_have_new<F>(
     memory: &mut Memory<F>,
     &Occasion { snapshot, now, .. }: &Occasion<'_>,
     (id, server): (VirtualServerId, &VirtualServer),
@@ -431,12 +479,6 @@ fn backend_with_room<'a, F>(
     let other =
         known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
     limiter.check_backend(other, now).map(|()| other)
-}
-
-pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {
-    for meters in [meters.backend(backend), meters.virtual_server(server)].into_iter().flatten() {
-        meters.flows_opened.add(1);
-    }
 }
 
 const fn is_tcp(packet: &Packet) -> bool {

@@ -51,6 +51,14 @@ fn complete<F: Frame>(frame: &mut F, packet: &Packet) -> Option<()> {
     Some(())
 }
 
+/// Whether the L4 checksum of a packet is right.
+pub(crate) fn is_right<F: Frame>(frame: &F, packet: &Packet) -> bool {
+    let pseudo = pseudo_header(frame.head(), packet);
+    pseudo.is_some_and(|(pseudo, _)| {
+        pseudo.plus(payload_sum(frame, usize::from(packet.transport))).fold() == 0xffff
+    })
+}
+
 /// The sum of the pseudo-header, and the protocol.
 fn pseudo_header(head: &[u8], packet: &Packet) -> Option<(Sum, u8)> {
     let network = usize::from(packet.network);

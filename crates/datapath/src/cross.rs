@@ -104,6 +104,21 @@ pub(crate) fn translated(packet: &Packet) -> Packet {
     Packet { v6: !packet.v6, transport: u16::from(packet.network) + header, ..*packet }
 }
 
+/// A packet that has been written: the other family's, if it has become one of that. Outer headers are longer than what headers differ by, or
+/// make it longer where it would be shorter.
+pub(crate) fn as_it_left<F: Frame>(frame: &F, packet: &Packet) -> Packet {
+    let network = usize::from(packet.network);
+    let kind = wire::header::<U16>(frame.head(), network.wrapping_sub(size_of::<U16>()));
+    let (other, length) = if packet.v6 {
+        (ether_type::IPV4, packet.length.wrapping_sub(LONGER))
+    } else {
+        (ether_type::IPV6, packet.length.wrapping_add(LONGER))
+    };
+    let has_crossed =
+        kind.is_some_and(|kind| kind.get() == other) && frame.length() == network + usize::from(length);
+    if has_crossed { Packet { length, ..translated(packet) } } else { *packet }
+}
+
 /// The largest packet like this one that fits an MTU when it is of the other family.
 pub(crate) fn largest(head: &[u8], packet: &Packet, mtu: u16) -> Option<u16> {
     let is_part = read(head, packet).ok()?.fragment.is_some();

@@ -98,7 +98,11 @@ reasons! {
     FragmentsScattered,
     /// The first fragment of its packet did not come in time.
     FragmentHeadLost,
-    /// Too many fragments wait for the first one of their packet.
+    /// Others of the packet's fragments did not come in time, without which it cannot be put together.
+    FragmentMissing,
+    /// The packet that was put together of fragments is longer than any packet.
+    FragmentsTooLong,
+    /// Too many fragments wait for others of their packet.
     FragmentQueueFull,
     /// Fragments of too many packets came while it waited for the first one of its own.
     FragmentTableFull,
@@ -108,8 +112,14 @@ reasons! {
     QuoteUnknown,
     /// A packet whose sender was to be told why it does not go on, when too many had been told of late.
     IcmpLimited,
-    /// The device found the L4 checksum wrong.
+    /// The L4 checksum is wrong: the device found it so, or a segment was to be answered here.
     TransportChecksum,
+    /// A segment in mid-conversation that belongs to no flow, while SYNs are answered with cookies, and acknowledges none.
+    CookieFalse,
+    /// The same that acknowledges a SYN cookie which was made too long ago.
+    CookieExpired,
+    /// A segment of a conversation that was opened with a SYN cookie, before the backend has agreed to it: it will come again.
+    BackendNotReady,
     /// A packet in mid-conversation that belongs to no flow.
     NoFlow,
     /// No backend of the pool takes new flows.
@@ -150,6 +160,8 @@ reasons! {
     FragmentWithoutChecksum,
     /// The frame has no room in front of it for the outer headers of `ipip` or `gue`, or for the longer header of the other family.
     NoHeadroom,
+    /// The packet was to be cut into several, and the pool had no frame left for one of these.
+    FramesExhausted,
     /// The answer is longer than the request, and its frame has no room.
     NoRoomForAnswer,
     /// The frame has no room for the tag of the VLAN that it would leave by.

@@ -7,7 +7,7 @@ use nic::{Frame, FrameSource};
 use wire::protocol;
 
 use crate::{
-    DropReason, Outputs, Snapshot, WorkerState, emit,
+    DropReason, Outputs, Snapshot, WorkerState, cookie, emit,
     neighbour::Hop,
     notice::{self, Voice},
     snapshot::VirtualServer,
@@ -43,9 +43,7 @@ pub fn housekeeping<F, S>(
         memory.limiter.renew(snapshot, now);
     }
     let Memory { neighbours, fragments, meters, .. } = memory;
-    fragments.expire(now, FRAGMENTS, |frame| {
-        emit::drop(meters, outputs, DropReason::FragmentHeadLost, frame);
-    });
+    fragments.expire(now, FRAGMENTS, |frame, reason| emit::drop(meters, outputs, reason, frame));
     neighbours.run_timers(now, NEIGHBOURS, |frame| {
         emit::drop(meters, outputs, DropReason::NeighbourUnreachable, frame)
     });
@@ -56,6 +54,7 @@ pub fn housekeeping<F, S>(
         vlan::tag_all(&memory.meters, snapshot, outputs);
     }
     memory.count_held();
+    memory.guard.settle(&memory.meters, now);
     memory.meters.flows.set(memory.flows.len() as u64);
 }
 
@@ -67,7 +66,7 @@ pub fn calls_for_all_flows<F: Frame>(state: &WorkerState<F>) -> usize {
 
 /// Ends flows that were silent too long, or whose backend is gone. Those whose ends should hear of it stay until they have.
 fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Millis) {
-    let Memory { flows, meters, neighbours, notices, .. } = memory;
+    let Memory { flows, meters, neighbours, notices, guard, .. } = memory;
     let now = now.0 as u32;
     // A full table needs room more than words.
     let (mut expired, has_time) = (0, !flows.is_full());
@@ -78,7 +77,9 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         let is_expired = flow.is_expired(now, track::lifetime(state, flow.hot.marks(), server));
         let is_gone = state != FlowState::GivenUp && !keeps_backend(flow.hot, snapshot);
         if !is_gone && !is_expired {
-            if server.is_some_and(|server| is_to_be_kept_alive(&flow, server, now)) {
+            if state == FlowState::Handshake {
+                cookie::resume(&mut voice, &mut flow);
+            } else if server.is_some_and(|server| is_to_be_kept_alive(&flow, server, now)) {
                 voice.keep_alive(&mut flow);
             }
             return Fate::Keep;
@@ -91,6 +92,7 @@ fn expire_flows<F: Frame>(memory: &mut Memory<F>, snapshot: &Snapshot, now: Mill
         if word.is_some_and(|say| say(&mut voice, &mut flow)) {
             return Fate::Keep;
         }
+        guard.over(track::is_embryonic(state, flow.hot.checked));
         close(meters, (flow.hot.backend, flow.hot.virtual_server()));
         Fate::Remove
     });
@@ -126,6 +128,11 @@ fn last_word<F>(flow: &Hot, server: Option<&VirtualServer>, is_gone: bool) -> Op
         _ if flow.protocol() != protocol::TCP => None,
         FlowState::Established if resets => Some(|voice, flow| voice.give_up(flow)),
         FlowState::Broken if !is_gone => Some(|voice, flow| voice.doubt(flow)),
+        // Its client believes that it is connected.
+        FlowState::Handshake if resets && track::is_translated(flow) => Some(|voice, flow| {
+            voice.apologise(flow);
+            false
+        }),
         _ => None,
     }
 }

@@ -18,10 +18,11 @@
 mod admit;
 mod answer;
 mod complete;
+mod cookie;
 mod cross;
+mod cut;
 mod drop_reason;
 mod emit;
-mod evict;
 mod forward;
 mod fragment;
 mod hashed;
@@ -44,6 +45,7 @@ mod quic;
 mod quote;
 mod resolve;
 mod rewrite;
+mod room;
 mod segment;
 mod select;
 mod serve;
@@ -61,6 +63,7 @@ mod tunnel;
 mod verdict;
 mod vlan;
 
+pub use cookie::CookieKey;
 pub use drop_reason::DropReason;
 pub use flow::HashKey;
 pub use forward::{Arrival, forward};

@@ -54,6 +54,14 @@ pub struct WorkerMeters {
     pub flows_expired: Counter,
     /// Flows without a complete handshake that made room for others in a full table.
     pub flows_evicted: Counter,
+    /// Flows without a complete handshake, but those that were opened with a SYN cookie.
+    pub embryonic_flows: Gauge,
+    /// Whether there are so many of them that SYNs are answered with cookies: 1 or 0.
+    pub cookies_engaged: Gauge,
+    /// SYNs answered with a cookie.
+    pub cookies_given: Counter,
+    /// Cookies that came back and were true: as many flows were to be opened.
+    pub cookies_accepted: Counter,
     /// Turns.
     pub polls: Counter,
     /// Turns that found nothing to do.
@@ -178,6 +186,10 @@ impl WorkerMeters {
             flows_capacity: Gauge::default(),
             flows_expired: Counter::default(),
             flows_evicted: Counter::default(),
+            embryonic_flows: Gauge::default(),
+            cookies_engaged: Gauge::default(),
+            cookies_given: Counter::default(),
+            cookies_accepted: Counter::default(),
             polls: Counter::default(),
             idle_polls: Counter::default(),
             busy_cycles: Counter::default(),

@@ -22,6 +22,7 @@ use zerocopy::IntoBytes;
 use crate::{
     DropReason, Outputs, Snapshot, Verdict,
     answer::{TTL, turn_round},
+    cookie::{Terms, Translation},
     emit,
     neighbour::Neighbours,
     packet::Packet,
@@ -52,36 +53,45 @@ pub(crate) struct Saying {
     pub(crate) flags: u8,
     pub(crate) sequence: u32,
     pub(crate) acknowledgement: u32,
+    pub(crate) window: u16,
+    /// Its options.
+    pub(crate) terms: Terms,
 }
 
 /// Notices that wait to be sent.
 pub(crate) type Notices = arrayvec::ArrayVec<Notice, NOTICES>;
 
 impl Saying {
+    /// Bytes of the segment.
+    const fn length(&self) -> usize {
+        tcp::HEADER + self.terms.length()
+    }
+
+    /// Without options or a window.
+    pub(crate) const fn new(flags: u8, sequence: u32, acknowledgement: u32) -> Self {
+        Self { flags, sequence, acknowledgement, window: 0, terms: Terms::NONE }
+    }
+
     /// The reset that a segment gets from somebody who knows nothing of it (RFC 9293, 3.5.2); `None` for a reset.
     pub(crate) const fn reset_for(segment: &Segment) -> Option<Self> {
         if segment.has(flags::RST) {
             return None;
         }
         if segment.has(flags::ACK) {
-            return Some(Self { flags: flags::RST, sequence: segment.acknowledgement, acknowledgement: 0 });
+            return Some(Self::new(flags::RST, segment.acknowledgement, 0));
         }
-        Some(Self { flags: flags::RST | flags::ACK, sequence: 0, acknowledgement: segment.end() })
+        Some(Self::new(flags::RST | flags::ACK, 0, segment.end()))
     }
 
     /// The reset that the receiver of a segment believes, if it has got all before it.
     const fn reset_after(segment: &Segment) -> Self {
-        Self {
-            flags: flags::RST | flags::ACK,
-            sequence: segment.end(),
-            acknowledgement: segment.acknowledgement,
-        }
+        Self::new(flags::RST | flags::ACK, segment.end(), segment.acknowledgement)
     }
 
     /// The numbers of the one side's segment as the other side knows them.
     fn as_known_to(self, snapshot: &Snapshot, (flow, to): (&Tracked<'_>, Side)) -> Self {
         let Some(server) = snapshot.virtual_server(flow.hot.virtual_server()) else { return self };
-        let of = (to.opposite(), &flow.key(Side::Client));
+        let of = (to.opposite(), &flow.key(Side::Client), Translation::of(flow));
         let numbers = [self.sequence, self.acknowledgement];
         let [sequence, acknowledgement] = treat::moved(snapshot, of, &server.treatment, numbers);
         let show = Show::of(server.show_client, of.1);
@@ -91,7 +101,7 @@ impl Saying {
 
     /// What makes whoever is there say where it is: with a SYN even if it falls into the window (RFC 5961, 4.2).
     const fn question(flags: u8, number: u32) -> Self {
-        Self { flags, sequence: number, acknowledgement: 0 }
+        Self::new(flags, number, 0)
     }
 }
 
@@ -111,7 +121,7 @@ impl<F> Voice<'_, F> {
     }
 
     /// Says something to an end of a flow. False when that cannot be done now.
-    fn tell(&mut self, (flow, to): (&Tracked<'_>, Side), numbers: Saying) -> bool {
+    pub(crate) fn tell(&mut self, (flow, to): (&Tracked<'_>, Side), numbers: Saying) -> bool {
         // What goes to the backend of a tunnel goes within another packet.
         if to == Side::Backend && flow.hot.mode().is_tunnel() {
             return false;
@@ -140,10 +150,16 @@ impl<F> Voice<'_, F> {
     /// that it expects.
     pub(crate) fn keep_alive(&mut self, flow: &mut Tracked<'_>) {
         let [expected, acknowledgement] = flow.numbers.heard;
-        let question = Saying { flags: flags::ACK, sequence: expected.wrapping_sub(1), acknowledgement };
+        let question = Saying::new(flags::ACK, expected.wrapping_sub(1), acknowledgement);
         if self.tell((flow, Side::Client), question) {
             flow.numbers.asked = self.now;
         }
+    }
+
+    /// Tells a client whose cookie has opened a flow that its backend does not answer.
+    pub(crate) fn apologise(&mut self, flow: &Tracked<'_>) {
+        let [expected, acknowledgement] = flow.numbers.heard;
+        self.tell((flow, Side::Client), Saying::new(flags::RST | flags::ACK, expected, acknowledgement));
     }
 
     /// Asks the end that was told that the other has broken off whether it has believed it. False when it cannot be asked.
@@ -194,12 +210,25 @@ pub(crate) fn turn_into_reset<F: Frame>(
     segment: &Segment,
 ) -> Result<Verdict, DropReason> {
     let Some(numbers) = Saying::reset_for(segment) else { return Ok(Verdict::Absorbed) };
-    let (key, network) = (packet.key(frame.head(), occasion.domain).reversed(), usize::from(packet.network));
-    if !frame.resize(network + length(key.is_v4())) {
-        return Err(DropReason::NoRoomForAnswer);
-    }
-    write(frame.head_mut(), network, &key, numbers).ok_or(DropReason::NoRoomForAnswer)?;
+    let key = packet.key(frame.head(), occasion.domain).reversed();
+    overwrite(frame, packet, &key, &numbers).ok_or(DropReason::NoRoomForAnswer)?;
     Ok(turn_round(occasion, frame, packet))
+}
+
+/// Writes a segment with this key over a packet; the bytes of the packet that it is then.
+pub(crate) fn overwrite<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    key: &FlowKey,
+    saying: &Saying,
+) -> Option<u16> {
+    let (network, length) = (usize::from(packet.network), length(key.is_v4(), saying));
+    // What is cut may leave a first segment that is shorter than what is written.
+    if !frame.resize(network + length) || !frame.pull(network + length) {
+        return None;
+    }
+    write(frame.head_mut(), network, key, saying)?;
+    Some(length as u16)
 }
 
 /// Sends the notices that wait. One for which there is no frame is lost, as it may be on the way.
@@ -229,51 +258,63 @@ where
 }
 
 fn make<S: FrameSource>(Notice { link, key, numbers }: &Notice, source: &mut S) -> Option<S::Frame> {
-    let mut frame = source.allocate(ethernet::HEADER + length(key.is_v4()))?;
+    let mut frame = source.allocate(ethernet::HEADER + length(key.is_v4(), numbers))?;
     let kind = if key.is_v4() { ether_type::IPV4 } else { ether_type::IPV6 };
     let &(_, to, from) = link;
     *wire::header_mut::<Ethernet>(frame.head_mut(), 0)? =
         Ethernet { destination: to.0, source: from.0, ether_type: U16::new(kind) };
-    write(frame.head_mut(), ethernet::HEADER, key, *numbers)?;
+    write(frame.head_mut(), ethernet::HEADER, key, numbers)?;
     Some(frame)
 }
 
 /// Bytes of a packet that says something.
-const fn length(is_v4: bool) -> usize {
-    tcp::HEADER + if is_v4 { ipv4::HEADER } else { ipv6::HEADER }
+const fn length(is_v4: bool, saying: &Saying) -> usize {
+    saying.length() + if is_v4 { ipv4::HEADER } else { ipv6::HEADER }
 }
 
 /// Writes a packet from its IP header on.
-fn write(head: &mut [u8], network: usize, key: &FlowKey, numbers: Saying) -> Option<()> {
-    let addresses = (key.source, key.destination);
+fn write(head: &mut [u8], network: usize, key: &FlowKey, saying: &Saying) -> Option<()> {
+    let (addresses, length) = ((key.source, key.destination), length(key.is_v4(), saying));
     let transport = network
-        + if key.is_v4() { write_v4(head, network, addresses)? } else { write_v6(head, network, addresses)? };
-    let mut segment = Tcp {
+        + if key.is_v4() {
+            write_v4(head, network, addresses, length)?
+        } else {
+            write_v6(head, network, addresses, saying.length())?
+        };
+    let header = Tcp {
         source_port: U16::new(key.source_port),
         destination_port: U16::new(key.destination_port),
-        sequence: U32::new(numbers.sequence),
-        acknowledgement: U32::new(numbers.acknowledgement),
-        offset: (tcp::HEADER as u8 / 4) << 4,
-        flags: numbers.flags,
-        window: U16::ZERO,
+        sequence: U32::new(saying.sequence),
+        acknowledgement: U32::new(saying.acknowledgement),
+        offset: (saying.length() as u8 / 4) << 4,
+        flags: saying.flags,
+        window: U16::new(saying.window),
         checksum: U16::ZERO,
         urgent: U16::ZERO,
     };
+    let segment = head.get_mut(transport..transport + saying.length())?;
+    *wire::header_mut::<Tcp>(segment, 0)? = header;
+    saying.terms.write(segment.get_mut(tcp::HEADER..)?)?;
     let pseudo = if key.is_v4() {
-        pseudo_v4(&key.source.v4(), &key.destination.v4(), protocol::TCP, tcp::HEADER as u16)
+        pseudo_v4(&key.source.v4(), &key.destination.v4(), protocol::TCP, saying.length() as u16)
     } else {
-        pseudo_v6(&key.source.octets(), &key.destination.octets(), protocol::TCP, tcp::HEADER as u32)
+        pseudo_v6(&key.source.octets(), &key.destination.octets(), protocol::TCP, saying.length() as u32)
     };
-    segment.checksum = U16::new(!pseudo.plus(Sum::of(segment.as_bytes())).fold());
-    *wire::header_mut::<Tcp>(head, transport)? = segment;
+    let checksum = !pseudo.plus(Sum::of(segment)).fold();
+    wire::header_mut::<Tcp>(segment, 0)?.checksum = U16::new(checksum);
     Some(())
 }
 
-fn write_v4(head: &mut [u8], network: usize, (source, destination): (Address, Address)) -> Option<usize> {
+fn write_v4(
+    head: &mut [u8],
+    network: usize,
+    (source, destination): (Address, Address),
+    length: usize,
+) -> Option<usize> {
     let mut header = Ipv4 {
         version_and_length: 0x45,
         tos: 0,
-        total_length: U16::new(length(true) as u16),
+        total_length: U16::new(length as u16),
         identification: U16::ZERO,
         fragment: U16::new(ipv4::DONT_FRAGMENT),
         ttl: TTL,
@@ -287,10 +328,15 @@ fn write_v4(head: &mut [u8], network: usize, (source, destination): (Address, Ad
     Some(ipv4::HEADER)
 }
 
-fn write_v6(head: &mut [u8], network: usize, (source, destination): (Address, Address)) -> Option<usize> {
+fn write_v6(
+    head: &mut [u8],
+    network: usize,
+    (source, destination): (Address, Address),
+    payload: usize,
+) -> Option<usize> {
     *wire::header_mut::<Ipv6>(head, network)? = Ipv6 {
         version_class_label: [0x60, 0, 0, 0],
-        payload_length: U16::new(tcp::HEADER as u16),
+        payload_length: U16::new(payload as u16),
         next_header: protocol::TCP,
         hop_limit: TTL,
         source: source.octets(),

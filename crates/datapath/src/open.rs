@@ -14,7 +14,7 @@ use wire::{
 };
 
 use crate::{
-    admit::{self, count_opened, is_first_segment, may_open},
+    admit::{self, is_first_segment, may_open},
     neighbour::Neighbours,
     packet::{Kind, Packet},
     pass,
@@ -22,7 +22,7 @@ use crate::{
     resolve,
     serve::Occasion,
     snapshot::{Backend, VirtualServer},
-    state::Memory,
+    state::{Memory, count_opened},
     tally::Tallies,
     track,
     translation::repair,
@@ -85,6 +85,9 @@ fn enter_v4<'a, F>(
     if server.extent.all || !is_ours || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
+    if memory.guard.concerns(&server.cookies) {
+        return None;
+    }
     if !server.permits_v4(ends.source) || !server.limits.is_none() {
         return None;
     }
@@ -106,8 +109,9 @@ fn enter_v4<'a, F>(
     hot.checked = track::checked((state, server.mode), occasion.flow_generation(), false);
     hot.backend = id;
     hot.neighbour = neighbour.0;
-    let Memory { flows, neighbours, tallies, meters, .. } = memory;
+    let Memory { flows, neighbours, tallies, meters, guard, .. } = memory;
     let hot = flows.open_v4(packet.place, hot)?;
+    guard.opened(state);
     count_opened(meters, (id, plan.server));
     if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
         treat::handshake(

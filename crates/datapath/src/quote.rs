@@ -8,11 +8,11 @@
 //! Who says so is not to be seen from outside: towards the client an error comes from the virtual server, and in `full_nat` towards
 //! the backend from the source address that it knows. In `nat` the backend sees the client's side as it is, and so it does here.
 
-use flow::{FlowKey, Found, Hit, Side, TTL_STEP, Tracked};
+use flow::{FlowKey, Found, Hit, Side, TTL_STEP};
 use model::{Address, MacAddress, Mode, WorkerId};
 use nic::Frame;
 use wire::{
-    Refusal, U16,
+    Refusal, U16, U32,
     checksum::{Delta, Sum, pseudo_v6},
     ethernet::Ethernet,
     icmpv4::{self, Icmpv4},
@@ -32,7 +32,7 @@ use crate::{
     serve::Occasion,
     snapshot::Owned,
     state::Memory,
-    stray, tunnel,
+    stray, treat, tunnel,
 };
 
 /// Bytes of the smallest MTU of a link (RFC 791, 3.2).
@@ -47,6 +47,8 @@ pub(crate) struct Error {
     pub(crate) quote: Quote,
     /// The quoted packet's.
     pub(crate) key: FlowKey,
+    /// Bytes of the largest packet that passes, if that is what it is about.
+    mtu: Option<u16>,
 }
 
 /// Whether an ICMP message is an error.
@@ -120,7 +122,7 @@ fn read<F: Frame>(frame: &F, packet: &Packet, key: &FlowKey) -> Result<Error, Dr
         domain: key.domain,
         ..FlowKey::default()
     };
-    Ok(Error { at: start + quote::OFFSET, quote, key })
+    Ok(Error { at: start + quote::OFFSET, quote, key, mtu: mtu(message, packet.v6) })
 }
 
 /// The sum of the pseudo-header, which ICMP over IPv4 does not have.
@@ -154,6 +156,21 @@ fn check_mtu(message: &[u8], v6: bool) -> Result<(), Refusal> {
         is_about_mtu && (1..SMALLEST_MTU_V4).contains(&u16::from_be_bytes([c, d]))
     };
     if is_too_small { Err(Refusal::IcmpMtuTooSmall) } else { Ok(()) }
+}
+
+/// The MTU of an error that says one: for who sends as large frames as it likes and leaves it to us to cut them up (`cut`). Nothing
+/// is cut smaller than every network takes, whoever says so.
+fn mtu(message: &[u8], v6: bool) -> Option<u16> {
+    /// RFC 791, 3.2: what every host takes.
+    const LEAST_V4: u16 = 576;
+    let &[kind, code, _, _, a, b, c, d, ..] = message else { return None };
+    match (v6, kind, code) {
+        (true, icmpv6::PACKET_TOO_BIG, _) => u16::try_from(u32::from_be_bytes([a, b, c, d])).ok(),
+        (false, icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED) => {
+            Some(u16::from_be_bytes([c, d])).filter(|mtu| *mtu != 0).map(|mtu| mtu.max(LEAST_V4))
+        }
+        _ => None,
+    }
 }
 
 /// An error about a packet of no flow here: another worker may have it, and in `dsr` the hash knows.
@@ -207,17 +224,22 @@ fn pass_on<F: Frame>(
     Found { index, side }: Found,
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, .. } = memory;
-    let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
-    let mut flow = Hit { hot, wide, side };
+    let flow = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
+    if let Some(mtu) = error.mtu {
+        flow.numbers.lower_path_mtu(mtu, flow.hot.created);
+    }
+    // Hosts do not believe what quotes other numbers than theirs (RFC 5927, 4.1).
+    let shift = treat::shift(occasion.snapshot, &flow, side.opposite());
+    let mut flow = Hit { hot: flow.hot, wide: flow.wide, side };
     resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
-        write(frame, (packet, error), flow, (link, occasion.snapshot))
+        write(frame, (packet, error, shift), flow, (link, occasion.snapshot))
     })
 }
 
 /// Writes all that changes in an error. One that is refused is unchanged: nobody hears of it (RFC 1122, 3.2.2).
 fn write<F: Frame>(
     frame: &mut F,
-    (packet, error): (&Packet, &Error),
+    (packet, error, shift): (&Packet, &Error, u32),
     flow: &Hit<'_>,
     (link, snapshot): (&Link<'_>, &Snapshot),
 ) -> Result<(), DropReason> {
@@ -239,7 +261,8 @@ fn write<F: Frame>(
         let shows_sender = mode == Mode::Nat && flow.side == Side::Client;
         let from = (!shows_sender).then_some(original.destination);
         let outer = translate_outer(head, packet, from, original.source)?;
-        translate_message(head, packet, error, (&original, outer)).ok_or(DropReason::HeadersScattered)?;
+        translate_message(head, packet, error, (&original, shift, outer))
+            .ok_or(DropReason::HeadersScattered)?;
     }
     let (to, from): (MacAddress, MacAddress) = (*link.to, *link.from);
     rewrite::write_link(head, to, from);
@@ -272,12 +295,12 @@ fn translate_message(
     head: &mut [u8],
     packet: &Packet,
     error: &Error,
-    (original, outer): (&FlowKey, Delta),
+    (original, shift, outer): (&FlowKey, u32, Delta),
 ) -> Option<()> {
-    let until = error.quote.checksum.unwrap_or(error.quote.transport + 2) + 2;
+    let until = error.quote.checksum.map_or(error.quote.transport + quote::LEAST, |checksum| checksum + 2);
     let quoted = head.get_mut(error.at..error.at + until)?;
     let before = Sum::of(quoted);
-    translate_quote(quoted, packet.v6, error, original)?;
+    translate_quote(quoted, packet.v6, error, (original, shift))?;
     let change = Delta::between(before, Sum::of(quoted));
     // Over IPv6 the checksum is over the error's own addresses as well.
     let change = if packet.v6 { change.plus(outer) } else { change };
@@ -286,7 +309,12 @@ fn translate_message(
     Some(())
 }
 
-fn translate_quote(quoted: &mut [u8], v6: bool, error: &Error, original: &FlowKey) -> Option<()> {
+fn translate_quote(
+    quoted: &mut [u8],
+    v6: bool,
+    error: &Error,
+    (original, shift): (&FlowKey, u32),
+) -> Option<()> {
     let Error { quote, key, .. } = error;
     let addresses = Delta::between(
         sum(key.source).plus(sum(key.destination)),
@@ -303,7 +331,13 @@ fn translate_quote(quoted: &mut [u8], v6: bool, error: &Error, original: &FlowKe
     let ports: &mut [U16; 2] = wire::header_mut(quoted, quote.transport)?;
     *ports = [U16::new(original.source_port), U16::new(original.destination_port)];
     let words = |key: &FlowKey| Sum::default().plus_word(key.source_port).plus_word(key.destination_port);
-    let change = addresses.plus(Delta::between(words(key), words(original)));
+    let mut change = addresses.plus(Delta::between(words(key), words(original)));
+    if shift != 0 {
+        let number: &mut U32 = wire::header_mut(quoted, quote.transport + 4)?;
+        let was = number.to_bytes();
+        number.set(number.get().wrapping_sub(shift));
+        change = change.plus(Delta::of(&was, &number.to_bytes()));
+    }
     if let Some(checksum) = quote.checksum {
         let field: &mut U16 = wire::header_mut(quoted, checksum)?;
         let is_udp = quote.protocol == protocol::UDP;

@@ -22,7 +22,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, WorkerMeters, complete,
+    DropReason, Snapshot, WorkerMeters, complete, cookie,
     packet::Packet,
     segment::{Segment, is_at_or_after},
     snapshot::VirtualServer,
@@ -262,7 +262,8 @@ pub(crate) fn in_own_numbers(
     let Some(server) = server.filter(are_moved) else { return segment };
     let client = flow.key(Side::Client);
     let numbers = [segment.sequence, segment.acknowledgement];
-    let numbers = treat::moved(snapshot, (side, &client), &server.treatment, numbers);
+    let of = (side, &client, cookie::Translation::of(flow));
+    let numbers = treat::moved(snapshot, of, &server.treatment, numbers);
     let [_, acknowledgement] = moved(Show::of(server.show_client, &client), side, numbers);
     Segment { acknowledgement, ..segment }
 }

@@ -34,11 +34,11 @@ pub use self::{
     outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     sources::Sources,
-    tcp::TcpRules,
+    tcp::{Cookies, TcpRules},
     up::Up,
 };
 
-use crate::{ConnectionIds, Persistence};
+use crate::{ConnectionIds, CookieKey, Persistence};
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub workers: u8,
     /// The key for choosing backends and owners; the same on all workers, and on all gateways with one seed.
     pub hash_key: HashKey,
+    /// What SYN cookies are made with; the same on all of them too.
+    pub cookie_key: CookieKey,
     /// By [`PortId`].
     pub ports: Vec<Port>,
     /// Which addresses are ours.
@@ -158,8 +160,12 @@ pub struct VirtualServer {
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// Whether its packets, of both sides, are put together when they come in fragments.
+    pub reassembles: bool,
     /// The lives of its TCP flows.
     pub tcp: TcpRules,
+    /// How SYNs are answered with cookies.
+    pub cookies: Cookies,
     /// What is changed in its packets.
     pub treatment: Treatment,
     /// In which of them: [`VirtualServer::extent_of`] the rest.

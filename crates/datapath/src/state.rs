@@ -10,6 +10,8 @@ use nic::{Frame, MAX_BURST};
 use crate::{
     Snapshot, WorkerMeters,
     answer::allowance::Allowance,
+    cookie::Guard,
+    cut::Identifications,
     fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
     limit::Limiter,
@@ -38,6 +40,8 @@ pub(crate) struct Memory<F> {
     pub(crate) neighbours: Neighbours<F>,
     /// Packets of which fragments have come.
     pub(crate) fragments: Fragments<F>,
+    /// For packets that are cut into fragments.
+    pub(crate) identifications: Identifications,
     /// ICMP errors that may yet be sent.
     pub(crate) allowance: Allowance,
     pub(crate) meters: Arc<WorkerMeters>,
@@ -53,6 +57,8 @@ pub(crate) struct Memory<F> {
     pub(crate) outlook: Outlook,
     /// What is limited.
     pub(crate) limiter: Limiter,
+    /// Whether SYNs are answered with cookies.
+    pub(crate) guard: Guard,
 }
 
 impl<F> Memory<F> {
@@ -71,9 +77,11 @@ impl<F: Frame> WorkerState<F> {
         let alone = Colleagues { workers: vec![Arc::clone(&meters)], ..Colleagues::default() };
         let memory = Memory {
             id,
+            guard: Guard::new(flows.capacity()),
             flows,
             neighbours: Neighbours::new(),
             fragments: Fragments::new(),
+            identifications: Identifications::new(id),
             allowance: Allowance::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
             outlook: Outlook::new(id, alone.clone()),
@@ -176,6 +184,13 @@ impl<F: Frame> WorkerState<F> {
             age: now.wrapping_sub(flow.created),
             lifetime: track::lifetime(flow.state, flow.marks, snapshot.virtual_server(flow.virtual_server)),
         }
+    }
+}
+
+/// Counts a flow that has begun.
+pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {
+    for meters in [meters.backend(backend), meters.virtual_server(server)].into_iter().flatten() {
+        meters.flows_opened.add(1);
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn track(
 ) -> bool {
     let is_renewed = segment.is_some_and(|segment| follow(flow.hot, flow.numbers, side, segment));
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
-    if side == Side::Client || segment.is_some() {
+    if (side == Side::Client || segment.is_some()) && !is_translated(flow.hot) {
         let is_special = is_special || flow.hot.crosses();
         flow.hot.checked = checked((flow.hot.state(), flow.hot.mode()), generation, is_special);
     }
@@ -126,6 +126,26 @@ pub(crate) const fn checked((state, mode): (FlowState, Mode), generation: u32, i
 /// What makes a generation another one: none is so far away.
 const IN_TUNNEL: u32 = 1 << 31;
 
+/// What a flow remembers instead whose packets are translated because it was opened with a SYN cookie, as long as it lives. None of its
+/// packets passes without that: no generation is as far away, and what else is remembered has both of the highest bits or the other one.
+pub(crate) const TRANSLATED: u32 = 1 << 30;
+
+/// Whether a flow's packets are translated because it was opened with a SYN cookie.
+#[inline(always)]
+pub(crate) const fn is_translated(flow: &Hot) -> bool {
+    is_mark_of_translation(flow.checked)
+}
+
+const fn is_mark_of_translation(checked: u32) -> bool {
+    checked >> TRANSLATED.trailing_zeros() == 1
+}
+
+/// Whether a flow takes room though nobody has shown yet that its client is there. It has such a state and has remembered such a check.
+#[inline(always)]
+pub(crate) const fn is_embryonic(state: FlowState, checked: u32) -> bool {
+    matches!(state, FlowState::Handshake | FlowState::Answered) && !is_mark_of_translation(checked)
+}
+
 /// The same as [`is_steady`] for a flow whose packets travel within others; false for all other flows.
 #[inline(always)]
 pub(crate) fn is_steady_in_tunnel(flow: &Hot, packet: &Packet, generation: u32) -> bool {
@@ -136,7 +156,10 @@ pub(crate) fn is_steady_in_tunnel(flow: &Hot, packet: &Packet, generation: u32) 
 pub(crate) fn give_up(flow: &mut Hot, generation: u32, now: u32) {
     flow.set_state(FlowState::GivenUp);
     flow.set_marks(0);
-    flow.checked = checked((FlowState::GivenUp, flow.mode()), generation, false);
+    // What it takes to tell the other end what one end answers is remembered.
+    if !is_translated(flow) {
+        flow.checked = checked((FlowState::GivenUp, flow.mode()), generation, false);
+    }
     flow.last_seen = now;
 }
 
@@ -157,6 +180,11 @@ fn begins_anew(
         return false;
     }
     match flow.hot.state() {
+        // Its client has begun anew: this is not the SYN that it has got an answer to.
+        FlowState::Handshake if is_translated(flow.hot) => {
+            let [_, next] = flow.numbers.heard;
+            !backend_up || segment.sequence.wrapping_add(1) != next
+        }
         FlowState::Handshake | FlowState::Answered | FlowState::Broken | FlowState::Doubted => !backend_up,
         FlowState::Refused | FlowState::GivenUp => true,
         // As a host in TIME-WAIT decides (RFC 6191, 2; RFC 9293, 3.6.1): a SYN from before the end is an old one. That the

@@ -4,17 +4,23 @@
 //! Handshakes are few, so what is of handshakes only costs other packets nothing. A flow of which every packet is treated is
 //! never steady.
 
-use flow::{FlowKey, Side};
+use flow::{FlowKey, Side, Tracked};
 use model::{Df, Timestamps, Treatment, Ttl};
 use wire::{
     U16, U32,
     checksum::Delta,
     ipv4::{self, Ipv4},
     ipv6::Ipv6,
+    protocol,
     tcp::{self, Tcp, flags},
 };
 
-use crate::{Snapshot, packet::Packet};
+use crate::{
+    Snapshot,
+    cookie::{Accord, Terms, Translation},
+    notice::Saying,
+    packet::Packet,
+};
 
 /// What both sides' numbers are moved by, by the side whose they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,19 +34,25 @@ struct Shifts {
 impl Shifts {
     /// Those of the flow with this client's key. They are not remembered: as the host's own ISN grows with time, so does what is
     /// said instead, which is RFC 6528's `M + F(...)`.
-    fn of(snapshot: &Snapshot, client: &FlowKey, treatment: &Treatment) -> Self {
+    fn of(
+        snapshot: &Snapshot,
+        (client, translation): (&FlowKey, Option<Translation>),
+        treatment: &Treatment,
+    ) -> Self {
         let halves = |hash: u64| [hash as u32, (hash >> 32) as u32];
         let secret = |is_wanted: bool, key: &FlowKey| {
             if is_wanted { halves(snapshot.hash_key.hash(key)) } else { [0; 2] }
         };
         // Not the hash that chooses the backend, which the number of choices may tell something of.
-        Self {
-            sequence: secret(treatment.generate_isn, &client.reversed()),
-            time: secret(
-                treatment.timestamps == Timestamps::Rewrite,
-                &FlowKey { protocol: !client.protocol, ..*client },
-            ),
-        }
+        let sequence = secret(treatment.generate_isn, &client.reversed());
+        let is_rewritten = treatment.timestamps == Timestamps::Rewrite;
+        let time = secret(is_rewritten, &FlowKey { protocol: !client.protocol, ..*client });
+        let Some(Translation { shifts: [of_numbers, of_times], .. }) = translation else {
+            return Self { sequence, time };
+        };
+        // The backend's follow from what the client was told, which nobody could guess either.
+        let ([client, _], [time, _]) = (sequence, time);
+        Self { sequence: [client, of_numbers], time: [time, of_times] }
     }
 }
 
@@ -56,7 +68,7 @@ const fn of_side([client, backend]: [u32; 2], side: Side) -> u32 {
 pub(crate) fn before(
     head: &mut [u8],
     (packet, leaves): (&Packet, &Packet),
-    (side, client): (Side, &FlowKey),
+    (side, client, translation): (Side, &FlowKey, Option<Translation>),
     (treatment, largest): (&Treatment, u16),
     snapshot: &Snapshot,
 ) -> Option<After> {
@@ -64,8 +76,11 @@ pub(crate) fn before(
         if packet.flags & flags::SYN != 0 {
             handshake(head, packet, treatment, largest);
         }
-        if treatment.moves_numbers() {
-            move_numbers(head, packet, side, Shifts::of(snapshot, client, treatment));
+        if treatment.moves_numbers() || translation.is_some() {
+            move_numbers(head, packet, side, Shifts::of(snapshot, (client, translation), treatment));
+        }
+        if let Some(Translation { accord, .. }) = translation {
+            scale_window(head, packet, side, accord);
         }
     }
     treatment.is_of_all().then(|| After::of(head, (packet, leaves), side, treatment)).flatten()
@@ -74,13 +89,10 @@ pub(crate) fn before(
 /// Changes the options of a SYN or SYN-ACK. `largest`: bytes of the largest IP packet that fits both ports; 0 for any.
 #[inline(never)]
 pub(crate) fn handshake(head: &mut [u8], packet: &Packet, treatment: &Treatment, largest: u16) {
-    let headers: u16 = if packet.v6 { 60 } else { 40 };
-    let most = if treatment.mss_clamp && largest != 0 { largest.saturating_sub(headers) } else { u16::MAX };
     for_each_option(head, packet, |kind, option| match (kind, option) {
         (option::MSS, [_, _, size @ ..]) if size.len() == 2 => {
             let said = u16::from_be_bytes([size.first().copied()?, size.last().copied()?]);
-            let wanted = if treatment.mss_override == 0 { said } else { treatment.mss_override };
-            size.copy_from_slice(&wanted.min(most).to_be_bytes());
+            size.copy_from_slice(&mss(said, treatment, largest, packet.v6).to_be_bytes());
             Some(())
         }
         (option::SACK_PERMITTED, option) if treatment.strip_sack => strip(option),
@@ -90,22 +102,61 @@ pub(crate) fn handshake(head: &mut [u8], packet: &Packet, treatment: &Treatment,
     });
 }
 
+/// The MSS to be said instead of one, where the largest IP packet that fits has so many bytes; 0 for any.
+fn mss(said: u16, treatment: &Treatment, largest: u16, v6: bool) -> u16 {
+    let wanted = if treatment.mss_override == 0 { said } else { treatment.mss_override };
+    wanted.min(largest_mss(treatment, largest, v6))
+}
+
+/// The largest MSS that is said where the largest IP packet that fits has so many bytes; 0 for any.
+pub(crate) fn largest_mss(treatment: &Treatment, largest: u16, v6: bool) -> u16 {
+    let headers: u16 = if v6 { 60 } else { 40 };
+    if treatment.mss_clamp && largest != 0 { largest.saturating_sub(headers) } else { u16::MAX }
+}
+
+/// What a profile leaves of the options of a SYN.
+pub(crate) fn terms(said: Terms, treatment: &Treatment) -> Terms {
+    Terms {
+        window_scale: said.window_scale.filter(|_| !treatment.strip_window_scale),
+        sack: said.sack && !treatment.strip_sack,
+        timestamps: said.timestamps.filter(|_| treatment.timestamps != Timestamps::Strip),
+        ..said
+    }
+}
+
+/// A client's SYN that the gateway says, as the backend is to get it.
+pub(crate) fn say(
+    syn: Saying,
+    snapshot: &Snapshot,
+    (client, translation): (&FlowKey, Option<Translation>),
+    (treatment, largest): (&Treatment, u16),
+) -> Saying {
+    let shifts = Shifts::of(snapshot, (client, translation), treatment);
+    let v6 = !client.is_v4();
+    let mut terms = terms(syn.terms, treatment);
+    terms.mss = terms.mss.map(|said| mss(said, treatment, largest, v6));
+    let time = of_side(shifts.time, Side::Client);
+    terms.timestamps = terms.timestamps.map(|[value, echo]| [value.wrapping_add(time), echo]);
+    let sequence = syn.sequence.wrapping_add(of_side(shifts.sequence, Side::Client));
+    Saying { sequence, terms, ..syn }
+}
+
 /// Puts nothing in an option's place.
 #[expect(clippy::unnecessary_wraps, reason = "one of several things that are done to options")]
-fn strip(option: &mut [u8]) -> Option<()> {
+pub(crate) fn strip(option: &mut [u8]) -> Option<()> {
     option.fill(option::NOTHING);
     Some(())
 }
 
 /// TCP options, RFC 9293, 3.1; RFC 7323, 2.2 and 3.2; RFC 2018, 2 and 3.
 pub(crate) mod option {
-    pub(super) const END: u8 = 0;
+    pub(crate) const END: u8 = 0;
     pub(crate) const NOTHING: u8 = 1;
     pub(crate) const MSS: u8 = 2;
-    pub(super) const WINDOW_SCALE: u8 = 3;
-    pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(crate) const WINDOW_SCALE: u8 = 3;
+    pub(crate) const SACK_PERMITTED: u8 = 4;
     pub(crate) const SACK: u8 = 5;
-    pub(super) const TIMESTAMPS: u8 = 8;
+    pub(crate) const TIMESTAMPS: u8 = 8;
     /// RFC 7413, 4.1.1
     pub(crate) const FAST_OPEN: u8 = 34;
 }
@@ -184,14 +235,58 @@ fn move_numbers(head: &mut [u8], packet: &Packet, side: Side, shifts: Shifts) ->
     })
 }
 
+/// Moves the numbers of a segment back that goes nowhere.
+pub(crate) fn take_numbers_back(
+    head: &mut [u8],
+    packet: &Packet,
+    (side, client, translation): (Side, &FlowKey, Option<Translation>),
+    treatment: &Treatment,
+    snapshot: &Snapshot,
+) {
+    if packet.is_tcp() && (treatment.moves_numbers() || translation.is_some()) {
+        let Shifts { sequence, time } = Shifts::of(snapshot, (client, translation), treatment);
+        let back = |shifts: [u32; 2]| shifts.map(u32::wrapping_neg);
+        move_numbers(head, packet, side, Shifts { sequence: back(sequence), time: back(time) });
+    }
+}
+
+/// What the numbers of a side's segments are moved by before the other side sees them.
+pub(crate) fn shift(snapshot: &Snapshot, flow: &Tracked<'_>, side: Side) -> u32 {
+    let server = snapshot.virtual_server(flow.hot.virtual_server());
+    let treatment = server.map_or(Treatment::NONE, |server| server.treatment);
+    if flow.hot.protocol() != protocol::TCP {
+        return 0;
+    }
+    let of = (side, &flow.key(Side::Client), Translation::of(flow));
+    let [shift, _] = moved(snapshot, of, &treatment, [0; 2]);
+    shift
+}
+
+/// Makes the window of a segment mean to its receiver what it means to its sender.
+fn scale_window(head: &mut [u8], packet: &Packet, side: Side, accord: Accord) -> Option<()> {
+    // In a SYN it is not scaled (RFC 7323, 2.2).
+    if packet.flags & flags::SYN != 0 {
+        return None;
+    }
+    let transport = usize::from(packet.transport);
+    let header = wire::header_mut::<Tcp>(head, transport)?;
+    let said = header.window.get();
+    let read = match side {
+        Side::Client => accord.window_for_backend(said),
+        Side::Backend => accord.window_for_client(said),
+    };
+    header.window.set(read);
+    repair(head, transport, Delta::of(&said.to_be_bytes(), &read.to_be_bytes()))
+}
+
 /// The numbers of a segment of one side's, as the other side knows them.
 pub(crate) fn moved(
     snapshot: &Snapshot,
-    (side, client): (Side, &FlowKey),
+    (side, client, translation): (Side, &FlowKey, Option<Translation>),
     treatment: &Treatment,
     [sequence, acknowledgement]: [u32; 2],
 ) -> [u32; 2] {
-    let shifts = Shifts::of(snapshot, client, treatment).sequence;
+    let shifts = Shifts::of(snapshot, (client, translation), treatment).sequence;
     [
         sequence.wrapping_add(of_side(shifts, side)),
         acknowledgement.wrapping_sub(of_side(shifts, side.opposite())),
@@ -213,8 +308,9 @@ fn add_to(number: &mut [u8; 4], shift: u32) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct After {
     ttl: Option<u8>,
-    df: Df,
     tos: Option<u8>,
+    /// What the packet came with, for [`After::undo`].
+    before: (u8, Option<[U16; 2]>),
     /// The priority of its VLAN tag, if it leaves with one.
     pub(crate) priority: Option<u8>,
 }
@@ -242,7 +338,20 @@ impl After {
             Side::Client => (treatment.tos_to_server, treatment.qos_to_server),
             Side::Backend => (treatment.tos_to_client, treatment.qos_to_client),
         };
-        Some(Self { ttl, df: treatment.df, tos, priority })
+        // Before it is known whether the packet fits its way: this says whether it may be cut if it does not.
+        let fragment = if packet.v6 { None } else { set_df(head, packet, treatment.df) };
+        Some(Self { ttl, tos, before: (came_with, fragment), priority })
+    }
+
+    /// Makes the packet what it came as, since it goes no further.
+    pub(crate) fn undo(self, head: &mut [u8], packet: &Packet) {
+        let (ttl, fragment) = self.before;
+        if self.ttl.is_some() {
+            set_ttl(head, packet, ttl);
+        }
+        if let Some(fragment) = fragment {
+            set_fragment(head, packet, fragment);
+        }
     }
 
     /// Does it.
@@ -252,9 +361,6 @@ impl After {
         }
         if let Some(tos) = self.tos {
             set_tos(head, packet, tos);
-        }
-        if !packet.v6 {
-            set_df(head, packet, self.df);
         }
     }
 }
@@ -301,28 +407,41 @@ fn set_tos(head: &mut [u8], packet: &Packet, tos: u8) -> Option<()> {
     Some(())
 }
 
-fn set_df(head: &mut [u8], packet: &Packet, df: Df) -> Option<()> {
+/// Says whether a packet may be fragmented; what stood in both words before. A fragment stays as it is.
+fn set_df(head: &mut [u8], packet: &Packet, df: Df) -> Option<[U16; 2]> {
     // Half of the sequence number, or the checksum of a datagram.
     let varying = wire::header::<U16>(head, usize::from(packet.transport) + 6)?.get();
-    let header = wire::header_mut::<Ipv4>(head, usize::from(packet.network))?;
-    let old = [header.fragment, header.identification];
+    let header: &Ipv4 = wire::header(head, usize::from(packet.network))?;
+    let (old, is_fragment) = ([header.fragment, header.identification], ipv4::is_fragment(header));
+    let [mut field, mut identification] = old;
     match df {
-        Df::Preserve => return Some(()),
-        Df::Set => header.fragment.set(old[0].get() | ipv4::DONT_FRAGMENT),
+        _ if is_fragment => return None,
+        Df::Preserve => return None,
+        Df::Pmtu if !packet.is_tcp() => return None,
+        Df::Set | Df::Pmtu => field.set(field.get() | ipv4::DONT_FRAGMENT),
         Df::Clear => {
-            header.fragment.set(old[0].get() & !ipv4::DONT_FRAGMENT);
+            field.set(field.get() & !ipv4::DONT_FRAGMENT);
             // What may be fragmented must have an id of its own, which what may not need not have (RFC 6864, 4.1): something that
             // differs from one packet with data to the next.
-            if header.identification.get() == 0 {
-                header.identification.set(varying | 1);
+            if identification.get() == 0 {
+                identification.set(varying | 1);
             }
         }
     }
+    set_fragment(head, packet, [field, identification])?;
+    Some(old)
+}
+
+/// Writes flags and offset, and identification.
+fn set_fragment(head: &mut [u8], packet: &Packet, [field, identification]: [U16; 2]) -> Option<()> {
+    let header = wire::header_mut::<Ipv4>(head, usize::from(packet.network))?;
     let words = |[one, other]: [U16; 2]| {
         let ([a, b], [c, d]) = (one.to_bytes(), other.to_bytes());
         [a, b, c, d]
     };
-    let delta = Delta::of(&words(old), &words([header.fragment, header.identification]));
+    let old = [header.fragment, header.identification];
+    let delta = Delta::of(&words(old), &words([field, identification]));
+    (header.fragment, header.identification) = (field, identification);
     header.checksum = U16::new(delta.apply(header.checksum.get()));
     Some(())
 }

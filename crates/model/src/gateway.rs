@@ -138,6 +138,8 @@ pub struct Pool {
     pub min_active: u16,
     /// How long a backend that has come up takes to get all of its weight; zero: it has it at once.
     pub slow_ramp: Duration,
+    /// How long a backend may be drained until what it has left is ended; `None`: as long as that takes.
+    pub drain_deadline: Option<Duration>,
     /// What becomes of the TCP flows of a backend that is down.
     pub on_backend_down: OnBackendDown,
     /// Who takes new flows when none of the backends does.

@@ -11,8 +11,12 @@ pub struct Profile {
     pub idle_timeout: Option<Duration>,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// Whether packets that come in fragments are put together.
+    pub reassembles: bool,
     /// The lives of TCP flows.
     pub tcp: TcpSettings,
+    /// How SYNs are answered with cookies.
+    pub cookies: SynCookies,
     /// What is changed in packets.
     pub treatment: Treatment,
 }
@@ -23,10 +27,41 @@ impl Default for Profile {
             name: "default".to_owned(),
             idle_timeout: None,
             loose_initiation: false,
+            reassembles: false,
             tcp: TcpSettings::default(),
+            cookies: SynCookies::default(),
             treatment: Treatment::default(),
         }
     }
+}
+
+/// How SYNs are answered with cookies: by the gateway, without remembering them, until the client has shown that it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynCookies {
+    /// Which SYNs.
+    pub use_of: UseOfCookies,
+    /// The MSS of these answers; 0: that of [`Treatment::mss_override`], or a usual one.
+    pub mss: u16,
+    /// How long after a handshake a source's SYNs go around cookies.
+    pub allowlist: Duration,
+}
+
+impl Default for SynCookies {
+    fn default() -> Self {
+        Self { use_of: UseOfCookies::Auto, mss: 0, allowlist: Duration::from_secs(30) }
+    }
+}
+
+/// Which SYNs are answered with cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UseOfCookies {
+    /// None.
+    Off,
+    /// Those that come while a worker has too many handshakes that are not complete.
+    #[default]
+    Auto,
+    /// All.
+    Always,
 }
 
 /// What a profile changes in the headers of packets, beyond where they go.
@@ -58,22 +93,30 @@ pub struct Treatment {
     pub qos_to_server: Option<u8>,
 }
 
+impl Treatment {
+    /// Nothing is changed.
+    pub const NONE: Self = Self { mss_clamp: false, ..Self::DEFAULT };
+
+    /// What is changed unless something else is said.
+    const DEFAULT: Self = Self {
+        mss_override: 0,
+        mss_clamp: true,
+        strip_sack: false,
+        strip_window_scale: false,
+        timestamps: Timestamps::Preserve,
+        generate_isn: false,
+        ttl: Ttl::Decrement,
+        df: Df::Preserve,
+        tos_to_client: None,
+        tos_to_server: None,
+        qos_to_client: None,
+        qos_to_server: None,
+    };
+}
+
 impl Default for Treatment {
     fn default() -> Self {
-        Self {
-            mss_override: 0,
-            mss_clamp: true,
-            strip_sack: false,
-            strip_window_scale: false,
-            timestamps: Timestamps::Preserve,
-            generate_isn: false,
-            ttl: Ttl::Decrement,
-            df: Df::Preserve,
-            tos_to_client: None,
-            tos_to_server: None,
-            qos_to_client: None,
-            qos_to_server: None,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -148,6 +191,8 @@ pub enum Df {
     Set,
     /// They may.
     Clear,
+    /// Segments of TCP may not, which finds out what the path takes (RFC 1191, 6.1); datagrams as they came.
+    Pmtu,
 }
 
 /// What a profile says of the lives of TCP flows.

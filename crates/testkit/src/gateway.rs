@@ -3,10 +3,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use datapath::{
-    HashKey, Snapshot,
+    CookieKey, HashKey, Snapshot,
     snapshot::{
-        Addresses, Backend, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders, Service,
-        SnatRange, TcpRules, Up, VirtualServer,
+        Addresses, Backend, Cookies, DeviceTraits, Network, Owned, Pool, Port, Route, Routes, Senders,
+        Service, SnatRange, TcpRules, Up, VirtualServer,
     },
 };
 use model::{
@@ -73,6 +73,7 @@ pub fn snapshot(workers: u8) -> Snapshot {
         generation: Generation(1),
         workers,
         hash_key: HashKey::from_seed([1; 16], 0),
+        cookie_key: CookieKey::from_seed([1; 16]),
         ports: vec![
             port(CLIENTS_MAC, "10.10.1.1", "2001:db8:1::1", vec![]),
             port(BACKENDS_MAC, SELF, SELF_6, vec![BACKEND, BACKEND_6]),
@@ -156,9 +157,11 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         connection_ids: None,
         idle_timeout: 300_000,
         tcp: TcpRules::default(),
+        cookies: Cookies::OFF,
         treatment: Treatment::default(),
         extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
+        reassembles: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
         sources: None,
         limits: Limits::NONE,

@@ -13,7 +13,7 @@ use crate::{
 /// Bytes of an ICMP error before the quote.
 pub const OFFSET: usize = 8;
 /// Bytes of L4 header that are quoted at least (RFC 792).
-const LEAST: usize = 8;
+pub const LEAST: usize = 8;
 
 /// Where things lie in a quoted TCP or UDP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

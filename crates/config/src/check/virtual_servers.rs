@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use crate::{
     mistake::{Findings, Place},
     raw::{
-        Backend, File, Given, Mode, Pool, Profile, Protocol, ShowClient, Timestamps, VirtualServer, domain,
+        Backend, File, Given, Mode, Pool, Profile, Protocol, ShowClient, SynCookies, Timestamps,
+        VirtualServer, domain,
     },
     text,
     words::quoted,
@@ -50,6 +51,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
             pool_family(server, address, &families, findings);
             snat::check(server, (address, &snat::behind(server, file)), site, findings);
             persistence(server, address, findings);
+            cookies(server, (file, address), findings);
         }
     }
 }
@@ -63,10 +65,30 @@ fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings)
     let settings = [
         ("generate_isn: true", profile.generate_isn.value() == Some(&true)),
         ("timestamps: rewrite", profile.timestamps.value() == Some(&Timestamps::Rewrite)),
+        ("syn_cookies: always", profile.syn_cookies.value() == Some(&SynCookies::Always)),
     ];
     for (setting, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
         let message = format!("`{setting}` of profile {} needs the backend's packets too", quoted(name));
         findings.add_at(place, message, "write `nat` or `full_nat`, or take another profile");
+    }
+}
+
+/// What the gateway says in a handshake with a cookie is of one family, and without a header in front.
+fn cookies(server: &VirtualServer, (file, address): (&File, IpAddr), findings: &mut Findings) {
+    let Some((place, Mode::FullNat)) = server.mode.at() else { return };
+    let name = server.profile.value().map_or("default", |name| name.0.as_str());
+    let is_its = |profile: &&Profile| profile.name.value().is_some_and(|known| known.0 == name);
+    let profile = file.profiles.items().map(|(_, profile)| profile).find(is_its);
+    if !profile.is_some_and(|profile| profile.syn_cookies.value() == Some(&SynCookies::Always)) {
+        return;
+    }
+    let [v4, v6] = snat::behind(server, file);
+    let crosses = if address.is_ipv4() { v6.is_some() } else { v4.is_some() };
+    if crosses || server.show_client.value() == Some(&ShowClient::ProxyV2) {
+        let what = if crosses { "backends of another family" } else { "`show_client: proxy_v2`" };
+        let message =
+            format!("`syn_cookies: always` of profile {} cannot be had with {what} yet", quoted(name));
+        findings.add_at(place, message, "take another profile");
     }
 }
 

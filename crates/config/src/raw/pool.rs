@@ -42,6 +42,11 @@ pub(crate) struct Pool {
     #[serde(default)]
     #[schemars(extend("default" = "0s"))]
     pub(crate) slow_ramp: Given<Duration>,
+    /// How long after a backend was set to `state: drain` the flows that it still has are ended: TCP's are reset, others go to another
+    /// backend. Without it they may go on as long as they like. After a start of the gateway the time begins anew.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["30m"]))]
+    pub(crate) drain_deadline: Given<Duration>,
     /// What becomes of the TCP flows of a backend that is down. UDP flows always go to another one with the client's next
     /// packet.
     #[serde(default)]

@@ -50,6 +50,20 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "evict_embryonic"))]
     pub(crate) idle_action_on_full: Given<ActionOnFull>,
+    /// Which SYNs the gateway answers with a cookie, remembering nothing until the client has confirmed; then it opens the
+    /// connection to a backend. `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) syn_cookies: Given<SynCookies>,
+    /// The MSS of answers with a cookie: no backend should take less. 0: that of `mss_override`, or 1460 for IPv4 and 1440 for IPv6.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
+    pub(crate) syn_cookie_mss: Given<u16>,
+    /// How long after a source has brought a cookie back its SYNs are forwarded at once, while those of others are answered with cookies; `0s`:
+    /// they are not.
+    #[serde(default)]
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) syn_allowlist: Given<Duration>,
     /// The MSS that each side's SYN says instead of its own; 0: its own.
     #[serde(default)]
     #[schemars(range(min = 0, max = 65495), extend("default" = 0))]
@@ -90,6 +104,11 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) df: Given<Df>,
+    /// Whether packets that come in fragments are put together, for which they wait, and go on as if they had come whole. Otherwise each
+    /// fragment follows the first one.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) reassemble_fragments: Given<bool>,
     /// The type of service of packets to the client, whose last two bits are not changed; without it that of the packet.
     #[serde(default)]
     #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
@@ -252,6 +271,19 @@ pub(crate) enum WindowScale {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
+pub(crate) enum SynCookies {
+    /// none
+    Off,
+    /// from 16,384 flows of a worker on whose handshake is not complete (in a smaller flow table from half of it on), until there are
+    /// half as many
+    Auto,
+    /// all
+    Always,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub(crate) enum Timestamps {
     /// they stay
     Preserve,
@@ -285,6 +317,8 @@ pub(crate) enum Df {
     Set,
     /// they may
     Clear,
+    /// segments of TCP, which finds out what the path takes, may not; datagrams as they came
+    Pmtu,
 }
 
 /// How clients keep their backend.

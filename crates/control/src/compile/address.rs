@@ -143,6 +143,11 @@ fn backends<'a>(gateway: &'a Gateway, server: &VirtualServer) -> impl Iterator<I
     own.into_iter().chain(fallback).flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip()))
 }
 
+/// Whether a virtual server has backends of another family than its own.
+pub(super) fn crosses(gateway: &Gateway, server: &VirtualServer) -> bool {
+    backends(gateway, server).any(|backend| backend.is_ipv4() != server.address.is_ipv4())
+}
+
 /// Whether a backend of a virtual server's has an address of this one's family.
 fn has_backend_like(gateway: &Gateway, server: &VirtualServer, address: IpAddr) -> bool {
     backends(gateway, server).any(|backend| backend.is_ipv4() == address.is_ipv4())

@@ -8,7 +8,7 @@ use crate::health::{Condition, Health};
 /// What a backend may be used for.
 #[derive(Clone, Copy)]
 pub(super) struct Standing {
-    /// Whether it is enabled or draining, and up.
+    /// Whether it is enabled, or drained for not too long, and up.
     pub(super) up: bool,
     /// How much of its weight it takes in new flows.
     pub(super) level: Level,
@@ -31,7 +31,7 @@ pub(super) fn standings(pool: &Pool, health: &Health) -> Vec<Standing> {
 impl Standing {
     fn of(pool: &Pool, backend: &Backend, health: &Health) -> Self {
         let healthy = health.of(pool, backend).condition == Condition::Up;
-        let up = healthy && backend.state != AdminState::Disabled;
+        let up = healthy && backend.state != AdminState::Disabled && !health.drains.is_over(pool, backend);
         let wanted = backend.state == AdminState::Enabled && backend.weight > 0;
         let is_usable = up && wanted && !health.is_draining();
         Self { up, level: if is_usable { health.level(pool, backend) } else { Level::NONE } }

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use datapath::{
     ConnectionIds,
-    snapshot::{Broad, Lookup, Pool, Service, TcpRules, VirtualServer},
+    snapshot::{Broad, Cookies, Lookup, Pool, Service, TcpRules, VirtualServer},
 };
-use model::{Gateway, PoolId, Protocol, ShowClient, TcpSettings, VirtualServerId};
+use model::{Gateway, Mode, PoolId, Protocol, ShowClient, SynCookies, TcpSettings, VirtualServerId};
 
 use super::{Registry, address};
 
@@ -77,8 +77,10 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         idle_timeout: millis(idle),
         extent,
         tcp,
+        cookies: cookies(gateway, server),
         treatment,
         loose_initiation: server.profile.loose_initiation,
+        reassembles: server.profile.reassembles,
         snat: address::snat_ranges(gateway, server),
         sources: None,
         limits: server.limits,
@@ -97,6 +99,16 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
         keep_alive: settings.keep_alive.map_or(0, millis),
         evicts_embryonic: settings.evicts_embryonic,
     }
+}
+
+/// In other modes the handshake could not be translated; UDP has none.
+fn cookies(gateway: &Gateway, server: &model::VirtualServer) -> Cookies {
+    // What the gateway says in the handshake is of one family, and without a header in front.
+    let is_plain = server.show_client != ShowClient::ProxyV2 && !address::crosses(gateway, server);
+    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol == Protocol::Tcp;
+    let is_possible = is_possible && is_plain;
+    let SynCookies { use_of, mss, allowlist } = server.profile.cookies;
+    if is_possible { Cookies { use_of, mss, allowlist: millis(allowlist) } } else { Cookies::OFF }
 }
 
 fn millis(duration: Duration) -> u32 {

@@ -35,12 +35,18 @@ async fn publish(plane: &Plane) {
     }
 }
 
-/// Lets backends that come up slowly take their steps.
+/// Lets backends that come up slowly take their steps, and ends what is drained for too long.
 async fn ramp(plane: &Plane) {
     loop {
         time::sleep(STEP).await;
         let mut state = plane.state();
         let State { configuration, health, changed, .. } = &mut *state;
+        if health.drains.advance(&configuration.gateway, Instant::now()) {
+            tracing::info!("the deadline of a drain has passed, or a backend is back after it");
+            let (configuration, health) = (Arc::clone(configuration), health.clone());
+            state.publish(configuration, health, &plane.fleet);
+            continue;
+        }
         let moved = health.ramps.advance(&configuration.gateway, Instant::now());
         if !moved.is_empty() {
             changed.extend(moved);
@@ -98,6 +104,8 @@ impl Plane {
 
 #[cfg(test)]
 mod tests {
+    use model::OnBackendDown;
+
     use super::*;
     use crate::{
         fixture,
@@ -151,6 +159,31 @@ mod tests {
         time::sleep(Duration::from_secs(3)).await;
         assert_eq!(slots(), [128; 2]);
         assert!(plane.generation().0 <= 4 + 16, "a step is a publication, no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_drained_backend_has_left_at_its_deadline_is_ended() {
+        let mut gateway = fixture::gateway([fixture::pool("objects", 2)]);
+        gateway.pools[0].drain_deadline = Some(Duration::from_secs(30));
+        let (plane, readers) = fixture::plane(gateway.clone());
+        fixture::read_on(readers);
+        tokio::spawn(run(Arc::clone(&plane)));
+        gateway.pools[0].backends[1].state = model::AdminState::Drain;
+        plane.apply(fixture::configuration(gateway.clone())).await.unwrap();
+        let backend = || {
+            let state = plane.state();
+            let snapshot = state.snapshot();
+            let id = model::BackendId(1);
+            (snapshot.up.is_up(id), snapshot.backend(id).map(|backend| backend.on_down))
+        };
+        time::sleep(Duration::from_secs(29)).await;
+        assert_eq!(backend(), (true, Some(OnBackendDown::None)));
+        time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(backend(), (false, Some(OnBackendDown::Reset)));
+        gateway.pools[0].backends[1].state = model::AdminState::Enabled;
+        plane.apply(fixture::configuration(gateway)).await.unwrap();
+        time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(backend(), (true, Some(OnBackendDown::None)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -126,7 +126,7 @@ ports:
     device: net_null0
     addresses: [10.0.0.1/16, \"2001:db8:1::1/64\"]
     neighbours: [{neighbours}]
-profiles: [{{ name: bench, loose_initiation: true, idle_timeout: 1h }}]
+profiles: [{{ name: bench, loose_initiation: true, idle_timeout: 1h, syn_cookies: off }}]
 pools: [{{ name: all, backends: [{backends}] }}]
 virtual_servers:
 {servers}"

@@ -152,7 +152,8 @@ fn more_flows(answer: &view::Flows, limit: u64) -> Option<String> {
     })
 }
 
-/// Lists the workers. `GIVEN` and `TAKEN` are frames that changed hands between workers.
+/// Lists the workers. `GIVEN` and `TAKEN` are frames that changed hands between workers; `EMBRYONIC` are flows whose handshake is not complete,
+/// and `COOKIES` says whether there are so many that SYNs are answered with cookies, and how many were.
 pub(crate) fn workers(list: &List) -> Result<(), Failure> {
     let columns = [
         ("WORKER", Right),
@@ -161,6 +162,8 @@ pub(crate) fn workers(list: &List) -> Result<(), Failure> {
         ("FLOWS", Right),
         ("ROOM", Right),
         ("EXPIRED", Right),
+        ("EMBRYONIC", Right),
+        ("COOKIES", Right),
         ("GIVEN", Right),
         ("TAKEN", Right),
         ("P50", Right),
@@ -175,6 +178,8 @@ pub(crate) fn workers(list: &List) -> Result<(), Failure> {
             count(worker.flows),
             count(worker.flows_capacity),
             count(worker.flows_expired),
+            count(worker.embryonic_flows),
+            format!("{}, {}", if worker.cookies_engaged { "on" } else { "off" }, count(worker.cookies_given)),
             count(worker.handed_out),
             count(worker.handed_in),
             format!("{:.1} µs", worker.residence_p50_us),

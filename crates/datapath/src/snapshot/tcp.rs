@@ -1,5 +1,23 @@
 //! What a virtual server's profile says of TCP.
 
+use model::UseOfCookies;
+
+/// How SYNs are answered with cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookies {
+    /// Which ones.
+    pub use_of: UseOfCookies,
+    /// The MSS of the answers; 0: that of the treatment, or a usual one.
+    pub mss: u16,
+    /// Milliseconds after a handshake in which a source's SYNs go around cookies.
+    pub allowlist: u32,
+}
+
+impl Cookies {
+    /// None.
+    pub const OFF: Self = Self { use_of: UseOfCookies::Off, mss: 0, allowlist: 0 };
+}
+
 /// What a profile says of the lives of TCP flows. Times are milliseconds of silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpRules {
