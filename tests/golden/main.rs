@@ -45,6 +45,7 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("fragment_head_lost", "takes time"),
     ("fragment_queue_full", "takes seventeen fragments"),
     ("fragment_table_full", "takes thousands of fragments"),
+    ("frames_exhausted", "the memory of a capture has no end"),
     ("icmp_limited", "takes fifty packets"),
     ("shutdown", "takes the end of a gateway"),
 ];

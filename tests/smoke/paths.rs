@@ -1,78 +1,35 @@
-//! What lies between the gateway and the others: hops that want to be seen, links that take less, packets in fragments.
+//! Links that take less, and datagrams that somebody puts together. What else lies between is told in every mode (`stories`).
 
 use model::Mode;
-use testkit::netns::{
-    Device, Namespace, Plan, Topology, Transfer, connect, dial, echoes, object, wait_until,
+use testkit::netns::{Device, Plan, Topology, Transfer, dial, echoes, object, wait_until};
+
+use crate::{
+    offloads,
+    site::{LIMIT, Site},
+    stories::{NARROW, far_client, learned},
 };
 
-use crate::site::{LIMIT, Site};
-
 const PLAN: Plan = Plan { device: Device::AfPacket, mode: Mode::Nat, backends: 1, crosses_families: false };
-/// Where the client far away is, and where its router is.
-const FAR: [(&str, &str); 2] = [("10.10.9.2/24", "10.10.9.1"), ("fd00:10:9::2/64", "fd00:10:9::1")];
-/// Bytes of the largest packet that every IPv6 link takes.
-const NARROW: usize = 1280;
 
 #[test]
-fn traceroute_shows_the_gateway_before_the_virtual_server() {
-    for mode in [Mode::Nat, Mode::FullNat] {
-        let site = Site::start(Plan { mode, ..PLAN }, "");
-        for (family, gateway, server) in
-            [("-4", "10.10.1.1", "198.51.100.10"), ("-6", "fd00:10:1::1", "2001:db8:100::10")]
-        {
-            let command = format!("traceroute {family} -n -T -p 80 -q 1 -m 4 {server}");
-            let shown = site.topology.client.run(&command).unwrap();
-            let hop = |line: usize| shown.lines().nth(line).and_then(|line| line.split_whitespace().nth(1));
-            assert_eq!((hop(1), hop(2)), (Some(gateway), Some(server)), "{shown}");
-            assert_eq!(shown.lines().count(), 3, "{shown}");
-        }
-        site.stop();
+fn a_link_that_takes_less_is_found_out_for_those_who_leave_cutting_to_a_card() {
+    let topology = Topology::build(PLAN).unwrap();
+    offloads::leave_all_to_the_card(&topology);
+    let configuration = offloads::with_large_slots(&topology.configuration(""));
+    let site = Site::start_with(topology, &configuration);
+    let far = far_client(&site.topology.client);
+    let content = object(7, 8 << 20);
+    site.offer("object", &content);
+    for (v6, peer) in [(false, "10.10.9.2"), (true, "fd00:10:9::2")] {
+        let before = site.gateway.count("/v1/workers", "/originated").unwrap();
+        let answer = Transfer::get(dial(&far, site.topology.http(v6)).unwrap(), "/object").unwrap().finish();
+        assert!(answer.unwrap().body == content, "the fetched object is another one");
+        let backend = &site.topology.backends[0].namespace;
+        assert_eq!(learned(backend, peer), Some(NARROW), "the backend was told");
+        assert!(site.gateway.count("/v1/workers", "/originated").unwrap() > before + 1000, "frames were cut");
     }
-}
-
-/// A client behind the client, which is a router now; the link between them takes less on the way there, and nobody tells the
-/// ends of it.
-fn far_client(topology: &Topology) -> Namespace {
-    let (router, far) = (&topology.client, Namespace::create("far").unwrap());
-    connect((router, "far"), (&far, "eth0")).unwrap();
-    router.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1").unwrap();
-    router.ip(&format!("link set far mtu {NARROW}")).unwrap();
-    for (address, gateway) in FAR {
-        let length = address.rsplit('/').next().unwrap();
-        router.ip(&format!("address add {gateway}/{length} dev far nodad")).unwrap();
-        far.ip(&format!("address add {address} dev eth0 nodad")).unwrap();
-        far.ip(&format!("route add default via {gateway}")).unwrap();
-    }
-    far
-}
-
-/// The MTU that a machine has learned of on the way to `address`.
-fn learned(namespace: &Namespace, address: &str) -> Option<usize> {
-    let route = namespace.ip(&format!("route get {address}")).unwrap();
-    let mut words = route.split_whitespace().skip_while(|word| *word != "mtu");
-    words.nth(1)?.parse().ok()
-}
-
-#[test]
-fn a_link_to_the_client_that_takes_less_is_found_out() {
-    for mode in [Mode::Nat, Mode::FullNat] {
-        let site = Site::start(Plan { mode, ..PLAN }, "");
-        let far = far_client(&site.topology);
-        let content = object(7, 3_000_000);
-        site.offer("object", &content);
-        for (v6, peer) in [
-            (false, if mode == Mode::Nat { "10.10.9.2" } else { "10.10.2.1" }),
-            (true, if mode == Mode::Nat { "fd00:10:9::2" } else { "fd00:10:2::1" }),
-        ] {
-            let answer =
-                Transfer::get(dial(&far, site.topology.http(v6)).unwrap(), "/object").unwrap().finish();
-            assert!(answer.unwrap().body == content, "the fetched object is another one");
-            let backend = &site.topology.backends[0].namespace;
-            assert_eq!(learned(backend, peer), Some(NARROW), "{mode:?}: the backend was told");
-        }
-        assert_eq!(site.gateway.drops("quote_unknown").unwrap(), 0);
-        site.stop();
-    }
+    assert_eq!(site.gateway.drops("frame_cut").unwrap(), 0);
+    site.stop();
 }
 
 #[test]
@@ -94,9 +51,15 @@ fn a_link_to_the_backends_that_takes_less_is_found_out() {
     site.stop();
 }
 
-fn datagrams_in_fragments_arrive(mode: Mode, settings: &str) {
-    let site =
-        Site::start(Plan { device: Device::Tap, mode, backends: 2, crosses_families: false }, settings);
+#[test]
+fn datagrams_that_the_kernel_puts_together_arrive() {
+    for mode in [Mode::Nat, Mode::FullNat] {
+        datagrams_that_the_kernel_puts_together_arrive_in(mode);
+    }
+}
+
+fn datagrams_that_the_kernel_puts_together_arrive_in(mode: Mode) {
+    let site = Site::start(Plan { mode, backends: 2, ..PLAN }, "");
     let datagrams = 20;
     for v6 in [false, true] {
         for number in 0..datagrams {
@@ -105,23 +68,22 @@ fn datagrams_in_fragments_arrive(mode: Mode, settings: &str) {
             assert!(has_arrived, "{mode:?}, v6 {v6}: datagram {number}");
         }
     }
-    // Each is six packets, one way at least.
+    // Each is six packets, or one that the kernel has put together: it does that over IPv4.
     let packets = || site.gateway.count("/v1/virtual-servers", "/packets_in").unwrap();
-    wait_until(LIMIT, "all fragments are counted", || packets() >= 2 * 6 * datagrams).unwrap();
+    wait_until(LIMIT, "all fragments are counted", || packets() == (1 + 6) * datagrams).unwrap();
     site.stop();
 }
 
 #[test]
-fn datagrams_in_fragments_arrive_in_nat() {
-    datagrams_in_fragments_arrive(Mode::Nat, "");
-}
-
-#[test]
-fn datagrams_in_fragments_arrive_in_full_nat_over_two_workers() {
-    datagrams_in_fragments_arrive(Mode::FullNat, "workers: { lcores: [0, 1] }\n");
-}
-
-#[test]
-fn datagrams_in_fragments_arrive_in_nat_over_two_workers() {
-    datagrams_in_fragments_arrive(Mode::Nat, "workers: { lcores: [0, 1] }\n");
+fn datagrams_that_the_gateway_puts_together_arrive_over_ipv4() {
+    let settings = "profiles: [{ name: default, reassemble_fragments: true }]\n";
+    let site = Site::start(Plan { device: Device::Tap, backends: 2, ..PLAN }, settings);
+    for number in 0..20 {
+        let question = object(number, 8192);
+        assert!(echoes(&site.topology.client, site.topology.echo(false), &question).unwrap(), "{number}");
+    }
+    let packets = || site.gateway.count("/v1/virtual-servers", "/packets_in").unwrap();
+    wait_until(LIMIT, "all datagrams are counted", || packets() == 20).unwrap();
+    assert_eq!(site.gateway.drops("fragment_missing").unwrap(), 0);
+    site.stop();
 }

@@ -11,6 +11,7 @@ use wire::tcp::flags;
 use crate::{
     DropReason, Verdict, WorkerMeters, answer,
     cookie::{self, Met},
+    cut::{self, Told},
     fragment, hashed, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
@@ -287,6 +288,9 @@ fn pass_on_treated<F: Frame>(
     let step = pass_on(memory, occasion, frame, packet, (index, side)).inspect_err(|_| {
         // Its sender may be told why, and is to know it again.
         treat::take_numbers_back(frame.head_mut(), packet, of, &treatment, snapshot);
+        if let Some(after) = after {
+            after.undo(frame.head_mut(), packet);
+        }
     })?;
     if let Some(after) = after {
         after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
@@ -304,7 +308,7 @@ fn pass_on<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, tallies, .. } = memory;
-    let Tracked { hot, wide, .. } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let Tracked { hot, wide, numbers } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
         && !hot.mode().is_tunnel()
         && let Some(port) = pass::send_v4(
@@ -318,7 +322,11 @@ fn pass_on<F: Frame>(
     {
         return Ok(Step::Done(Verdict::Transmit(port)));
     }
-    serve::pass_on(neighbours, tallies, occasion, (frame, packet), Hit { hot, wide, side })
+    let told = Told(numbers.path_mtu(hot.created));
+    let is_of_packet = !hot.mode().is_tunnel() && packet.is_tcp();
+    let flow = (Hit { hot, wide, side }, told);
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
+    Ok(if is_of_packet { cut::for_path(step, told) } else { step })
 }
 
 /// What [`open`] has opened.

@@ -98,7 +98,11 @@ reasons! {
     FragmentsScattered,
     /// The first fragment of its packet did not come in time.
     FragmentHeadLost,
-    /// Too many fragments wait for the first one of their packet.
+    /// Others of the packet's fragments did not come in time, without which it cannot be put together.
+    FragmentMissing,
+    /// The packet that was put together of fragments is longer than any packet.
+    FragmentsTooLong,
+    /// Too many fragments wait for others of their packet.
     FragmentQueueFull,
     /// Fragments of too many packets came while it waited for the first one of its own.
     FragmentTableFull,
@@ -152,6 +156,8 @@ reasons! {
     HandOverFull,
     /// The frame has no room in front of it for the outer headers of `ipip` or `gue`.
     NoHeadroom,
+    /// The packet was to be cut into several, and the pool had no frame left for one of these.
+    FramesExhausted,
     /// The answer is longer than the request, and its frame has no room.
     NoRoomForAnswer,
     /// The frame has no room for the tag of the VLAN that it would leave by.

@@ -3,10 +3,12 @@
 //! Frames for a port are counted when the transmit queue has taken them, which is the worker's to know.
 
 use model::{MacAddress, PortId, WorkerId};
-use nic::{Burst, Frame};
+use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Arrival, DropReason, Outputs, Verdict, WorkerMeters, fragment,
+    Arrival, DropReason, Outputs, Verdict, WorkerMeters,
+    cut::{self, Way},
+    fragment,
     neighbour::NeighbourIndex,
     packet::{Packet, Packets, Step},
     resolve,
@@ -16,12 +18,12 @@ use crate::{
 
 /// Moves all frames of a burst out; `together` is the port that all of them leave by, if it is one. What waited for a hop that is known by now leaves before them.
 #[inline(never)]
-pub(crate) fn emit_all<F: Frame>(
+pub(crate) fn emit_all<F: Frame, S: FrameSource<Frame = F>>(
     memory: &mut Memory<F>,
     packets: &Packets,
     (occasion, together): (&Occasion<'_>, Option<PortId>),
     burst: &mut Burst<F>,
-    outputs: &mut Outputs<F>,
+    (outputs, source): (&mut Outputs<F>, &mut S),
 ) {
     release_held(memory, outputs);
     if leaves_together(together, burst, outputs) {
@@ -33,8 +35,14 @@ pub(crate) fn emit_all<F: Frame>(
             Some(Step::Done(Verdict::Transmit(port))) => transmit(&memory.meters, outputs, *port, frame),
             Some(Step::Done(verdict)) => emit(&memory.meters, outputs, occasion.arrival, *verdict, frame),
             Some(&Step::Wait(port, neighbour)) => wait(memory, outputs, (port, neighbour), frame),
-            Some(Step::WaitForFirst) => {
-                wait_for_first(memory, occasion, outputs, packets.packets.get(position), frame)
+            Some(Step::WaitForParts) => {
+                wait_for_parts(memory, occasion, outputs, packets.packets.get(position), frame)
+            }
+            Some(&Step::Cut { port, hop, size }) => {
+                if let Some(packet) = packets.packets.get(position) {
+                    let way = Way { port, hop, size };
+                    cut::send(memory, (occasion.snapshot, source), outputs, (packet, way), frame);
+                }
             }
             // No pass leaves a packet in any other step; if one did, it would be counted all the same.
             _ => drop(&memory.meters, outputs, DropReason::NoFlow, frame),
@@ -43,9 +51,9 @@ pub(crate) fn emit_all<F: Frame>(
     memory.count_held();
 }
 
-/// Makes a fragment wait for the first one of its packet.
+/// Makes a fragment wait for others of its packet.
 #[cold]
-fn wait_for_first<F: Frame>(
+fn wait_for_parts<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     outputs: &mut Outputs<F>,

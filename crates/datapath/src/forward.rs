@@ -4,7 +4,9 @@ use model::{Millis, PortId};
 use nic::{Burst, Frame, FrameSource};
 
 use crate::{
-    Outputs, Snapshot, Verdict, WorkerState, complete, emit, fragment, look, notice,
+    Outputs, Snapshot, Verdict, WorkerState, complete, emit, fragment, look,
+    neighbour::NeighbourIndex,
+    notice,
     packet::Step,
     parse::Lens,
     plan,
@@ -84,9 +86,9 @@ pub(crate) fn forward_from<F, S>(
         }
         together = serve::serve_all(memory, &occasion, packets, burst);
     }
-    emit::emit_all(memory, packets, (&occasion, together), burst, outputs);
+    emit::emit_all(memory, packets, (&occasion, together), burst, (outputs, source));
     if memory.fragments.is_ready() {
-        fragment::release_all(memory, &occasion, outputs);
+        fragment::release_all(memory, &occasion, (outputs, source));
     }
     solicit::send_all(memory, snapshot, outputs, source);
     notice::send_all(memory, outputs, source);
@@ -98,6 +100,7 @@ impl<F: Frame> WorkerState<F> {
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         self.packets.steps.iter().take(self.packets.count).map(|step| match *step {
             Step::Done(verdict) => verdict,
+            Step::Cut { port, hop: NeighbourIndex::NONE, .. } => Verdict::Transmit(port),
             _ => Verdict::Held,
         })
     }

@@ -1,4 +1,4 @@
-//! Fragments of TCP and UDP packets: they are not put together, but follow the first of their packet.
+//! Fragments of TCP and UDP packets: they follow the first of their packet, or are put together ([`join`]) where a profile says so.
 //!
 //! Only the first fragment has ports. It is served like any packet, and what becomes of it is remembered ([`table`]) by source,
 //! destination, protocol and identification, for the others to follow. Those that come before it wait, a bounded number of them for
@@ -8,36 +8,40 @@
 //! With several workers fragments do not all come to the worker that owns the flow, and only the first could say which one that is.
 //! So all fragments of a packet go to one worker first, whom the hash of what they have in common names, and that one sends them
 //! to the owner, who then does the same as a worker that is alone.
+//!
+//! To be put together they wait until all have come, the first one as well, which is the one that tells: only its ports say which
+//! profile. Then the packet goes the way of one that came whole, and leaves in fragments again if it is too big (`cut`).
 
+mod join;
 mod parts;
 mod table;
 
 use flow::{FlowKey, Hit, Side, Tracked};
 use model::{Address, Mode, PortId, WorkerId};
-use nic::Frame;
+use nic::{Frame, FrameSource};
 use wire::{
     fragment::Fragment,
     ipv4::{self, Ipv4},
     ipv6, protocol,
 };
 
-use self::table::{Destination, Position, Release};
-pub(crate) use self::table::{Fragments, HELD};
+pub(crate) use self::table::Fragments;
+use self::table::{All, Destination, Position, Release};
 use crate::{
     Arrival, DropReason, Outputs, Snapshot, Verdict, admit,
     answer::error,
+    cut::{self, Told, Way},
     emit, hashed,
     neighbour::Link,
     ownership,
     packet::{Kind, Packet, Step},
+    parse::{self, Lens, Memo},
     plan::Plan,
     resolve, rewrite,
     serve::{Occasion, Sought},
     state::Memory,
     stray, tunnel,
 };
-
-const _: () = assert!(HELD <= nic::MAX_BURST);
 
 /// What a fragment says of itself.
 struct Part {
@@ -128,14 +132,36 @@ fn first<F: Frame>(
     debug_assert!(destination == Destination::Unknown, "it is the first");
     let served = match owner(memory.id, occasion, &key).filter(|_| is_collector) {
         Some(owner) => Ok(Step::Done(Verdict::HandOver(owner))),
-        None => {
-            let plan = Plan::find(occasion.snapshot, &key);
-            let sought = Sought { key: &key, candidate: flow::Candidate::NONE, plan };
-            admit::admit(memory, occasion, frame, &whole, &sought)
+        None if is_put_together(memory, occasion, &key) => {
+            memory.fragments.put_together(position, occasion.now)?;
+            return Ok(Step::WaitForParts);
         }
+        None => admit_whole(memory, occasion, (frame, &whole), &key),
     };
     remember(memory, occasion, position, &key, &served);
     served.or_else(|reason| error::instead(memory, occasion, (frame, &whole), &key, reason))
+}
+
+/// Serves what has the ports of a packet.
+fn admit_whole<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (frame, packet): (&mut F, &Packet),
+    key: &FlowKey,
+) -> Result<Step, DropReason> {
+    let plan = Plan::find(occasion.snapshot, key);
+    admit::admit(memory, occasion, frame, packet, &Sought { key, candidate: flow::Candidate::NONE, plan })
+}
+
+/// Whether the packets of a conversation are put together.
+fn is_put_together<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, key: &FlowKey) -> bool {
+    let found = memory.flows.find(key);
+    let of_flow = found.and_then(|found| Some(memory.flows.tracked(found.index)?.hot.virtual_server()));
+    let server = match of_flow {
+        Some(id) => occasion.snapshot.virtual_server(id),
+        None => occasion.snapshot.service(key).map(|(_, server)| server),
+    };
+    server.is_some_and(|server| server.reassembles)
 }
 
 /// The other worker that owns the flow of a first fragment.
@@ -170,7 +196,7 @@ fn follow<F: Frame>(
     destination: Destination,
 ) -> Result<Step, DropReason> {
     match destination {
-        Destination::Unknown => Ok(Step::WaitForFirst),
+        Destination::Unknown | Destination::Together => Ok(Step::WaitForParts),
         Destination::Flow(key) => pass_on(memory, occasion, (frame, packet), &key),
         Destination::Host(port) => Ok(Step::Done(Verdict::ToHost(port))),
         Destination::Worker(worker) => Ok(Step::Done(Verdict::HandOver(worker))),
@@ -192,11 +218,15 @@ fn pass_on<F: Frame>(
     let Tracked { hot, wide, .. } = flows.tracked(found.index).ok_or(DropReason::NoFlow)?;
     hot.last_seen = occasion.flow_time();
     let mut flow = Hit { hot, wide, side: found.side };
+    let mut size = None;
     let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
-        write(frame, packet, flow, (link, occasion.snapshot))
+        size = cut::write_for(link, (frame, packet), (occasion, Told(None)), |frame, link| {
+            write(frame, packet, flow, (link, occasion.snapshot))
+        })?;
+        Ok(())
     })?;
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
-    Ok(step)
+    Ok(cut::step(step, size))
 }
 
 /// Writes what changes in a packet without an L4 header.
@@ -240,32 +270,76 @@ pub(crate) fn hold<F: Frame>(
     }
 }
 
-/// Sends the fragments whose first one has come.
+/// Sends the fragments whose first one has come, and the packets of which all have.
 #[cold]
 #[inline(never)]
-pub(crate) fn release_all<F: Frame>(
+pub(crate) fn release_all<F: Frame, S: FrameSource<Frame = F>>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
-    outputs: &mut Outputs<F>,
+    (outputs, source): (&mut Outputs<F>, &mut S),
 ) {
-    for (held, release) in memory.fragments.take_ready(occasion.now) {
-        let (mut frame, packet, port) = (held.frame, held.packet, held.port);
-        let step = match release {
-            Release::Goes(destination) => follow(memory, occasion, (&mut frame, &packet), destination),
-            Release::Drop(reason) => Err(reason),
+    let mut left = memory.fragments.begin_release();
+    while let Some(release) = memory.fragments.release(&mut left, occasion.now) {
+        let (held, result) = match release {
+            Release::Goes(mut held, destination) => {
+                let went = (&mut held.frame, &held.packet);
+                let result = follow(memory, occasion, went, destination);
+                (held, result)
+            }
+            Release::Drop(held, reason) => (held, Err(reason)),
+            Release::Whole(all) => {
+                serve_joined(memory, occasion, (outputs, source), all);
+                continue;
+            }
         };
-        let step = step.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
-        leave(memory, occasion, outputs, (step, port), frame);
+        let step = result.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
+        leave(memory, occasion, (outputs, source), (step, held.port, &held.packet), held.frame);
     }
     memory.tallies.settle();
     memory.count_held();
 }
 
-fn leave<F: Frame>(
+/// Puts the parts of a packet together, and serves it like one that came whole.
+fn serve_joined<F: Frame, S: FrameSource<Frame = F>>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
-    outputs: &mut Outputs<F>,
-    (step, port): (Step, PortId),
+    (outputs, source): (&mut Outputs<F>, &mut S),
+    all: All<F>,
+) {
+    let (parts, id) = (all.len() as u64, all.first().map_or(occasion.arrival.port, |part| part.port));
+    let mut frame = match join::join(all) {
+        Ok(frame) => frame,
+        Err(reason) => return memory.meters.drop_packets(reason, parts),
+    };
+    memory.meters.absorbed_frames.add(parts - 1);
+    // The worker that has them all is the one that is to have it.
+    let arrival = Arrival { port: id, is_handed_over: true };
+    let occasion = Occasion { arrival, ..*occasion };
+    let mut packet = Packet::NONE;
+    let step = serve_whole(memory, &occasion, &mut frame, &mut packet);
+    let step = step.unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)));
+    leave(memory, &occasion, (outputs, source), (step, id, &packet), frame);
+}
+
+fn serve_whole<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &mut Packet,
+) -> Result<Step, DropReason> {
+    let port = occasion.snapshot.port(occasion.arrival.port).ok_or(DropReason::NoRoute)?;
+    let lens = Lens { port, addresses: occasion.addresses(), flows: &memory.flows };
+    parse::parse_one(lens, &mut Memo::new(lens), frame, packet)?;
+    let key = packet.key(frame.head(), occasion.domain);
+    admit_whole(memory, occasion, (frame, packet), &key)
+        .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
+}
+
+fn leave<F: Frame, S: FrameSource<Frame = F>>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    (outputs, source): (&mut Outputs<F>, &mut S),
+    (step, port, packet): (Step, PortId, &Packet),
     frame: F,
 ) {
     match step {
@@ -273,8 +347,12 @@ fn leave<F: Frame>(
             emit::emit(&memory.meters, outputs, Arrival { port, ..occasion.arrival }, verdict, frame);
         }
         Step::Wait(port, hop) => emit::wait(memory, outputs, (port, hop), frame),
+        Step::Cut { port, hop, size } => {
+            let way = Way { port, hop, size };
+            cut::send(memory, (occasion.snapshot, source), outputs, (packet, way), frame);
+        }
         // It has a first one, so it does not wait again.
-        Step::Parsed | Step::WaitForFirst => {
+        Step::Parsed | Step::WaitForParts => {
             emit::drop(&memory.meters, outputs, DropReason::FragmentTableFull, frame);
         }
     }

@@ -6,6 +6,7 @@ use nic::Frame;
 
 use crate::{
     DropReason,
+    cut::{self, Told},
     packet::{Packet, Step},
     plan::Plan,
     resolve, rewrite,
@@ -29,12 +30,15 @@ pub(crate) fn send<F: Frame>(
     let backend = snapshot.backend(id).ok_or(DropReason::NoBackend)?;
     let hop = resolve::backend_hop(&mut memory.neighbours, snapshot, (id, backend), plan.hash, occasion.now)?;
     let (link, step) = resolve::destination(&mut memory.neighbours, snapshot, hop)?;
-    if packet.length > link.mtu {
-        return Err(DropReason::FrameOverMtu);
-    }
-    rewrite::write_link(frame.head_mut(), *link.to, *link.from);
+    let size = cut::write_for(&link, (frame, packet), (occasion, Told(None)), |frame, link| {
+        if packet.length > link.mtu {
+            return Err(DropReason::FrameOverMtu);
+        }
+        rewrite::write_link(frame.head_mut(), *link.to, *link.from);
+        Ok(())
+    })?;
     memory.meters.untracked_packets.add(1);
-    Ok(step)
+    Ok(cut::step(step, size))
 }
 
 /// A packet that the table has no room for goes, in modes in which nothing comes back, by hash alone.
@@ -48,7 +52,7 @@ pub(crate) fn send_untracked<F: Frame>(
     let Memory { neighbours, tallies, meters, .. } = memory;
     let (mut hot, wide) = (Hot::of(flow), Wide::of(flow));
     let flow = Hit { hot: &mut hot, wide: Some(&wide), side: Side::Client };
-    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), flow)?;
+    let step = serve::pass_on(neighbours, tallies, occasion, (frame, packet), (flow, Told(None)))?;
     meters.untracked_packets.add(1);
     Ok(step)
 }

@@ -43,9 +43,7 @@ pub fn housekeeping<F, S>(
         memory.limiter.renew(snapshot, now);
     }
     let Memory { neighbours, fragments, meters, .. } = memory;
-    fragments.expire(now, FRAGMENTS, |frame| {
-        emit::drop(meters, outputs, DropReason::FragmentHeadLost, frame);
-    });
+    fragments.expire(now, FRAGMENTS, |frame, reason| emit::drop(meters, outputs, reason, frame));
     neighbours.run_timers(now, NEIGHBOURS, |frame| {
         emit::drop(meters, outputs, DropReason::NeighbourUnreachable, frame)
     });

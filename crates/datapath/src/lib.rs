@@ -19,6 +19,7 @@ mod admit;
 mod answer;
 mod complete;
 mod cookie;
+mod cut;
 mod drop_reason;
 mod emit;
 mod forward;

@@ -5,18 +5,19 @@ use nic::{Burst, Frame};
 
 use crate::{WorkerMeters, emit};
 
-/// Bursts in a lane: one turn can at most release all that was held, forward a burst and ask as many questions.
-const BURSTS: usize = 8;
+/// Bursts in a lane: one turn can at most release all that was held, forward a burst and ask as many questions. And each packet of a burst
+/// may have been cut into as many as 64 KiB are at 1,500 bytes.
+const BURSTS: usize = 48;
 
 /// Frames that leave one after the other by one queue.
 pub struct Lane<F> {
-    bursts: [Burst<F>; BURSTS],
+    bursts: Box<[Burst<F>]>,
     last: usize,
 }
 
 impl<F> Lane<F> {
     fn new() -> Self {
-        Self { bursts: std::array::from_fn(|_| Burst::new_const()), last: 0 }
+        Self { bursts: std::iter::repeat_with(Burst::new_const).take(BURSTS).collect(), last: 0 }
     }
 
     /// Appends a frame; gives it back when the lane is full.

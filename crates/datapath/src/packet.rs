@@ -109,11 +109,15 @@ pub(crate) enum Step {
     Parsed,
     /// It is complete but for its next hop, which has yet to answer.
     Wait(PortId, NeighbourIndex),
-    /// It is a fragment whose first one has yet to come.
-    WaitForFirst,
+    /// It is a fragment that waits for others of its packet.
+    WaitForParts,
+    /// It is complete, but has to be cut into several of this many bytes at most; the next hop is none if it has answered.
+    Cut { port: PortId, hop: NeighbourIndex, size: u16 },
     /// Nothing more is to be done but what the verdict says.
     Done(Verdict),
 }
+
+const _: () = assert!(size_of::<Step>() == 8);
 
 /// The packets of a burst: one array per thing known, at the position of the frame. What is behind `count` is stale.
 pub(crate) struct Packets {

@@ -47,6 +47,8 @@ struct Error {
     quote: Quote,
     /// The quoted packet's.
     key: FlowKey,
+    /// Bytes of the largest packet that passes, if that is what it is about.
+    mtu: Option<u16>,
 }
 
 /// Whether an ICMP message is an error.
@@ -120,7 +122,7 @@ fn read<F: Frame>(frame: &F, packet: &Packet, key: &FlowKey) -> Result<Error, Dr
         domain: key.domain,
         ..FlowKey::default()
     };
-    Ok(Error { at: start + quote::OFFSET, quote, key })
+    Ok(Error { at: start + quote::OFFSET, quote, key, mtu: mtu(message, packet.v6) })
 }
 
 /// The sum of the pseudo-header, which ICMP over IPv4 does not have.
@@ -154,6 +156,21 @@ fn check_mtu(message: &[u8], v6: bool) -> Result<(), Refusal> {
         is_about_mtu && (1..SMALLEST_MTU_V4).contains(&u16::from_be_bytes([c, d]))
     };
     if is_too_small { Err(Refusal::IcmpMtuTooSmall) } else { Ok(()) }
+}
+
+/// The MTU of an error that says one: for who sends as large frames as it likes and leaves it to us to cut them up (`cut`). Nothing
+/// is cut smaller than every network takes, whoever says so.
+fn mtu(message: &[u8], v6: bool) -> Option<u16> {
+    /// RFC 791, 3.2: what every host takes.
+    const LEAST_V4: u16 = 576;
+    let &[kind, code, _, _, a, b, c, d, ..] = message else { return None };
+    match (v6, kind, code) {
+        (true, icmpv6::PACKET_TOO_BIG, _) => u16::try_from(u32::from_be_bytes([a, b, c, d])).ok(),
+        (false, icmpv4::DESTINATION_UNREACHABLE, icmpv4::FRAGMENTATION_NEEDED) => {
+            Some(u16::from_be_bytes([c, d])).filter(|mtu| *mtu != 0).map(|mtu| mtu.max(LEAST_V4))
+        }
+        _ => None,
+    }
 }
 
 /// An error about a packet of no flow here: another worker may have it, and in `dsr` the hash knows.
@@ -208,6 +225,9 @@ fn pass_on<F: Frame>(
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, .. } = memory;
     let flow = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
+    if let Some(mtu) = error.mtu {
+        flow.numbers.lower_path_mtu(mtu, flow.hot.created);
+    }
     // Hosts do not believe what quotes other numbers than theirs (RFC 5927, 4.1).
     let shift = treat::shift(occasion.snapshot, &flow, side.opposite());
     let mut flow = Hit { hot: flow.hot, wide: flow.wide, side };

@@ -7,13 +7,14 @@
 //! One pass rather than one for each of these: packets are served strictly in the order in which they arrived, so a record
 //! that is given up may be used again at once.
 
-use flow::{Candidate, FlowKey, Hit};
-use model::{Millis, PortId};
+use flow::{Candidate, FlowKey, Hit, Side};
+use model::{Millis, Mode, PortId};
 use nic::{Burst, Frame};
 
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
     answer::error,
+    cut::{self, Told},
     neighbour::{Link, Neighbours},
     open,
     packet::{Kind, Packet, Packets, Step},
@@ -135,14 +136,21 @@ pub(crate) fn pass_on<F: Frame>(
     tallies: &mut Tallies,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
-    mut flow: Hit<'_>,
+    (mut flow, told): (Hit<'_>, Told),
 ) -> Result<Step, DropReason> {
     flow.hot.last_seen = occasion.flow_time();
+    let mut size = None;
     let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
-        write(frame, packet, flow, (link, occasion.snapshot))
+        size = cut::write_for(link, (frame, packet), (occasion, told), |frame, link| {
+            write(frame, packet, flow, (link, occasion.snapshot))
+        })?;
+        if size.is_some() && flow.hot.mode() == Mode::FullNat && flow.side == Side::Client {
+            cut::forget_identification(frame.head_mut(), packet);
+        }
+        Ok(())
     })?;
     tallies.count((flow.hot.backend, flow.hot.virtual_server()), flow.side, packet.length);
-    Ok(step)
+    Ok(cut::step(step, size))
 }
 
 /// Writes all that changes in a packet of a flow.

@@ -160,6 +160,8 @@ pub struct VirtualServer {
     pub idle_timeout: u32,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// Whether its packets, of both sides, are put together when they come in fragments.
+    pub reassembles: bool,
     /// The lives of its TCP flows.
     pub tcp: TcpRules,
     /// How SYNs are answered with cookies.

@@ -11,6 +11,7 @@ use crate::{
     Snapshot, WorkerMeters,
     answer::allowance::Allowance,
     cookie::Guard,
+    cut::Identifications,
     fragment::Fragments,
     inspect::{Answer, FlowRow, FlowStage, Request},
     limit::Limiter,
@@ -39,6 +40,8 @@ pub(crate) struct Memory<F> {
     pub(crate) neighbours: Neighbours<F>,
     /// Packets of which fragments have come.
     pub(crate) fragments: Fragments<F>,
+    /// For packets that are cut into fragments.
+    pub(crate) identifications: Identifications,
     /// ICMP errors that may yet be sent.
     pub(crate) allowance: Allowance,
     pub(crate) meters: Arc<WorkerMeters>,
@@ -78,6 +81,7 @@ impl<F: Frame> WorkerState<F> {
             flows,
             neighbours: Neighbours::new(),
             fragments: Fragments::new(),
+            identifications: Identifications::new(id),
             allowance: Allowance::new(),
             tallies: Tallies::new(Arc::clone(&meters)),
             outlook: Outlook::new(id, alone.clone()),

@@ -305,8 +305,9 @@ fn add_to(number: &mut [u8; 4], shift: u32) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct After {
     ttl: Option<u8>,
-    df: Df,
     tos: Option<u8>,
+    /// What the packet came with, for [`After::undo`].
+    before: (u8, Option<[U16; 2]>),
     /// The priority of its VLAN tag, if it leaves with one.
     pub(crate) priority: Option<u8>,
 }
@@ -329,7 +330,20 @@ impl After {
             Side::Client => (treatment.tos_to_server, treatment.qos_to_server),
             Side::Backend => (treatment.tos_to_client, treatment.qos_to_client),
         };
-        Some(Self { ttl, df: treatment.df, tos, priority })
+        // Before it is known whether the packet fits its way: this says whether it may be cut if it does not.
+        let fragment = if packet.v6 { None } else { set_df(head, packet, treatment.df) };
+        Some(Self { ttl, tos, before: (came_with, fragment), priority })
+    }
+
+    /// Makes the packet what it came as, since it goes no further.
+    pub(crate) fn undo(self, head: &mut [u8], packet: &Packet) {
+        let (ttl, fragment) = self.before;
+        if self.ttl.is_some() {
+            set_ttl(head, packet, ttl);
+        }
+        if let Some(fragment) = fragment {
+            set_fragment(head, packet, fragment);
+        }
     }
 
     /// Does it.
@@ -339,9 +353,6 @@ impl After {
         }
         if let Some(tos) = self.tos {
             set_tos(head, packet, tos);
-        }
-        if !packet.v6 {
-            set_df(head, packet, self.df);
         }
     }
 }
@@ -388,28 +399,41 @@ fn set_tos(head: &mut [u8], packet: &Packet, tos: u8) -> Option<()> {
     Some(())
 }
 
-fn set_df(head: &mut [u8], packet: &Packet, df: Df) -> Option<()> {
+/// Says whether a packet may be fragmented; what stood in both words before. A fragment stays as it is.
+fn set_df(head: &mut [u8], packet: &Packet, df: Df) -> Option<[U16; 2]> {
     // Half of the sequence number, or the checksum of a datagram.
     let varying = wire::header::<U16>(head, usize::from(packet.transport) + 6)?.get();
-    let header = wire::header_mut::<Ipv4>(head, usize::from(packet.network))?;
-    let old = [header.fragment, header.identification];
+    let header: &Ipv4 = wire::header(head, usize::from(packet.network))?;
+    let (old, is_fragment) = ([header.fragment, header.identification], ipv4::is_fragment(header));
+    let [mut field, mut identification] = old;
     match df {
-        Df::Preserve => return Some(()),
-        Df::Set => header.fragment.set(old[0].get() | ipv4::DONT_FRAGMENT),
+        _ if is_fragment => return None,
+        Df::Preserve => return None,
+        Df::Pmtu if !packet.is_tcp() => return None,
+        Df::Set | Df::Pmtu => field.set(field.get() | ipv4::DONT_FRAGMENT),
         Df::Clear => {
-            header.fragment.set(old[0].get() & !ipv4::DONT_FRAGMENT);
+            field.set(field.get() & !ipv4::DONT_FRAGMENT);
             // What may be fragmented must have an id of its own, which what may not need not have (RFC 6864, 4.1): something that
             // differs from one packet with data to the next.
-            if header.identification.get() == 0 {
-                header.identification.set(varying | 1);
+            if identification.get() == 0 {
+                identification.set(varying | 1);
             }
         }
     }
+    set_fragment(head, packet, [field, identification])?;
+    Some(old)
+}
+
+/// Writes flags and offset, and identification.
+fn set_fragment(head: &mut [u8], packet: &Packet, [field, identification]: [U16; 2]) -> Option<()> {
+    let header = wire::header_mut::<Ipv4>(head, usize::from(packet.network))?;
     let words = |[one, other]: [U16; 2]| {
         let ([a, b], [c, d]) = (one.to_bytes(), other.to_bytes());
         [a, b, c, d]
     };
-    let delta = Delta::of(&words(old), &words([header.fragment, header.identification]));
+    let old = [header.fragment, header.identification];
+    let delta = Delta::of(&words(old), &words([field, identification]));
+    (header.fragment, header.identification) = (field, identification);
     header.checksum = U16::new(delta.apply(header.checksum.get()));
     Some(())
 }

@@ -94,7 +94,8 @@ pub(crate) fn prioritise<F: Frame>(
     step: Step,
     priority: Option<u8>,
 ) -> Result<(), DropReason> {
-    let (Some(priority), Step::Done(Verdict::Transmit(id)) | Step::Wait(id, _)) = (priority, step) else {
+    let Some(priority) = priority else { return Ok(()) };
+    let (Step::Done(Verdict::Transmit(id)) | Step::Wait(id, _) | Step::Cut { port: id, .. }) = step else {
         return Ok(());
     };
     if snapshot.port(id).is_none_or(|port| port.tag.is_none()) {

@@ -325,12 +325,16 @@ fn a_reply_that_is_too_big_for_the_client_is_answered_to_the_backend() {
 
 #[test]
 fn a_frame_in_segments_is_quoted_from_all_of_them() {
-    let Conversation { mut rig, .. } = conversation(Mode::Nat, true, true, b"hello");
-    rig.publish(|snapshot| snapshot.ports[BACKENDS.index()].mtu = 1300);
+    let narrow = || {
+        let Conversation { mut rig, .. } = conversation(Mode::Nat, true, true, b"hello");
+        rig.publish(|snapshot| snapshot.ports[BACKENDS.index()].mtu = 1300);
+        rig
+    };
     let (client, server) = (at(CLIENT_6, 40_001), at(virtual_address(Mode::Nat, true), 80));
     let long = packets::tcp(TO_GATEWAY, client, server, ACK, &[7; 1300]);
-    let expected = answered(&mut rig, CLIENTS, &long);
+    let expected = answered(&mut narrow(), CLIENTS, &long);
     for cut in [20, 300, 1240, 1250, 1300] {
+        let mut rig = narrow();
         let frame = testkit::MemoryFrame::scattered(&[&long[..cut], &long[cut..]]);
         rig.arrive_as(Arrival { port: CLIENTS, is_handed_over: false }, [frame]);
         assert_eq!(rig.sent(), [(CLIENTS, expected.clone())], "{cut}");

@@ -38,6 +38,14 @@ fn datagram(mode: Mode, v6: bool, length: usize) -> Vec<u8> {
     packets::udp(TO_GATEWAY, client(v6), server(mode, v6), &payload)
 }
 
+/// Sets "do not fragment".
+fn must_not_be_cut(frame: &mut [u8]) {
+    frame[20] |= 0x40;
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let checksum = !wire::checksum::Sum::of(&frame[14..34]).fold();
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}
+
 /// Bytes `from..to` of a packet's payload as a fragment.
 fn part(whole: &[u8], id: u16, from: usize, to: usize, has_more: bool) -> Vec<u8> {
     let field = from as u16 | u16::from(has_more);
@@ -262,13 +270,13 @@ fn few_fragments_wait_for_one_head_and_few_in_all() {
         verdicts.iter().filter(|verdict| **verdict == Verdict::Drop(DropReason::FragmentQueueFull)).count()
     };
     assert_eq!(dropped(&mut rig, &tiny[1..21], 16), 4);
-    for id in 8..11 {
+    for id in 8..23 {
         let more = parts(&datagram(Mode::Nat, false, 40 * 64), id, 64);
         dropped(&mut rig, &more[1..17], 16 * (id as usize - 6));
     }
     // There is no room for others, whose verdict is known when all is full.
     let last = parts(&datagram(Mode::Nat, false, 4000), 20, 1400);
-    dropped(&mut rig, &last[1..], 64);
+    dropped(&mut rig, &last[1..], 256);
     assert_eq!(rig.meters.drops[DropReason::FragmentQueueFull.index()].read(), 4 + 2);
     rig.assert_conserved();
     // Those that have a head still pass.
@@ -349,7 +357,10 @@ fn nothing_is_kept_of_fragments_for_others() {
 fn a_head_that_is_too_big_or_too_old_is_answered_and_the_rest_dropped() {
     let mut rig = Rig::new();
     rig.publish(|snapshot| snapshot.ports[BACKENDS.index()].mtu = 1300);
-    let frames = parts(&datagram(Mode::Nat, false, 4000), 7, 1400);
+    let mut frames = parts(&datagram(Mode::Nat, false, 4000), 7, 1400);
+    for frame in &mut frames {
+        must_not_be_cut(frame);
+    }
     let verdicts = burst(&mut rig, CLIENTS, &frames);
     let too_big = Verdict::Drop(DropReason::FrameOverMtu);
     assert_eq!(verdicts, [Verdict::Transmit(CLIENTS), too_big, too_big]);

@@ -151,7 +151,7 @@ fn treatment(dice: &mut Dice) -> Treatment {
         timestamps: [Timestamps::Preserve, Timestamps::Rewrite, Timestamps::Strip][dice.below(3) as usize],
         generate_isn: dice.below(2) == 0,
         ttl: [Ttl::Decrement, Ttl::Preserve, Ttl::Set { v4: 7, v6: 9 }][dice.below(3) as usize],
-        df: [Df::Preserve, Df::Set, Df::Clear][dice.below(3) as usize],
+        df: [Df::Preserve, Df::Set, Df::Clear, Df::Pmtu][dice.below(4) as usize],
         tos_to_client: tos[0],
         tos_to_server: tos[1],
         ..Treatment::default()

@@ -167,7 +167,7 @@ proptest! {
         options in proptest::collection::vec(any::<u8>(), 0..10),
         (mss, flags) in any::<([bool; 2], [bool; 4])>(),
         (ttl, v4, hops, tos) in (0_u8..3, 1_u8.., 1_u8.., any::<[Option<u8>; 2]>()),
-        (df, times) in (0_u8..3, 0_u8..3),
+        (df, times) in (0_u8..4, 0_u8..3),
         numbers in any::<[u32; 2]>(),
     ) {
         let treatment = Treatment {
@@ -182,7 +182,7 @@ proptest! {
                 _ => Timestamps::Preserve,
             },
             ttl: match ttl { 0 => Ttl::Decrement, 1 => Ttl::Preserve, _ => Ttl::Set { v4, v6: hops } },
-            df: match df { 0 => Df::Preserve, 1 => Df::Set, _ => Df::Clear },
+            df: match df { 0 => Df::Preserve, 1 => Df::Set, 2 => Df::Clear, _ => Df::Pmtu },
             tos_to_client: tos[0],
             tos_to_server: tos[1],
             ..Treatment::default()

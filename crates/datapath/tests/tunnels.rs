@@ -207,8 +207,7 @@ fn who_sends_a_packet_that_is_over_the_mtu_with_its_outer_headers_is_told_what_f
             packets::tcp(TO_GATEWAY, client, server, flags, &vec![7; length - headers])
         };
         rig.forwarded(CLIENTS, &of(headers, SYN), BACKENDS);
-        for _ in 0..2 {
-            // Not yet steady, then steady.
+        {
             let longest = rig.forwarded(CLIENTS, &of(1500 - way.added(), ACK), BACKENDS);
             assert_eq!(longest.len(), 1514);
             let answer = rig.forwarded(CLIENTS, &of(1501 - way.added(), ACK), CLIENTS);
@@ -217,6 +216,12 @@ fn who_sends_a_packet_that_is_over_the_mtu_with_its_outer_headers_is_told_what_f
             let mtu = usize::from(answer[mtu]) << 8 | usize::from(answer[mtu + 1]);
             assert_eq!(mtu, 1500 - way.added());
         }
+        // Now it is steady; and who was told and sends as much again leaves it to us to cut it up.
+        let longest = rig.forwarded(CLIENTS, &of(1500 - way.added(), ACK), BACKENDS);
+        assert_eq!(longest.len(), 1514);
+        let (verdict, sent) = rig.one(CLIENTS, &of(1501 - way.added(), ACK));
+        assert_eq!((verdict, sent.len()), (Verdict::Transmit(BACKENDS), 2));
+        assert_eq!([sent[0].1.len(), sent[1].1.len()], [1514, 14 + way.added() + headers + 1]);
         rig.assert_conserved();
     }
 }

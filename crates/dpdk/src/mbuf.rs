@@ -129,6 +129,10 @@ impl Frame for Mbuf {
         segments::behead(self.raw_mut(), length)
     }
 
+    fn append(&mut self, other: Self) -> Result<(), Self> {
+        segments::chain(self.raw_mut(), other)
+    }
+
     #[inline]
     fn checksum(&self) -> ReceivedChecksum {
         match self.raw().ol_flags & dpdk_sys::SHIM_MBUF_RX_L4_CHECKSUM_MASK {

@@ -85,6 +85,26 @@ pub(crate) fn behead(first: &mut rte_mbuf, length: usize) -> bool {
     true
 }
 
+/// Puts another chain behind this one; see [`Frame::append`].
+pub(crate) fn chain(first: &mut rte_mbuf, other: Mbuf) -> Result<(), Mbuf> {
+    let segments = first.nb_segs.checked_add(other.raw().nb_segs);
+    let bytes = first.pkt_len.checked_add(other.raw().pkt_len);
+    let (Some(segments), Some(bytes)) = (segments, bytes) else { return Err(other) };
+    last(first).next = other.into_raw().as_ptr();
+    (first.nb_segs, first.pkt_len) = (segments, bytes);
+    Ok(())
+}
+
+/// The last segment of a chain.
+fn last(first: &mut rte_mbuf) -> &mut rte_mbuf {
+    let mut last = first;
+    // SAFETY: a link is null or points to the next segment, which the same owner holds.
+    while let Some(next) = unsafe { last.next.as_mut() } {
+        last = next;
+    }
+    last
+}
+
 /// Makes the chain `length` bytes long; see [`Frame::resize`].
 pub(crate) fn resize(first: &mut rte_mbuf, length: usize) -> bool {
     let present = first.pkt_len as usize;
@@ -116,11 +136,7 @@ fn shrink(first: &mut rte_mbuf, length: usize) -> bool {
 
 /// Adds `more` zeros to the last segment.
 fn grow(first: &mut rte_mbuf, more: usize) -> bool {
-    let mut last = first;
-    // SAFETY: a link is null or points to the next segment, which the same owner holds.
-    while let Some(next) = unsafe { last.next.as_mut() } {
-        last = next;
-    }
+    let last = last(first);
     if more > room(last) {
         return false;
     }

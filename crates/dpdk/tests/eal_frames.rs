@@ -93,6 +93,26 @@ fn a_resized_frame_loses_its_tail_or_gets_zeros() {
 }
 
 #[test]
+fn a_frame_grows_by_the_segments_of_another_one() {
+    let eal = start();
+    let pool = pool(&eal);
+    let mut source = pool.source();
+    let bytes = pattern(300);
+    let mut parts = bytes.chunks(100).map(|part| {
+        let mut frame = frame(&mut source, part.len());
+        frame.head_mut().copy_from_slice(part);
+        frame
+    });
+    let (mut one, mut two, three) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+    assert!(two.append(three).is_ok() && one.append(two).is_ok());
+    assert_eq!((one.length(), all_bytes(&one), pool.in_use()), (300, bytes.clone(), 3));
+    assert!(one.pull(150) && one.behead(10));
+    assert_eq!((one.length(), all_bytes(&one)), (290, bytes[10..].to_vec()));
+    drop(one);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn a_dropped_burst_and_a_freed_burst_go_back_to_the_pool() {
     let eal = start();
     let pool = pool(&eal);

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Side;
 
 /// Words of a [`Numbers`].
-const WORDS: usize = 4;
+const WORDS: usize = 5;
 
 /// Sequence numbers of a flow, by [`Side`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -25,9 +25,26 @@ pub struct Numbers {
     /// What is added to sequence numbers and to values of timestamps of the backend, before the client sees them; of the same flows.
     /// Until the backend has answered: the values of timestamps that client and gateway have said.
     pub shifts: [u32; 2],
+    /// Bytes of the largest packet that the paths of the flow with this [creation](crate::Hot::created) take, of which half is kept.
+    path: [u16; 2],
+    /// Nothing: the whole is whole words.
+    spare: u32,
 }
 
 impl Numbers {
+    /// Bytes of the largest packet that the paths of a flow that was created at that time take, if somebody has said so.
+    #[must_use]
+    pub const fn path_mtu(&self, created: u32) -> Option<u16> {
+        let [mtu, of] = self.path;
+        if of == created as u16 && mtu != 0 { Some(mtu) } else { None }
+    }
+
+    /// Remembers that somebody says that a path takes no larger packets.
+    pub fn lower_path_mtu(&mut self, mtu: u16, created: u32) {
+        let known = self.path_mtu(created).unwrap_or(u16::MAX);
+        self.path = [mtu.min(known), created as u16];
+    }
+
     /// What follows the FIN of a side, if it has sent one.
     #[must_use]
     pub const fn end(&self, side: Side) -> u32 {
@@ -66,6 +83,17 @@ impl AllNumbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_path_takes_is_known_of_its_own_flow_and_only_lowered() {
+        let mut numbers = Numbers::default();
+        assert_eq!(numbers.path_mtu(0), None);
+        numbers.lower_path_mtu(1280, 70_000);
+        numbers.lower_path_mtu(1400, 70_000);
+        assert_eq!((numbers.path_mtu(70_000), numbers.path_mtu(70_001)), (Some(1280), None));
+        numbers.lower_path_mtu(1400, 70_001);
+        assert_eq!(numbers.path_mtu(70_001), Some(1400));
+    }
 
     #[test]
     fn each_position_has_numbers_of_its_own() {

@@ -11,6 +11,8 @@ pub struct Profile {
     pub idle_timeout: Option<Duration>,
     /// Whether a TCP packet in mid-stream opens a flow.
     pub loose_initiation: bool,
+    /// Whether packets that come in fragments are put together.
+    pub reassembles: bool,
     /// The lives of TCP flows.
     pub tcp: TcpSettings,
     /// How SYNs are answered with cookies.
@@ -25,6 +27,7 @@ impl Default for Profile {
             name: "default".to_owned(),
             idle_timeout: None,
             loose_initiation: false,
+            reassembles: false,
             tcp: TcpSettings::default(),
             cookies: SynCookies::default(),
             treatment: Treatment::default(),
@@ -188,6 +191,8 @@ pub enum Df {
     Set,
     /// They may.
     Clear,
+    /// Segments of TCP may not, which finds out what the path takes (RFC 1191, 6.1); datagrams as they came.
+    Pmtu,
 }
 
 /// What a profile says of the lives of TCP flows.

@@ -72,6 +72,14 @@ pub trait Frame: Sized {
     #[must_use]
     fn behead(&mut self, length: usize) -> bool;
 
+    /// Puts the bytes of another frame behind this one's, as further segments of it.
+    ///
+    /// # Errors
+    /// Gives the other one back, with both unchanged, when they are too long to be one; always, where frames have one segment only.
+    fn append(&mut self, other: Self) -> Result<(), Self> {
+        Err(other)
+    }
+
     /// What the device found out about the L4 checksum while receiving.
     fn checksum(&self) -> ReceivedChecksum {
         ReceivedChecksum::Unknown

@@ -129,6 +129,12 @@ impl Frame for MemoryFrame {
         true
     }
 
+    fn append(&mut self, mut other: Self) -> Result<(), Self> {
+        self.segments.append(&mut other.segments);
+        self.tailroom = other.tailroom;
+        Ok(())
+    }
+
     fn checksum(&self) -> ReceivedChecksum {
         self.checksum
     }
@@ -189,6 +195,13 @@ mod tests {
         assert_eq!((frame.length(), &frame.bytes()[128..]), (131, &[1, 2, 3][..]));
         assert!(!frame.behead(130) && frame.behead(129));
         assert_eq!((frame.bytes(), frame.headroom), (vec![2, 3], 129));
+    }
+
+    #[test]
+    fn a_frame_grows_by_the_segments_of_another_one() {
+        let mut frame = MemoryFrame::scattered(&[&[1, 2], &[3]]);
+        assert!(frame.append(MemoryFrame::scattered(&[&[4], &[5]])).is_ok());
+        assert_eq!((frame.bytes(), frame.segment(3)), (vec![1, 2, 3, 4, 5], Some(&[5][..])));
     }
 
     #[test]

@@ -161,6 +161,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         treatment: Treatment::default(),
         extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
+        reassembles: false,
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
         sources: None,
         limits: Limits::NONE,

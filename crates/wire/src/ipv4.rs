@@ -14,13 +14,15 @@ use crate::{
 
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
+/// Bytes of the longest header: 15 words.
+pub const LONGEST: usize = 60;
 
 /// The reserved flag, bit 0 of the flags (RFC 791, 3.1).
 const RESERVED: u16 = 0x8000;
 /// It must not be fragmented.
 const DO_NOT_FRAGMENT: u16 = 0x4000;
-/// More fragments follow.
-const MORE_FRAGMENTS: u16 = 0x2000;
+/// In [`Ipv4::fragment`]: more fragments follow.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// In [`Ipv4::fragment`]: routers must not fragment it.
 pub const DONT_FRAGMENT: u16 = 0x4000;
 /// The fragment offset, in units of eight bytes.
@@ -225,6 +227,38 @@ pub const fn must_not_be_fragmented(header: &Ipv4) -> bool {
     header.fragment.get() & DO_NOT_FRAGMENT != 0
 }
 
+/// Whether a packet is a part of one, the first or a later one.
+#[must_use]
+pub const fn is_fragment(header: &Ipv4) -> bool {
+    header.fragment.get() & (MORE_FRAGMENTS | OFFSET) != 0
+}
+
+/// Those of a header's options that all fragments of its packet carry (RFC 791, 3.1), filled up to whole words, and how many bytes they
+/// are. What is malformed ends them.
+#[cold]
+#[must_use]
+pub fn copied_options(mut options: &[u8]) -> ([u8; LONGEST - HEADER], usize) {
+    const COPIED: u8 = 0x80;
+    let (mut copied, mut count) = ([0; LONGEST - HEADER], 0);
+    while let &[kind, ref rest @ ..] = options {
+        let length = match (kind, rest) {
+            (0, _) => break,
+            (1, _) => 1,
+            (_, &[length, ..]) if length >= 2 => usize::from(length),
+            _ => break,
+        };
+        let Some((option, others)) = options.split_at_checked(length) else { break };
+        if kind & COPIED != 0
+            && let Some(place) = copied.get_mut(count..count + length)
+        {
+            place.copy_from_slice(option);
+            count += length;
+        }
+        options = others;
+    }
+    (copied, count.next_multiple_of(4))
+}
+
 /// Where things lie in a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
@@ -343,6 +377,18 @@ mod tests {
         let checksum = !Sum::of(&packet).fold();
         packet[10..12].copy_from_slice(&checksum.to_be_bytes());
         packet
+    }
+
+    #[test]
+    fn fragments_carry_the_options_that_say_so() {
+        let (copied, count) = copied_options(&[1, 0x82, 4, 7, 8, 7, 3, 4, 0x83, 3, 9, 0]);
+        assert_eq!(&copied[..count], [0x82, 4, 7, 8, 0x83, 3, 9, 0]);
+        for options in
+            [&[][..], &[1, 1, 1, 1], &[0, 0x82, 4, 7], &[7, 3, 4, 0], &[0x82, 9, 1, 1], &[0x82, 1, 1, 1]]
+        {
+            assert_eq!(copied_options(options).1, 0, "{options:?}");
+        }
+        assert_eq!(copied_options(&[0x94; 40]), ([0; 40], 0), "longer than they are");
     }
 
     fn refusal(packet: &[u8]) -> Refusal {

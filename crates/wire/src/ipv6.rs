@@ -171,9 +171,40 @@ fn follow<'a>(bytes: &'a [u8], mut layout: Layout<'a>) -> Result<Layout<'a>, Ref
     Err(Refusal::Ipv6ChainTooLong)
 }
 
+/// Where the fragment header of a packet lies that `bytes` is the beginning of, and the byte in front of it that says that one follows.
+#[cold]
+#[must_use]
+pub fn fragment_header(bytes: &[u8]) -> Option<(usize, usize)> {
+    let header: &Ipv6 = crate::header(bytes, 0)?;
+    /// Of the next header in the fixed one.
+    const NEXT_HEADER: usize = 6;
+    let (mut next, mut place, mut at) = (header.next_header, NEXT_HEADER, HEADER);
+    for _ in 0..CHAIN {
+        let &[following, length, ..] = bytes.get(at..)? else { return None };
+        let size = match next {
+            FRAGMENT => return Some((at, place)),
+            AUTHENTICATION => (usize::from(length) + 2) * 4,
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (usize::from(length) + 1) * 8,
+            _ => return None,
+        };
+        (next, place, at) = (following, at, at + size);
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fragment_header_is_found_in_the_chain() {
+        let part = [17, 0, 0, 1, 0, 0, 0, 9];
+        assert_eq!(fragment_header(&packet(FRAGMENT, &[part, [0; 8]].concat())), Some((40, 6)));
+        let behind = [extension(FRAGMENT, 1), part, [0; 8]].concat();
+        assert_eq!(fragment_header(&packet(HOP_BY_HOP, &behind)), Some((48, 40)));
+        assert_eq!(fragment_header(&packet(17, &[0; 8])), None);
+        assert_eq!(fragment_header(&packet(HOP_BY_HOP, &extension(FRAGMENT, 1))), None, "cut off");
+    }
 
     fn packet(next: u8, payload: &[u8]) -> Vec<u8> {
         let mut packet = vec![0x60, 0, 0, 0, 0, payload.len() as u8, next, 64];

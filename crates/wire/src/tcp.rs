@@ -23,6 +23,8 @@ pub mod flags {
     pub const ACK: u8 = 0x10;
     /// The urgent pointer is significant.
     pub const URG: u8 = 0x20;
+    /// Congestion window reduced (RFC 3168, 6.1).
+    pub const CWR: u8 = 0x80;
 }
 
 /// The header without options.

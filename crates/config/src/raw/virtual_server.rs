@@ -104,6 +104,11 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) df: Given<Df>,
+    /// Whether packets that come in fragments are put together, for which they wait, and go on as if they had come whole. Otherwise each
+    /// fragment follows the first one.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) reassemble_fragments: Given<bool>,
     /// The type of service of packets to the client, whose last two bits are not changed; without it that of the packet.
     #[serde(default)]
     #[schemars(range(min = 0, max = 252), extend("examples" = [184]))]
@@ -306,6 +311,8 @@ pub(crate) enum Df {
     Set,
     /// they may
     Clear,
+    /// segments of TCP, which finds out what the path takes, may not; datagrams as they came
+    Pmtu,
 }
 
 /// How clients keep their backend.

@@ -77,6 +77,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         cookies: cookies(server),
         treatment,
         loose_initiation: server.profile.loose_initiation,
+        reassembles: server.profile.reassembles,
         snat: address::snat_ranges(gateway, server),
         sources: None,
         limits: server.limits,

@@ -9,11 +9,23 @@ use datapath::DropReason;
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// What shows in the counters, and what to do about it.
-const ADVICE: [(&[DropReason], &str); 1] = [(
-    &[DropReason::FrameCut, DropReason::FrameOverMtu],
-    "frames larger than the MTU are dropped: their sender leaves it to its network card to cut them up, and between \
-     virtual interfaces there is none; where they come from: ethtool -K INTERFACE tso off gso off gro off",
-)];
+const ADVICE: [(&[DropReason], &str); 3] = [
+    (
+        &[DropReason::FrameCut],
+        "frames were dropped that are larger than the slots of the port's ring: their sender leaves it to its network card to cut them up, and \
+         between virtual interfaces there is none. Larger slots take them whole (`device: \"net_af_packet0,iface=INTERFACE,framesz=65408,\
+         blocksz=2093056,framecnt=512\"`, 64 MiB a queue), or none are made where they come from: ethtool -K INTERFACE tso off gso off",
+    ),
+    (
+        &[DropReason::FrameOverMtu],
+        "packets larger than the MTU are dropped that may not be cut up, and whose sender is not told; where they come from: \
+         ethtool -K INTERFACE tso off gso off gro off",
+    ),
+    (
+        &[DropReason::FramesExhausted],
+        "packets that had to be cut up are lost, because the packet memory is used up: give it more segments (`workers.mbufs`)",
+    ),
+];
 
 /// What was told already.
 #[derive(Debug, Default)]
@@ -54,10 +66,10 @@ mod tests {
         let fleet = Fleet { members: vec![member], cycles_per_second: 1, capacities: Arc::default() };
         let mut advice = Advice::default();
         advice.look(&fleet);
-        assert_eq!(advice.told, [false]);
+        assert_eq!(advice.told, [false; 3]);
         fleet.members[0].meters.drop_packets(DropReason::FrameOverMtu, 3);
         advice.look(&fleet);
-        assert_eq!(advice.told, [true]);
+        assert_eq!(advice.told, [false, true, false]);
         assert_eq!(dropped(&fleet, DropReason::FrameOverMtu), 3);
     }
 }

@@ -34,9 +34,11 @@ pub(crate) struct PortDevice {
 
 /// A ring slot of af_packet is a multiple of this.
 const SLOT: u32 = 2048;
+/// Bytes of the smallest slot: the kernel hands over whole what was sent in fragments, and datagrams have 8 KiB now and then.
+const SMALLEST_SLOT: u32 = 10_240;
 /// Bytes of a slot that are not the frame's: the ring's own header, with room to spare.
 const SLOT_HEADER: u32 = 128;
-/// Slots in each of af_packet's rings: 4 MiB of them absorb what arrives while a worker yields the processor.
+/// Slots in each of af_packet's rings: 20 MiB of them absorb what arrives while a worker yields the processor.
 const SLOTS: u32 = 2048;
 /// An Ethernet header with a VLAN tag.
 const LINK_HEADER: u32 = 18;
@@ -132,7 +134,7 @@ fn argument<'a>(device: &'a Device, name: &str) -> Option<&'a str> {
 
 /// The same with queues and rings that suit the port, where the configuration says nothing of them.
 fn with_rings(device: &Device, mtu: u16, queues: u16) -> Device {
-    let slot = (u32::from(mtu) + LINK_HEADER + SLOT_HEADER).next_multiple_of(SLOT);
+    let slot = (u32::from(mtu) + LINK_HEADER + SLOT_HEADER).next_multiple_of(SLOT).max(SMALLEST_SLOT);
     let rings = argument(device, "framesz").is_none() && argument(device, "blocksz").is_none();
     let mut text = device.to_string();
     if argument(device, "qpairs").is_none() {
@@ -180,7 +182,7 @@ pub(super) mod tests {
         let device = PortDevice::of(&port("net_af_packet0,iface=veth0"), 2).unwrap();
         assert_eq!(
             device.device.to_string(),
-            "net_af_packet0,iface=veth0,qpairs=2,framesz=2048,blocksz=4096,framecnt=2048"
+            "net_af_packet0,iface=veth0,qpairs=2,framesz=10240,blocksz=20480,framecnt=2048"
         );
         assert_eq!(device.taken_interface(), Some("veth0"));
         let traits = device.traits();
@@ -189,7 +191,7 @@ pub(super) mod tests {
         let jumbo = Port { mtu: 9000, ..port("net_af_packet0,iface=veth0") };
         let device = PortDevice::of(&jumbo, 1).unwrap();
         assert!(device.device.to_string().ends_with(",framesz=10240,blocksz=20480,framecnt=2048"));
-        assert_eq!(device.longest_frame(9000), 10_240);
+        assert_eq!((device.longest_frame(9000), device.longest_frame(1500)), (10_240, 10_240));
     }
 
     #[test]

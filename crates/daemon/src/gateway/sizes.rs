@@ -11,8 +11,8 @@ const HEADROOM: u32 = 128;
 const SMALLEST_SEGMENT: u32 = 2048;
 /// Segments that each worker keeps to itself; DPDK lets it hold half as many again.
 const CACHE: u32 = 256;
-/// Segments that a worker may have in its hands: bursts on their way, and frames that wait for a next hop.
-const IN_HAND: u32 = 2048;
+/// Segments that a worker may have in its hands: bursts on their way, frames that wait for a next hop, and fragments that wait for others.
+const IN_HAND: u32 = 2304;
 /// The smallest pool.
 const FEWEST: u32 = 8191;
 /// What DPDK takes for itself, in MiB: ports, rings, its own tables.
@@ -67,8 +67,8 @@ mod tests {
     #[test]
     fn two_af_packet_ports_need_little() {
         let pool = pool(&devices("net_af_packet0,iface=x", 1500), 1, 1, None);
-        assert_eq!((pool.mbufs, pool.data_room), (8191, 2176));
-        assert!((32..96).contains(&memory_mib(&pool)), "{}", memory_mib(&pool));
+        assert_eq!((pool.mbufs, pool.data_room), (8191, 10_368));
+        assert!((96..256).contains(&memory_mib(&pool)), "{}", memory_mib(&pool));
     }
 
     #[test]

@@ -53,6 +53,14 @@ impl Frame for PlainFrame {
         }
         is_longer
     }
+
+    fn append(&mut self, other: Self) -> Result<(), Self> {
+        if self.0.len() + other.0.len() > LONGEST {
+            return Err(other);
+        }
+        self.0.extend(other.0);
+        Ok(())
+    }
 }
 
 /// Makes frames without end.
@@ -88,6 +96,14 @@ mod tests {
         assert_eq!(frame.head(), [0, 0, 1, 2, 3]);
         assert!(!frame.behead(5) && frame.behead(3));
         assert_eq!(frame.head(), [2, 3]);
+    }
+
+    #[test]
+    fn a_frame_grows_by_another_one() {
+        let mut frame = PlainFrame(vec![1, 2]);
+        assert!(frame.append(PlainFrame(vec![3])).is_ok());
+        assert_eq!(frame.head(), [1, 2, 3]);
+        assert!(frame.append(PlainFrame(vec![0; LONGEST])).is_err_and(|other| other.length() == LONGEST));
     }
 
     #[test]

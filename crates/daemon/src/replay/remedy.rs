@@ -19,7 +19,10 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::EtherTypeUnknown | R::EtherTypeIsLength => "Nothing; such frames are part of any link.",
         R::VlanUnknown => "Give the port the VLAN in `vlans`, or take it off the switch's port.",
         R::VlanStacked => "Take the outer tag off where the switch's port is configured.",
-        R::FrameCut | R::FrameOverMtu => {
+        R::FrameCut => {
+            "Give the port's ring larger slots (framesz, blocksz), or switch segmentation offload off at the sender (ethtool -K IFACE tso off gso off)."
+        }
+        R::FrameOverMtu => {
             "Switch segmentation offload off at the sender (ethtool -K IFACE tso off gso off), or raise the port's mtu."
         }
         R::HeadersScattered => "Raise the port's mtu, so that frames arrive in one piece.",
@@ -45,7 +48,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::FragmentOverlap => {
             "Nothing sound sends such fragments, but a link that doubles packets: look for who sends them."
         }
-        R::FragmentsScattered | R::FragmentHeadLost => {
+        R::FragmentsTooLong => "Nobody means well who sends such fragments: look for who does.",
+        R::FramesExhausted => "Give the packet memory more segments (`workers.mbufs`).",
+        R::FragmentsScattered | R::FragmentHeadLost | R::FragmentMissing => {
             "Fragments are lost or come far out of order: lower the sender's MTU, so that it does not fragment."
         }
         R::FragmentQueueFull | R::FragmentTableFull => {

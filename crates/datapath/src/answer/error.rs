@@ -3,7 +3,7 @@
 //! The error is written in place of the packet that it is about, which it quotes as it arrived. It has 28 bytes more than a short
 //! packet (48 over IPv6), as the standards want it; that is why there are so few of them ([`super::allowance`]).
 
-use flow::FlowKey;
+use flow::{FlowKey, Tracked};
 use nic::Frame;
 use wire::{
     U16,
@@ -93,7 +93,15 @@ pub(crate) fn instead<F: Frame>(
         DropReason::FrameOverMtu => Trouble::TooBig { mtu: mtu(memory, occasion, key).ok_or(reason)? },
         _ => return Err(reason),
     };
-    report(memory, occasion, frame, packet, trouble).map(Step::Done)
+    let verdict = report(memory, occasion, frame, packet, trouble)?;
+    if let Trouble::TooBig { mtu } = trouble
+        && let Some(found) = memory.flows.find(key)
+        && let Some(Tracked { hot, numbers, .. }) = memory.flows.tracked(found.index)
+    {
+        // If it sends as much again, it does not know that it does, and the packet is cut.
+        numbers.lower_path_mtu(mtu, hot.created);
+    }
+    Ok(Step::Done(verdict))
 }
 
 /// The largest packet with this key that passes: the MTU of the port that it leaves by, without the outer headers that it gets.

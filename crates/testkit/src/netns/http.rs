@@ -6,7 +6,8 @@ use std::{
 
 use super::{Failure, Namespace, Result};
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long the other side may be silent.
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// An HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,28 @@ pub(super) fn say(stream: &mut impl Write, parts: &[&[u8]]) -> Result<()> {
     parts.iter().try_for_each(|part| stream.write_all(part)).map_err(Failure::of("broken off"))
 }
 
+/// What an answer begins with.
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) backend: String,
+    /// Bytes of the body, where it says.
+    pub(super) length: Option<u64>,
+}
+
+impl Head {
+    /// `None` when it is none.
+    pub(super) fn parse(head: &[u8]) -> Option<Self> {
+        let head = std::str::from_utf8(head).ok()?;
+        let header = |name: &str| {
+            let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+            headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        };
+        let length = header("Content-Length").map(str::parse).transpose().ok()?;
+        let backend = header("X-Backend").unwrap_or_default().to_owned();
+        Some(Self { status: head.split(' ').nth(1)?.parse().ok()?, backend, length })
+    }
+}
+
 /// Receives the answer, to the end of the connection.
 pub(super) fn hear(stream: &mut impl Read) -> Result<Answer> {
     let mut answer = Vec::new();
@@ -83,20 +106,11 @@ pub(super) fn hear(stream: &mut impl Read) -> Result<Answer> {
 fn parse(answer: &[u8]) -> Option<Answer> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (head, body) = answer.split_at_checked(end + 4)?;
-    let head = std::str::from_utf8(head).ok()?;
-    let header = |name: &str| {
-        head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name))
-    };
-    if let Some((_, length)) = header("Content-Length")
-        && length.parse() != Ok(body.len())
-    {
+    let head = Head::parse(head)?;
+    if head.length.is_some_and(|length| length != body.len() as u64) {
         return None;
     }
-    Some(Answer {
-        status: head.split(' ').nth(1)?.parse().ok()?,
-        backend: header("X-Backend").map_or_else(String::new, |(_, value)| value.to_owned()),
-        body: body.to_owned(),
-    })
+    Some(Answer { status: head.status, backend: head.backend, body: body.to_owned() })
 }
 
 #[cfg(test)]

@@ -136,12 +136,25 @@ impl Drop for Namespace {
     }
 }
 
-/// Lays a cable between two namespaces: a veth pair, up, one queue each way (af_xdp hears nothing on an interface with
-/// several), and no frame larger than the MTU (veth would leave it to a NIC that is not there to cut them up).
+/// Lays a cable between two namespaces ([`connect_as_it_is`]) that carries no frame larger than the MTU (veth would leave it to
+/// a NIC that is not there to cut them up).
 ///
 /// # Errors
 /// With the message of the command that failed.
 pub fn connect(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<()> {
+    connect_as_it_is(one, other)?;
+    for (namespace, interface) in [one, other] {
+        namespace.run(&format!("ethtool -K {interface} tso off gso off gro off"))?;
+    }
+    Ok(())
+}
+
+/// Lays a cable between two namespaces: a veth pair, up, one queue each way (af_xdp hears nothing on an interface with several).
+/// Nothing that Linux does with cards is switched off.
+///
+/// # Errors
+/// With the message of the command that failed.
+pub fn connect_as_it_is(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<()> {
     let queues = "numrxqueues 1 numtxqueues 1";
     one.0.ip(&format!(
         "link add {} {queues} type veth peer name {} netns {} {queues}",
@@ -149,7 +162,6 @@ pub fn connect(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<()>
     ))?;
     for (namespace, interface) in [one, other] {
         namespace.ip(&format!("link set {interface} up"))?;
-        namespace.run(&format!("ethtool -K {interface} tso off gso off gro off"))?;
     }
     // The kernel sees the carrier a moment after the other end is up.
     wait_until(Duration::from_secs(30), "the carrier", || {
@@ -185,6 +197,17 @@ mod tests {
         other.ip("address add fd00::2/64 dev eth0").unwrap();
         one.run("ping -c 1 -W 10 192.0.2.2").unwrap();
         one.run("ping -c 1 -W 10 fd00::2").unwrap();
+    }
+
+    #[test]
+    fn a_cable_as_it_is_takes_frames_that_a_card_would_cut() {
+        let (one, other) = (Namespace::create("one").unwrap(), Namespace::create("other").unwrap());
+        connect_as_it_is((&one, "eth0"), (&other, "eth0")).unwrap();
+        connect((&one, "eth1"), (&other, "eth1")).unwrap();
+        for (interface, state) in [("eth0", "on"), ("eth1", "off")] {
+            let features = one.run(&format!("ethtool -k {interface}")).unwrap();
+            assert!(features.contains(&format!("\ntcp-segmentation-offload: {state}")), "{features}");
+        }
     }
 
     #[test]

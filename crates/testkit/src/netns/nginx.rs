@@ -78,12 +78,26 @@ impl Nginx {
         fs::write(&file, content).map_err(Failure::of(file.display()))
     }
 
+    /// Makes a file available under `/NAME`, on the same file system.
+    ///
+    /// # Errors
+    /// When it cannot be linked.
+    pub fn offer_file(&self, name: &str, file: &Path) -> Result<()> {
+        fs::hard_link(file, self.directory.join("files").join(name)).map_err(Failure::of(file.display()))
+    }
+
+    /// Where that is which was PUT to `/upload/NAME`.
+    #[must_use]
+    pub fn file_of_upload(&self, name: &str) -> PathBuf {
+        self.directory.join("files/upload").join(name)
+    }
+
     /// What was PUT to `/upload/NAME`.
     ///
     /// # Errors
     /// When nothing was.
     pub fn uploaded(&self, name: &str) -> Result<Vec<u8>> {
-        let file = self.directory.join("files/upload").join(name);
+        let file = self.file_of_upload(name);
         fs::read(&file).map_err(Failure::of(file.display()))
     }
 

@@ -7,10 +7,13 @@ use std::{
 use model::Mode;
 use tempfile::TempDir;
 
-use super::{Decapsulator, Failure, Namespace, Nginx, Result, Tidegate, UdpEcho, connect, wait_until};
+use super::{
+    Decapsulator, Failure, Namespace, Nginx, Result, Tidegate, UdpEcho, connect, connect_as_it_is, wait_until,
+};
 
 pub(super) const HTTP: u16 = 80;
 pub(super) const ECHO: u16 = 7;
+pub(super) const IPERF: u16 = 5201;
 
 /// The DPDK device under the gateway's ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +44,6 @@ impl Plan {
     #[must_use]
     pub const fn new(device: Device, mode: Mode, backends: u8) -> Self {
         Self { device, mode, backends, crosses_families: false }
-    }
-
-    /// Bytes of the largest packet to the backends: outer headers go in front of what clients send. A tap sends no packet of more than 1,500
-    /// bytes; there [clients send smaller ones](Self::mtu_of_clients).
-    pub(super) fn mtu_to_backends(&self) -> u16 {
-        if self.mode.is_tunnel() && self.device != Device::Tap { 1600 } else { 1500 }
-    }
-
-    /// Bytes of the largest packet to the virtual servers.
-    fn mtu_of_clients(&self) -> u16 {
-        if self.mode.is_tunnel() && self.device == Device::Tap { 1440 } else { 1500 }
     }
 }
 
@@ -89,6 +81,8 @@ pub struct Topology {
     /// A bridge that joins the backends.
     pub switch: Namespace,
     pub(super) plan: Plan,
+    /// Bytes of the largest packet, but to the backends of tunnels.
+    pub(super) mtu: u16,
     directory: TempDir,
 }
 
@@ -98,12 +92,21 @@ impl Topology {
     /// # Errors
     /// Without root, or with the message of the command that failed.
     pub fn build(plan: Plan) -> Result<Self> {
+        Self::build_with_mtu(plan, 1500)
+    }
+
+    /// The same with links that take packets of `mtu` bytes.
+    ///
+    /// # Errors
+    /// As [`Topology::build`].
+    pub fn build_with_mtu(plan: Plan, mtu: u16) -> Result<Self> {
         let mut topology = Self {
             backends: Vec::new(),
             client: Namespace::create("client")?,
             gateway: Namespace::create("gateway")?,
             switch: Namespace::create("switch")?,
             plan,
+            mtu,
             directory: TempDir::new().map_err(Failure::of("no temporary directory"))?,
         };
         topology.lay_cables()?;
@@ -130,6 +133,12 @@ impl Topology {
     #[must_use]
     pub fn echo(&self, v6: bool) -> SocketAddr {
         (service(v6), ECHO).into()
+    }
+
+    /// Where a backend, by its place, is spoken to: by the virtual server's address in the modes that leave it.
+    #[must_use]
+    pub fn address_at_backend(&self, place: u8, v6: bool) -> IpAddr {
+        if self.plan.mode.is_direct() { service(v6) } else { backend_address(place + 1, v6) }
     }
 
     /// Starts `program` with `configuration`, joins it to the cables, and returns when it sees its backends up and its
@@ -169,13 +178,31 @@ impl Topology {
         Ok(traces.lines().filter(|line| !line.contains(": br-")).flat_map(|line| [line, "\n"]).collect())
     }
 
+    /// Bytes of the largest packet to the backends: outer headers go in front of what clients send. A tap sends no packet of more than 1,500
+    /// bytes; there [clients send smaller ones](Self::mtu_of_clients).
+    pub(super) fn mtu_to_backends(&self) -> u16 {
+        if self.plan.mode.is_tunnel() && self.plan.device != Device::Tap { self.mtu + 100 } else { self.mtu }
+    }
+
+    /// Bytes of the largest packet to the virtual servers.
+    fn mtu_of_clients(&self) -> u16 {
+        if self.plan.mode.is_tunnel() && self.plan.device == Device::Tap { 1440 } else { self.mtu }
+    }
+
+    /// A cable for packets of `mtu` bytes. A tap takes what Linux sends as it is; a packet socket's ring has no place for frames larger than the MTU.
+    fn cable(&self, one: (&Namespace, &str), other: (&Namespace, &str), mtu: u16) -> Result<()> {
+        let lay = if self.plan.device == Device::Tap { connect_as_it_is } else { connect };
+        lay(one, other)?;
+        for (namespace, interface) in [one, other] {
+            namespace.ip(&format!("link set {interface} mtu {mtu}"))?;
+        }
+        Ok(())
+    }
+
     fn lay_cables(&self) -> Result<()> {
-        connect((&self.client, "eth0"), (&self.gateway, "clients"))?;
-        connect((&self.gateway, "backends"), (&self.switch, "gateway"))?;
+        self.cable((&self.client, "eth0"), (&self.gateway, "clients"), self.mtu)?;
+        self.cable((&self.gateway, "backends"), (&self.switch, "gateway"), self.mtu_to_backends())?;
         add_bridge(&self.switch, "bridge", &["gateway"])?;
-        let mtu = self.plan.mtu_to_backends();
-        self.gateway.ip(&format!("link set backends mtu {mtu}"))?;
-        self.switch.ip(&format!("link set gateway mtu {mtu}"))?;
         for interface in ["clients", "backends"] {
             remove_ipv6(&self.gateway, interface)?;
             if self.plan.device == Device::Tap {
@@ -186,11 +213,11 @@ impl Topology {
         }
         self.client.ip("address add 10.10.1.100/24 dev eth0")?;
         self.client.ip("address add fd00:10:1::100/64 dev eth0")?;
-        let mtu = self.plan.mtu_of_clients();
+        let mtu = self.mtu_of_clients();
         self.client.ip(&format!("route add 198.51.100.0/24 via 10.10.1.1 mtu {mtu}"))?;
         self.client.ip(&format!("route add 2001:db8:100::/64 via fd00:10:1::1 mtu {mtu}"))?;
         if self.plan.mode.is_direct() {
-            connect((&self.client, "direct"), (&self.switch, "client"))?;
+            self.cable((&self.client, "direct"), (&self.switch, "client"), self.mtu)?;
             self.switch.ip("link set client master bridge")?;
             self.client.run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.direct.rp_filter=0")?;
             self.client.ip("address add 10.10.2.100/24 dev direct")?;
@@ -202,11 +229,8 @@ impl Topology {
     fn build_backend(&self, number: u8) -> Result<Backend> {
         let name = format!("backend{number}");
         let namespace = Namespace::create(&name)?;
-        connect((&namespace, "eth0"), (&self.switch, &name))?;
+        self.cable((&namespace, "eth0"), (&self.switch, &name), self.mtu_to_backends())?;
         self.switch.ip(&format!("link set {name} master bridge"))?;
-        let mtu = self.plan.mtu_to_backends();
-        namespace.ip(&format!("link set eth0 mtu {mtu}"))?;
-        self.switch.ip(&format!("link set {name} mtu {mtu}"))?;
         let mut addresses = vec![backend_address(number, false), backend_address(number, true)];
         namespace.ip(&format!("address add {}/24 dev eth0", backend_address(number, false)))?;
         namespace.ip(&format!("address add {}/64 dev eth0", backend_address(number, true)))?;
