@@ -309,6 +309,8 @@ fn add_to(number: &mut [u8; 4], shift: u32) {
 pub(crate) struct After {
     ttl: Option<u8>,
     tos: Option<u8>,
+    /// Of a packet that becomes one of IPv4.
+    df: Option<Df>,
     /// What the packet came with, for [`After::undo`].
     before: (u8, Option<[U16; 2]>),
     /// The priority of its VLAN tag, if it leaves with one.
@@ -340,7 +342,9 @@ impl After {
         };
         // Before it is known whether the packet fits its way: this says whether it may be cut if it does not.
         let fragment = if packet.v6 { None } else { set_df(head, packet, treatment.df) };
-        Some(Self { ttl, tos, before: (came_with, fragment), priority })
+        // What was IPv6 has that only when it has become IPv4.
+        let df = (packet.v6 && !leaves.v6).then_some(treatment.df);
+        Some(Self { ttl, tos, df, before: (came_with, fragment), priority })
     }
 
     /// Makes the packet what it came as, since it goes no further.
@@ -361,6 +365,9 @@ impl After {
         }
         if let Some(tos) = self.tos {
             set_tos(head, packet, tos);
+        }
+        if let Some(df) = self.df {
+            set_df(head, packet, df);
         }
     }
 }
