@@ -4,14 +4,17 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use datapath::{
     Arrival, DropReason, Fact, HashKey, Hop, Outputs, Request, Snapshot, Verdict, WorkerMeters, WorkerState,
-    forward, housekeeping, snapshot::Pool, stop,
+    forward, housekeeping,
+    snapshot::{Cookies, Pool},
+    stop,
 };
-use model::{Address, BackendId, MacAddress, Millis, PortId, WorkerId};
+use model::{Address, BackendId, MacAddress, Millis, PortId, UseOfCookies, WorkerId};
 use nic::Burst;
 use testkit::{
     MemoryFrame, MemorySource,
     gateway::{BACKENDS, CLIENTS, snapshot},
 };
+use wire::protocol;
 
 use crate::sums;
 
@@ -47,8 +50,21 @@ impl Setup {
         }
         for server in Arc::make_mut(&mut snapshot.virtual_servers).iter_mut().flatten() {
             server.loose_initiation = self.has(7);
+            if server.service.protocol == protocol::TCP && !server.mode.is_direct() {
+                server.cookies = self.cookies();
+            }
         }
         snapshot
+    }
+
+    /// Small tables have too many open handshakes soon.
+    fn cookies(self) -> Cookies {
+        let use_of = match (self.has(10), self.has(11)) {
+            (false, false) => UseOfCookies::Off,
+            (false, true) => UseOfCookies::Auto,
+            (true, _) => UseOfCookies::Always,
+        };
+        Cookies { use_of, mss: 0, allowlist: if self.has(11) { 2000 } else { 0 } }
     }
 
     fn flows(self) -> usize {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use etherparse::{
     ArpOperation, IcmpEchoHeader, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber,
     Ipv4HeaderSlice, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, LinkExtSlice, NetSlice, SlicedPacket,
-    TcpOptionElement, TcpSlice, TransportSlice, icmpv4::DestUnreachableHeader,
+    TcpOptionElement, TcpOptionReadError, TcpSlice, TransportSlice, icmpv4::DestUnreachableHeader,
 };
 use testkit::packets::check_checksums;
 
@@ -28,7 +28,7 @@ pub(crate) fn describe(frame: &[u8]) -> String {
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header();
             let (from, to) = (header.source_addr().into(), header.destination_addr().into());
-            internet(&packet, from, to, header.hop_limit())
+            internet(&packet, from, to, header.hop_limit()) + &class(header.traffic_class())
         }
         Some(NetSlice::Arp(message)) => {
             let v4 = |bytes: &[u8]| Ipv4Addr::from(<[u8; 4]>::try_from(bytes).unwrap());
@@ -118,7 +118,8 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
                 SocketAddr::new(from, segment.source_port()),
                 SocketAddr::new(to, segment.destination_port()),
             );
-            format!("tcp {from} > {to}{}{}{}", flags(segment), numbers_of(segment), options(segment))
+            let shown = shown(segment.payload());
+            format!("tcp {from} > {to}{}{}{}{shown}", flags(segment), numbers_of(segment), options(segment))
         }
         Some(TransportSlice::Udp(datagram)) => {
             let (from, to) = (
@@ -135,11 +136,15 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
     format!("{what}, ttl {ttl}")
 }
 
+/// The class of service, if it is not the common one.
+fn class(tos: u8) -> String {
+    if tos == 0 { String::new() } else { format!(", tos {tos:#04x}") }
+}
+
 /// What is unusual about an IPv4 header.
 fn service(header: Ipv4HeaderSlice<'_>) -> String {
-    let tos = header.dcp().value() << 2 | header.ecn().value();
-    let tos = if tos == 0 { String::new() } else { format!(", tos {tos:#04x}") };
-    tos + if header.dont_fragment() { "" } else { ", may be fragmented" }
+    class(header.dcp().value() << 2 | header.ecn().value())
+        + if header.dont_fragment() { "" } else { ", may be fragmented" }
 }
 
 /// The numbers of a reset, and those of what the gateway asks: nobody else has no window.
@@ -166,10 +171,40 @@ fn options(segment: &TcpSlice<'_>) -> String {
             blocks.map(|(from, to)| format!("sack {from}-{to}")).collect::<Vec<_>>().join(" ")
         }
         Ok(Timestamp(value, echo)) => format!("time {value}/{echo}"),
+        Err(TcpOptionReadError::UnknownId(254)) => client(segment.options()),
         Err(error) => format!("{error}"),
     });
     let options = options.collect::<Vec<_>>().join(", ");
     if options.is_empty() { options } else { format!(" <{options}>") }
+}
+
+/// The client that the first option says, of the kind 254.
+fn client(options: &[u8]) -> String {
+    let port = u16::from_be_bytes([options[2], options[3]]);
+    let address: IpAddr = match options[1] {
+        8 => <[u8; 4]>::try_from(&options[4..8]).unwrap().into(),
+        20 => <[u8; 16]>::try_from(&options[4..20]).unwrap().into(),
+        other => return format!("an option of {other} bytes"),
+    };
+    format!("client {}", SocketAddr::new(address, port))
+}
+
+/// What a header of the PROXY protocol says, if data begins with one, and how much follows.
+fn shown(data: &[u8]) -> String {
+    let Some(rest) = data.strip_prefix(b"\r\n\r\n\0\r\nQUIT\n\x21") else { return String::new() };
+    let port = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
+    let (ends, length) = match rest[..3] {
+        [0x11, 0, 12] => {
+            let v4 = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&rest[at..at + 4]).unwrap());
+            ([SocketAddr::new(v4(3), port(11)), SocketAddr::new(v4(7), port(13))], 15)
+        }
+        [0x21, 0, 36] => {
+            let v6 = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&rest[at..at + 16]).unwrap());
+            ([SocketAddr::new(v6(3), port(35)), SocketAddr::new(v6(19), port(37))], 39)
+        }
+        _ => return " behind a wrong header".to_owned(),
+    };
+    format!(" saying it is {} > {}, {} bytes follow", ends[0], ends[1], rest.len() - length)
 }
 
 fn message_v4(message: &Icmpv4Slice<'_>, from: IpAddr, to: IpAddr) -> String {

@@ -8,7 +8,12 @@ use crate::site::Site;
 const TWO_WORKERS: &str = "workers: { lcores: [0, 1] }\n";
 
 fn two_workers_carry_200_connections(device: Device, mode: Mode) {
-    let site = Site::start(Plan::new(device, mode, 3), TWO_WORKERS);
+    carry_200_connections(Plan::new(device, mode, 3));
+}
+
+fn carry_200_connections(plan: Plan) {
+    let Plan { device, mode, .. } = plan;
+    let site = Site::start(plan, TWO_WORKERS);
     for v6 in [false, true] {
         site.exchange_in_parallel(v6, 200);
     }
@@ -41,6 +46,13 @@ fn two_workers_on_tap_carry_nat() {
 #[test]
 fn two_workers_on_tap_carry_full_nat() {
     two_workers_carry_200_connections(Device::Tap, Mode::FullNat);
+}
+
+#[test]
+fn two_workers_carry_full_nat_between_families() {
+    for device in [Device::AfPacket, Device::Tap] {
+        carry_200_connections(Plan { crosses_families: true, ..Plan::new(device, Mode::FullNat, 3) });
+    }
 }
 
 /// A packet socket whose ring fills up passes packets on to another one, whoever owns their flow.

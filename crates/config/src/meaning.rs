@@ -269,6 +269,11 @@ fn virtual_server(
                 list.iter().filter_map(Given::value).map(|address| address.0).collect(),
             ),
         },
+        show_client: match raw.show_client.value() {
+            None | Some(raw::ShowClient::None) => model::ShowClient::None,
+            Some(raw::ShowClient::ProxyV2) => model::ShowClient::ProxyV2,
+            Some(raw::ShowClient::Toa) => model::ShowClient::Toa,
+        },
         outer_sources: chosen(&raw.outer_source)
             .map(|list| list.iter().filter_map(Given::value).map(|network| network.0).collect())
             .unwrap_or_default(),

@@ -18,8 +18,8 @@ pub(crate) use pool::{Backend, Method, Monitor, OnBackendDown, Pool, State};
 pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route, Vlan};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
 pub(crate) use virtual_server::{
-    ActionOnFull, Df, Limits, Mode, MssClamp, Persistence, Profile, Protocol, Sources, SynCookies,
-    Timestamps, Ttl, VirtualServer, WindowScale,
+    ActionOnFull, Df, Limits, Mode, MssClamp, Persistence, Profile, Protocol, ShowClient, Sources,
+    SynCookies, Timestamps, Ttl, VirtualServer, WindowScale,
 };
 
 /// What a key means when the file does not say.

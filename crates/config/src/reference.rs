@@ -73,7 +73,7 @@ fn limits() -> String {
 Names, devices, interfaces, addresses, routes and backends that are there twice; two virtual servers with the same address,
 port and protocol; references to pools and profiles that do not exist; routers and neighbours outside their port's networks;
 backends that no port leads to, and with `dsr` those that are on no port's own network; a virtual server whose address a
-port, router or neighbour has, or whose family its pool has not; `full_nat` without a source address of the family;
+port, router or neighbour has, or in `nat` and `dsr` whose family its pool has not; `full_nat` without a source address of a backend's family;
 prefixes that are both allowed and denied; a monitor's `timeout` that is not less than its `interval`; an lcore with two tasks. A backend with `weight: 0` and a pool that
 nobody uses are fine.
 "

@@ -225,3 +225,24 @@ virtual_servers:
     assert_eq!(gateway.virtual_servers.iter().map(|server| server.domain).collect::<Vec<_>>(), [1, 2]);
     assert_eq!([gateway.domain_of_pool(0), gateway.domain_of_pool(1)], [1, 2]);
 }
+
+#[test]
+fn full_nat_has_backends_of_both_families_and_shows_them_the_client() {
+    let gateway = accepted(
+        "version: 1
+ports:
+- { name: uplink, device: net_null0, addresses: [192.0.2.2/24, '2001:db8::2/64'] }
+pools:
+- { name: both, fallback: four, backends: [{ address: '192.0.2.9:80' }, { address: '[2001:db8::9]:80' }] }
+- { name: four, backends: [{ address: '192.0.2.9:81' }] }
+virtual_servers:
+- { name: a, address: 198.51.100.1, port: 80, protocol: tcp, mode: full_nat, show_client: proxy_v2, pool: both }
+- { name: b, address: '2001:db8:1::1', port: 80, protocol: tcp, mode: full_nat, show_client: toa, pool: four }
+- { name: c, address: 198.51.100.3, port: 80, protocol: tcp, mode: full_nat, snat: [192.0.2.64, '2001:db8::64'], pool: both }
+- { name: d, address: 198.51.100.4, port: 80, protocol: udp, mode: full_nat, show_client: none, pool: both }",
+    )
+    .gateway;
+    use model::ShowClient::{None, ProxyV2, Toa};
+    let shown: Vec<_> = gateway.virtual_servers.iter().map(|server| server.show_client).collect();
+    assert_eq!(shown, [ProxyV2, Toa, None, None]);
+}

@@ -159,6 +159,7 @@ pub(crate) fn virtual_server(name: &str, pool: u32) -> VirtualServer {
         protocol: Protocol::Tcp,
         mode: Mode::Nat,
         snat: Snat::Auto,
+        show_client: model::ShowClient::None,
         outer_sources: Vec::new(),
         profile: Profile::default(),
         persistence: None,

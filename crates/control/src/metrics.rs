@@ -213,7 +213,7 @@ const PORT_COUNTERS: [PortMetric; 6] = [
 
 type WorkerMetric = (About, fn(&view::Worker) -> u64);
 
-const WORKER_COUNTERS: [WorkerMetric; 13] = [
+const WORKER_COUNTERS: [WorkerMetric; 14] = [
     (("worker_polls", "Turns"), |row| row.polls),
     (("worker_idle_polls", "Turns that found nothing to do"), |row| row.idle_polls),
     (("worker_flows_expired", "Flows removed because they were silent too long"), |row| row.flows_expired),
@@ -233,6 +233,10 @@ const WORKER_COUNTERS: [WorkerMetric; 13] = [
     (("worker_completed_checksums", "L4 checksums completed for senders on this host"), |row| {
         row.completed_checksums
     }),
+    (
+        ("worker_clients_not_shown", "Segments without room for what shows the client's address (toa)"),
+        |row| row.clients_not_shown,
+    ),
     (("worker_untracked_packets", "Packets forwarded by hash, the flow table being full"), |row| {
         row.untracked_packets
     }),

@@ -213,6 +213,7 @@ fn worker(WorkerId(id): WorkerId, member: &Member, cycles_per_second: u64) -> vi
         held: meters.held_frames.read(),
         completed_checksums: meters.completed_checksums.read(),
         untracked_packets: meters.untracked_packets.read(),
+        clients_not_shown: meters.clients_not_shown.read(),
         icmp_errors: meters.icmp_errors.read(),
         residence_p50_us: microseconds(0.5),
         residence_p99_us: microseconds(0.99),

@@ -137,6 +137,8 @@ pub struct Worker {
     pub completed_checksums: u64,
     /// Packets forwarded by hash because the flow table was full.
     pub untracked_packets: u64,
+    /// Segments that went on without what shows the client's address (`show_client: toa`), for want of room.
+    pub clients_not_shown: u64,
     /// ICMP errors sent in place of packets that could not go on.
     pub icmp_errors: u64,
     /// Microseconds from receipt to transmission that half of the bursts did not exceed.

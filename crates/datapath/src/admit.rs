@@ -4,13 +4,14 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
-use model::{Address, BackendId, Treatment, VirtualServerId};
+use model::{Address, BackendId, ShowClient, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
-    DropReason, Verdict, WorkerMeters, answer,
+    DropReason, Snapshot, Verdict, answer,
     cookie::{self, Met},
+    cross,
     cut::{self, Told},
     fragment, hashed, limit, notice, ownership,
     packet::{Kind, Packet, Step},
@@ -21,11 +22,12 @@ use crate::{
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
+    show::{self, Show},
     snapshot::{Backend, VirtualServer, is_martian_destination, is_martian_source},
-    state::{Memory, close},
+    state::{Memory, close, count_opened},
     stray::{unanswered, without_service},
     track::{self, Course},
-    translation::translation,
+    translation::{self, translation},
     treat, tunnel, vlan,
 };
 
@@ -230,8 +232,11 @@ pub(crate) fn goes_on<F: Frame>(
         resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
     }
     // All packets of these are looked at.
-    let is_special = has_bandwidth || server.is_some_and(|server| server.extent.all);
+    let is_special = has_bandwidth
+        || server.is_some_and(|server| server.extent.all || show::is_awaited(server, flow.numbers));
     let was_embryonic = track::is_embryonic(flow.hot.state(), flow.hot.checked);
+    let segment =
+        segment.map(|segment| show::in_own_numbers(occasion.snapshot, server, (&flow, side), segment));
     let is_renewed = track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special);
     match (was_embryonic, track::is_embryonic(flow.hot.state(), flow.hot.checked)) {
         (true, false) => guard.end(),
@@ -253,14 +258,14 @@ pub(crate) fn goes_on<F: Frame>(
     Ok(step)
 }
 
-/// Passes a packet of the flow at a position on, and changes in it what its virtual server's profile wants changed.
+/// Passes a packet of the flow at a position on, and changes in it what its virtual server and that one's profile want changed.
 fn pass_on_treated<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
     (frame, packet): (&mut F, &Packet),
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
-    let Memory { flows, neighbours, .. } = memory;
+    let Memory { flows, neighbours, meters, .. } = memory;
     let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(flow.hot.virtual_server());
@@ -275,17 +280,31 @@ fn pass_on_treated<F: Frame>(
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
     let treatment = server.filter(is_concerned).map(|server| server.treatment);
-    // What was opened with a cookie is translated, wherever its virtual server is.
-    let Some(treatment) = treatment.or_else(|| translation.map(|_| Treatment::NONE)) else {
+    let how = server.map_or(ShowClient::None, |server| server.show_client);
+    if treatment.is_none() && translation.is_none() && how == ShowClient::None {
         return pass_on(memory, occasion, frame, packet, (index, side));
-    };
-    let largest = if is_handshake { resolve::largest(neighbours, snapshot, flow.hot) } else { 0 };
+    }
+    let client = flow.key(Side::Client);
+    let show = Show::of(how, &client);
+    let is_sized = is_handshake || show.is_some();
+    let largest = if is_sized { resolve::largest(neighbours, snapshot, flow.hot, side) } else { 0 };
     // In a tunnel it is the inner packet that is changed.
     let backend = snapshot.backend(flow.hot.backend);
     let added = backend.map_or(0, |backend| tunnel::overhead(flow.hot.mode(), backend.address));
-    let of = (side, &flow.key(Side::Client), translation);
-    let after = treat::before(frame.head_mut(), packet, of, (&treatment, largest), snapshot);
-    let step = pass_on(memory, occasion, frame, packet, (index, side)).inspect_err(|_| {
+    // What was opened with a cookie is translated, wherever its virtual server is.
+    let treatment = treatment.unwrap_or(Treatment::NONE);
+    let leaves = if flow.hot.crosses() { cross::translated(packet) } else { *packet };
+    if let Some(show) = show.filter(|_| side == Side::Backend) {
+        show.hear(frame.head_mut(), packet, flow.numbers);
+    }
+    let of = (side, &client, translation);
+    let after = treat::before(frame.head_mut(), (packet, &leaves), of, (&treatment, largest), snapshot);
+    let told = match (show, side) {
+        (Some(show), Side::Client) => show.tell(frame, packet, flow, (largest, meters))?,
+        (Some(show), Side::Backend) if is_handshake => show.leave_room(frame.head_mut(), packet),
+        _ => *packet,
+    };
+    let step = pass_on(memory, occasion, frame, &told, (index, side)).inspect_err(|_| {
         // Its sender may be told why, and is to know it again.
         treat::take_numbers_back(frame.head_mut(), packet, of, &treatment, snapshot);
         if let Some(after) = after {
@@ -293,7 +312,7 @@ fn pass_on_treated<F: Frame>(
         }
     })?;
     if let Some(after) = after {
-        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), packet);
+        after.finish(frame.head_mut().get_mut(usize::from(added)..).unwrap_or_default(), &leaves);
         vlan::prioritise(frame, snapshot, step, after.priority)?;
     }
     Ok(step)
@@ -311,6 +330,7 @@ fn pass_on<F: Frame>(
     let Tracked { hot, wide, numbers } = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     if packet.kind == Kind::PlainV4
         && !hot.mode().is_tunnel()
+        && !hot.crosses()
         && let Some(port) = pass::send_v4(
             (side, packet.protocol()),
             hot,
@@ -379,7 +399,7 @@ fn open<F: Frame>(
         checked: track::checked(
             (state, server.mode),
             occasion.flow_generation(),
-            server.extent.all || limit::has_bandwidth(snapshot, id, backend_id),
+            translation::crosses(server, backend, key) || is_special(snapshot, (id, server), backend_id),
         ),
         backend: backend_id,
         neighbour: neighbour.0,
@@ -402,13 +422,21 @@ fn open<F: Frame>(
     };
     memory.guard.opened(state);
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
-    if server.limits.new_per_second_per_source != 0 {
-        memory.meters.source_rates.add(limit::source_hash(snapshot, id, key), occasion.now);
-    }
+    show::begin(&mut memory.flows, index, server);
+    limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
     if !is_planned {
         select::opened(memory, occasion, (index, &flow));
     }
     Ok(Opened::Flow(index))
+}
+
+/// Whether all packets of a flow are looked at, whatever its families are.
+fn is_special(
+    snapshot: &Snapshot,
+    (id, server): (VirtualServerId, &VirtualServer),
+    backend: BackendId,
+) -> bool {
+    server.extent.all || limit::has_bandwidth(snapshot, id, backend)
 }
 
 /// Refuses the first packet of a flow that a virtual server does not take. One that has begun already, with another backend, is none.
@@ -451,12 +479,6 @@ fn backend_with_room<'a, F>(
     let other =
         known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
     limiter.check_backend(other, now).map(|()| other)
-}
-
-pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {
-    for meters in [meters.backend(backend), meters.virtual_server(server)].into_iter().flatten() {
-        meters.flows_opened.add(1);
-    }
 }
 
 const fn is_tcp(packet: &Packet) -> bool {

@@ -23,7 +23,7 @@ use wire::{
 
 use self::whole::Whole;
 use crate::{
-    DropReason, Outputs, Snapshot, Verdict, emit,
+    DropReason, Outputs, Snapshot, Verdict, cross, emit,
     neighbour::{Link, NeighbourIndex},
     packet::{Packet, Step},
     serve::Occasion,
@@ -153,6 +153,7 @@ pub(crate) fn send<F, S>(
     F: Frame,
     S: FrameSource<Frame = F>,
 {
+    let packet = &cross::as_it_left(&frame, packet);
     let fresh = whole::lacks_identification(&frame, packet).then(|| memory.identifications.next(snapshot));
     let Some(whole) = Whole::of(&frame, packet, way.size, fresh) else {
         return emit::drop(&memory.meters, outputs, DropReason::FrameOverMtu, frame);

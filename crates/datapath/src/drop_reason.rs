@@ -154,7 +154,11 @@ reasons! {
     HostQueueFull,
     /// The ring to the flow's owner had no room.
     HandOverFull,
-    /// The frame has no room in front of it for the outer headers of `ipip` or `gue`.
+    /// IPv4 options or IPv6 extension headers, where the backend is of the other family, which has nothing like them.
+    OptionsUntranslatable,
+    /// A part of an IPv4 datagram without a checksum, where the backend is of IPv6, which demands one (RFC 7915, 4.5).
+    FragmentWithoutChecksum,
+    /// The frame has no room in front of it for the outer headers of `ipip` or `gue`, or for the longer header of the other family.
     NoHeadroom,
     /// The packet was to be cut into several, and the pool had no frame left for one of these.
     FramesExhausted,

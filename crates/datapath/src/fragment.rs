@@ -30,6 +30,7 @@ use self::table::{All, Destination, Position, Release};
 use crate::{
     Arrival, DropReason, Outputs, Snapshot, Verdict, admit,
     answer::error,
+    cross,
     cut::{self, Told, Way},
     emit, hashed,
     neighbour::Link,
@@ -220,6 +221,9 @@ fn pass_on<F: Frame>(
     let mut flow = Hit { hot, wide, side: found.side };
     let mut size = None;
     let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
+        if flow.hot.crosses() {
+            return cross::translate(frame, packet, flow, link);
+        }
         size = cut::write_for(link, (frame, packet), (occasion, Told(None)), |frame, link| {
             write(frame, packet, flow, (link, occasion.snapshot))
         })?;

@@ -17,7 +17,7 @@ pub use self::source::SourceRates;
 use crate::{
     Colleagues, DropReason, Snapshot,
     meters::{TrafficMeters, WorkerMeters},
-    snapshot::Backend,
+    snapshot::{Backend, VirtualServer},
 };
 
 /// Virtual servers, and as many backends, whose buckets are looked at in one housekeeping.
@@ -241,6 +241,19 @@ fn takes_flow(
 pub(crate) fn has_bandwidth(snapshot: &Snapshot, server: VirtualServerId, backend: BackendId) -> bool {
     snapshot.virtual_server(server).is_some_and(|server| server.limits.bandwidth != 0)
         || snapshot.backend(backend).is_some_and(|backend| backend.limits.bandwidth != 0)
+}
+
+/// Notes that a source has opened a flow, if a limit is to know.
+pub(crate) fn note_source(
+    meters: &WorkerMeters,
+    snapshot: &Snapshot,
+    (id, server): (VirtualServerId, &VirtualServer),
+    key: &FlowKey,
+    now: Millis,
+) {
+    if server.limits.new_per_second_per_source != 0 {
+        meters.source_rates.add(source_hash(snapshot, id, key), now);
+    }
 }
 
 /// What stands for a source and a virtual server that it sends to, for all workers alike.

@@ -42,6 +42,8 @@ pub struct WorkerMeters {
     pub completed_checksums: Counter,
     /// Packets of flows that the table had no room for, forwarded by hash (`dsr`).
     pub untracked_packets: Counter,
+    /// Segments that went on without what shows the client's address (`show_client: toa`): there was no room.
+    pub clients_not_shown: Counter,
     /// ICMP errors sent in place of packets that could not go on.
     pub icmp_errors: Counter,
     /// Entries in the flow table.
@@ -178,6 +180,7 @@ impl WorkerMeters {
             handed_out_frames: Counter::default(),
             completed_checksums: Counter::default(),
             untracked_packets: Counter::default(),
+            clients_not_shown: Counter::default(),
             icmp_errors: Counter::default(),
             flows: Gauge::default(),
             flows_capacity: Gauge::default(),

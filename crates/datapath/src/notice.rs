@@ -29,6 +29,7 @@ use crate::{
     resolve,
     segment::Segment,
     serve::Occasion,
+    show::{self, Show},
     state::Memory,
     track, treat,
 };
@@ -93,6 +94,8 @@ impl Saying {
         let of = (to.opposite(), &flow.key(Side::Client), Translation::of(flow));
         let numbers = [self.sequence, self.acknowledgement];
         let [sequence, acknowledgement] = treat::moved(snapshot, of, &server.treatment, numbers);
+        let show = Show::of(server.show_client, of.1);
+        let [sequence, acknowledgement] = show::moved(show, of.0, [sequence, acknowledgement]);
         Self { sequence, acknowledgement, ..self }
     }
 

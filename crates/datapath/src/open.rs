@@ -14,7 +14,7 @@ use wire::{
 };
 
 use crate::{
-    admit::{self, count_opened, is_first_segment, may_open},
+    admit::{self, is_first_segment, may_open},
     neighbour::Neighbours,
     packet::{Kind, Packet},
     pass,
@@ -22,7 +22,7 @@ use crate::{
     resolve,
     serve::Occasion,
     snapshot::{Backend, VirtualServer},
-    state::Memory,
+    state::{Memory, count_opened},
     tally::Tallies,
     track,
     translation::repair,
@@ -114,7 +114,12 @@ fn enter_v4<'a, F>(
     guard.opened(state);
     count_opened(meters, (id, plan.server));
     if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
-        treat::handshake(head, packet, &server.treatment, resolve::largest(neighbours, snapshot, hot));
+        treat::handshake(
+            head,
+            packet,
+            &server.treatment,
+            resolve::largest(neighbours, snapshot, hot, Side::Client),
+        );
     }
     Some((hot, (neighbours, tallies)))
 }

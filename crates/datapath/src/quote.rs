@@ -24,7 +24,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason, Snapshot, Verdict, complete, hashed,
+    DropReason, Snapshot, Verdict, complete, cross, hashed,
     neighbour::Link,
     ownership,
     packet::{Packet, Step},
@@ -41,12 +41,12 @@ const SMALLEST_MTU_V4: u16 = 68;
 const SMALLEST_MTU_V6: u32 = 1280;
 
 /// An ICMP error about a TCP or UDP packet.
-struct Error {
+pub(crate) struct Error {
     /// Where the quote begins in the frame.
-    at: usize,
-    quote: Quote,
+    pub(crate) at: usize,
+    pub(crate) quote: Quote,
     /// The quoted packet's.
-    key: FlowKey,
+    pub(crate) key: FlowKey,
     /// Bytes of the largest packet that passes, if that is what it is about.
     mtu: Option<u16>,
 }
@@ -246,6 +246,9 @@ fn write<F: Frame>(
     if flow.hot.mode().is_tunnel() {
         // It goes the way of the client's packets, and is not changed either.
         return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    if flow.hot.crosses() {
+        return cross::error(frame, (packet, error), flow, link);
     }
     let head = frame.head_mut();
     if packet.length > link.mtu {

@@ -8,7 +8,7 @@ use nic::Frame;
 use wire::ethernet::Ethernet;
 
 use crate::{
-    DropReason, Snapshot, Verdict,
+    DropReason, Snapshot, Verdict, cross,
     neighbour::{Hop, Link, NeighbourIndex, Neighbours},
     packet::Step,
     rewrite,
@@ -62,8 +62,8 @@ pub(crate) fn forget_lost_hop<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot
     }
 }
 
-/// Bytes of the largest packet that fits both ports that a flow goes by, 0 where backends answer directly.
-pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &Hot) -> u16 {
+/// Bytes of the largest packet from one side that fits both ports that a flow goes by, 0 where backends answer directly.
+pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: &Hot, side: Side) -> u16 {
     // What the client says here bounds what the backend sends, which does not come by.
     if flow.mode().is_direct() {
         return 0;
@@ -71,6 +71,7 @@ pub(crate) fn largest<F>(neighbours: &Neighbours<F>, snapshot: &Snapshot, flow: 
     let mtu = |port| snapshot.port(port).map(|port| port.mtu);
     let from = mtu(flow.client_link().0);
     let to = neighbours.hop(NeighbourIndex(flow.neighbour)).and_then(|hop| mtu(hop.port));
+    let [from, to] = if flow.crosses() { cross::as_of_side([from, to], flow, side) } else { [from, to] };
     from.into_iter().chain(to).min().unwrap_or(0)
 }
 

@@ -14,6 +14,7 @@ use nic::{Burst, Frame};
 use crate::{
     Arrival, DropReason, Snapshot, Verdict, admit,
     answer::error,
+    cross,
     cut::{self, Told},
     neighbour::{Link, Neighbours},
     open,
@@ -141,9 +142,16 @@ pub(crate) fn pass_on<F: Frame>(
     flow.hot.last_seen = occasion.flow_time();
     let mut size = None;
     let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
+        // What becomes one of the other family is cut into segments only.
+        if flow.hot.crosses() && !packet.is_tcp() {
+            return cross::translate(frame, packet, flow, link);
+        }
         size = cut::write_for(link, (frame, packet), (occasion, told), |frame, link| {
             write(frame, packet, flow, (link, occasion.snapshot))
         })?;
+        if flow.hot.crosses() {
+            return Ok(());
+        }
         if size.is_some() && flow.hot.mode() == Mode::FullNat && flow.side == Side::Client {
             cut::forget_identification(frame.head_mut(), packet);
         }
@@ -162,6 +170,9 @@ fn write<F: Frame>(
 ) -> Result<(), DropReason> {
     if flow.hot.mode().is_tunnel() {
         return tunnel::encapsulate(frame, packet, flow.hot, link, snapshot);
+    }
+    if flow.hot.crosses() {
+        return cross::translate(frame, packet, flow, link);
     }
     rewrite::rewrite(frame.head_mut(), packet, flow, link)
 }

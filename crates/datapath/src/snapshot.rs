@@ -25,7 +25,7 @@ use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
     Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId,
-    Protocol, Treatment, VirtualServerId,
+    Protocol, ShowClient, Treatment, VirtualServerId,
 };
 
 pub use self::{
@@ -176,6 +176,8 @@ pub struct VirtualServer {
     pub sources: Option<Arc<Sources>>,
     /// What it may take.
     pub limits: Limits,
+    /// `full_nat`: how backends are shown who the client is.
+    pub show_client: ShowClient,
     /// `ipip` and `gue`: where outer headers are said to be from; without one of a backend's family, the port that faces it.
     pub outer_sources: OuterSources,
 }

@@ -187,6 +187,13 @@ impl<F: Frame> WorkerState<F> {
     }
 }
 
+/// Counts a flow that has begun.
+pub(crate) fn count_opened(meters: &WorkerMeters, (backend, server): (BackendId, VirtualServerId)) {
+    for meters in [meters.backend(backend), meters.virtual_server(server)].into_iter().flatten() {
+        meters.flows_opened.add(1);
+    }
+}
+
 /// Counts a flow's end.
 pub(crate) fn close(meters: &WorkerMeters, (id, virtual_server): (BackendId, VirtualServerId)) {
     if let Some(backend) = meters.backend(id) {

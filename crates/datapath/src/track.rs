@@ -105,6 +105,7 @@ pub(crate) fn track(
     let is_renewed = segment.is_some_and(|segment| follow(flow.hot, flow.numbers, side, segment));
     // A backend's datagram does not speak for the client's: those are looked at for whether they begin anew.
     if (side == Side::Client || segment.is_some()) && !is_translated(flow.hot) {
+        let is_special = is_special || flow.hot.crosses();
         flow.hot.checked = checked((flow.hot.state(), flow.hot.mode()), generation, is_special);
     }
     is_renewed

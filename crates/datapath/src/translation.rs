@@ -49,6 +49,11 @@ pub(crate) fn translation<F>(
     Ok((reply, repair(Delta::between(old, new), Delta::between(old_ports, new_ports))))
 }
 
+/// Whether a packet with this key becomes one of the other family on its way to a backend.
+pub(crate) fn crosses(server: &VirtualServer, backend: &Backend, key: &FlowKey) -> bool {
+    server.mode == Mode::FullNat && backend.address.is_v4() != key.is_v4()
+}
+
 /// Outer ends in the form of a key; nobody's.
 fn outer_key(key: &FlowKey, ends: &Ends) -> FlowKey {
     FlowKey {

@@ -64,10 +64,10 @@ const fn of_side([client, backend]: [u32; 2], side: Side) -> u32 {
     }
 }
 
-/// What is done to a packet before it is rewritten. Returns what is left to be done afterwards.
+/// What is done to a packet before it is rewritten, and then lies as another one says. Returns what is left to be done afterwards.
 pub(crate) fn before(
     head: &mut [u8],
-    packet: &Packet,
+    (packet, leaves): (&Packet, &Packet),
     (side, client, translation): (Side, &FlowKey, Option<Translation>),
     (treatment, largest): (&Treatment, u16),
     snapshot: &Snapshot,
@@ -83,7 +83,7 @@ pub(crate) fn before(
             scale_window(head, packet, side, accord);
         }
     }
-    treatment.is_of_all().then(|| After::of(head, packet, side, treatment)).flatten()
+    treatment.is_of_all().then(|| After::of(head, (packet, leaves), side, treatment)).flatten()
 }
 
 /// Changes the options of a SYN or SYN-ACK. `largest`: bytes of the largest IP packet that fits both ports; 0 for any.
@@ -157,6 +157,8 @@ pub(crate) mod option {
     pub(crate) const SACK_PERMITTED: u8 = 4;
     pub(crate) const SACK: u8 = 5;
     pub(crate) const TIMESTAMPS: u8 = 8;
+    /// RFC 7413, 4.1.1
+    pub(crate) const FAST_OPEN: u8 = 34;
 }
 
 /// Lets something change the options of a segment, whole as they lie there with kind and length, and repairs its checksum. Ends at
@@ -195,7 +197,8 @@ pub(crate) fn for_each_option(
     repair(head, transport, delta)
 }
 
-fn repair(head: &mut [u8], transport: usize, delta: Delta) -> Option<()> {
+/// Repairs the checksum of a segment.
+pub(crate) fn repair(head: &mut [u8], transport: usize, delta: Delta) -> Option<()> {
     let header = wire::header_mut::<Tcp>(head, transport)?;
     header.checksum = U16::new(delta.apply(header.checksum.get()));
     Some(())
@@ -316,12 +319,17 @@ impl After {
     /// A TTL that nobody sees: it lasts until the rewriting is done.
     const WHILE: u8 = 64;
 
-    fn of(head: &mut [u8], packet: &Packet, side: Side, treatment: &Treatment) -> Option<Self> {
+    fn of(
+        head: &mut [u8],
+        (packet, leaves): (&Packet, &Packet),
+        side: Side,
+        treatment: &Treatment,
+    ) -> Option<Self> {
         let came_with = ttl(head, packet)?;
         let ttl = match treatment.ttl {
             Ttl::Decrement => None,
             Ttl::Preserve => Some(came_with),
-            Ttl::Set { v4, v6 } => Some(if packet.v6 { v6 } else { v4 }),
+            Ttl::Set { v4, v6 } => Some(if leaves.v6 { v6 } else { v4 }),
         };
         if ttl.is_some() {
             set_ttl(head, packet, Self::WHILE)?;

@@ -8,10 +8,10 @@ use std::{env, net::IpAddr, sync::Arc};
 
 use datapath::{Verdict, snapshot::VirtualServer};
 use fixture::{
-    BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig,
-    virtual_address,
+    BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, SELF,
+    SELF_6, address, virtual_address,
 };
-use model::{Df, Mode, PortId, Timestamps, Treatment, Ttl};
+use model::{Df, Mode, PoolId, PortId, Timestamps, Treatment, Ttl};
 
 const FLOWS: u64 = 96;
 const TCP: u8 = 6;
@@ -191,10 +191,18 @@ fn open(rig: &mut Rig, dice: &mut Dice) -> Flow {
         <[u8; 16]>::try_from(&sent[22..38]).unwrap().into()
     };
     let port = u16::from_be_bytes([sent[transport], sent[transport + 1]]);
-    let backend = (if v6 { BACKEND_6 } else { BACKEND }).parse().unwrap();
+    let backend = (if is_v4 { BACKEND } else { BACKEND_6 }).parse().unwrap();
     let reply = Ends { addresses: [backend, source], ports: [8080, port], protocol };
     forwarded(rig, BACKENDS, &packet(dice, reply, (BACKEND_MAC, BACKENDS_MAC), 18), CLIENTS);
     Flow { client: ends, backend: reply }
+}
+
+/// Gives a virtual server the backends of the other family.
+fn cross(server: &mut VirtualServer) {
+    let v6 = server.pool == PoolId(0);
+    server.pool = PoolId(v6.into());
+    let source = address(if v6 { SELF_6 } else { SELF });
+    server.snat.iter_mut().for_each(|range| range.address = source);
 }
 
 #[test]
@@ -209,6 +217,9 @@ fn repaired_checksums_are_those_that_are_computed_anew() {
             for server in servers {
                 server.treatment = treatment(&mut dice);
                 server.extent = VirtualServer::extent_of(&server.treatment, &server.tcp);
+                if server.mode == Mode::FullNat && dice.below(2) == 0 {
+                    cross(server);
+                }
             }
         });
         let flows: Vec<Flow> = (0..FLOWS).map(|_| open(&mut rig, &mut dice)).collect();

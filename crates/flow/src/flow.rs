@@ -41,6 +41,18 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Whether the backend is of another family than the client.
+    #[must_use]
+    pub fn crosses(&self) -> bool {
+        // In the tunnel modes the reply is no packet's key.
+        self.mode == Mode::FullNat && self.client.is_v4() != self.reply.is_v4()
+    }
+
+    /// Whether addresses of its are IPv6.
+    pub(crate) fn is_wide(&self) -> bool {
+        !self.client.is_v4() || self.crosses()
+    }
+
     /// The keys that the table finds it by: the client's, and the reply's where replies pass through the gateway.
     pub(crate) fn keys(&self) -> (FlowKey, Option<FlowKey>) {
         (self.client, (!self.mode.is_direct()).then_some(self.reply))
@@ -92,14 +104,16 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// An IPv4 flow of client `number`, or an IPv6 one.
+    /// An IPv4 flow of client `number`, or an IPv6 one; in `full_nat` the backend may be of the other family.
     pub(crate) fn flow(number: u32, mode: Mode) -> Flow {
         let v6 = number % 5 == 4;
+        let crosses = number % 7 == 6 && mode == Mode::FullNat;
         let wide = |low: u32| {
             let [a, b, c, d] = low.to_be_bytes();
             Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
         };
-        let address = |low: u32| if v6 { wide(low) } else { Address::from_v4(low.to_be_bytes()) };
+        let of_family = |v6: bool, low: u32| if v6 { wide(low) } else { Address::from_v4(low.to_be_bytes()) };
+        let address = |low: u32| of_family(v6, low);
         let client = FlowKey {
             source: address(number),
             destination: address(0xc633_6401),
@@ -108,7 +122,13 @@ pub(crate) mod tests {
             protocol: 6,
             ..FlowKey::default()
         };
-        let reply = FlowKey { source: address(0x0a01_000b), source_port: 9000, ..client.reversed() };
+        let behind = |low: u32| of_family(v6 != crosses, low);
+        let reply = FlowKey {
+            source: behind(0x0a01_000b),
+            destination: behind(number),
+            source_port: 9000,
+            ..client.reversed()
+        };
         Flow {
             client,
             reply,

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Side;
 
 /// Words of a [`Numbers`].
-const WORDS: usize = 5;
+const WORDS: usize = 6;
 
 /// Sequence numbers of a flow, by [`Side`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -20,6 +20,10 @@ pub struct Numbers {
     pub heard: [u32; 2],
     /// When the client was asked last whether it is still there, in milliseconds as [`Flow::last_seen`](crate::Flow::last_seen).
     pub asked: u32,
+    /// The number of the first byte that the client sends, as its backend knows it; where the backend is shown who the client is.
+    first: u32,
+    /// Whether the backend has been shown; 0 or 1.
+    shown: u32,
     /// What both sides have agreed on, in the datapath's form; of flows that were opened with a SYN cookie.
     pub accord: u32,
     /// What is added to sequence numbers and to values of timestamps of the backend, before the client sees them; of the same flows.
@@ -53,6 +57,28 @@ impl Numbers {
             Side::Client => client,
             Side::Backend => backend,
         }
+    }
+
+    /// The number of the first byte that the client sends, as its backend knows it.
+    #[must_use]
+    pub const fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// Begins to show the backend who the client is, whose first byte has this number.
+    pub const fn show_from(&mut self, first: u32) {
+        (self.first, self.shown) = (first, 0);
+    }
+
+    /// Whether the backend knows who the client is.
+    #[must_use]
+    pub const fn is_shown(&self) -> bool {
+        self.shown != 0
+    }
+
+    /// The backend knows.
+    pub const fn set_shown(&mut self) {
+        self.shown = 1;
     }
 
     /// Remembers what follows the FIN of a side.

@@ -42,6 +42,10 @@ pub struct Hot {
 
 const _: () = assert!(size_of::<Hot>() == 64 && MAX_VIRTUAL_SERVERS <= 1 << 16);
 
+/// In an [`Identity`]: the backend is of the other family. As no packet's key has this, those who compare identities to pass
+/// packets on at once leave packets of these flows to those who look at the whole.
+const CROSSES: u32 = 1 << 24;
+
 /// What tells keys apart besides addresses and ports. As one number, since all of it is compared at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -73,9 +77,19 @@ impl Identity {
         domain
     }
 
-    const fn is_v6(self) -> bool {
+    /// Whether addresses of either side are IPv6.
+    const fn is_wide(self) -> bool {
         let [.., family, _] = self.0.to_le_bytes();
-        family == 6
+        family == 6 || self.crosses()
+    }
+
+    /// That of a flow whose sides are of different families; no packet's.
+    const fn crossing(self) -> Self {
+        Self(self.0 | CROSSES)
+    }
+
+    const fn crosses(self) -> bool {
+        self.0 & CROSSES != 0
     }
 }
 
@@ -147,7 +161,11 @@ impl Hot {
                 ends_of(&flow.client),
                 if flow.mode == Mode::Dsr { NO_ENDS } else { ends_of(&flow.reply) },
             ],
-            identity: Identity::of(&flow.client),
+            identity: if flow.crosses() {
+                Identity::of(&flow.client).crossing()
+            } else {
+                Identity::of(&flow.client)
+            },
             mode: flow.mode,
             stage: flow.state as u8 | flow.marks << STATE_BITS,
             client_port: flow.client_port,
@@ -213,7 +231,7 @@ impl Hot {
     #[must_use]
     pub fn addresses(&self, side: Side, wide: Option<&Wide>) -> [Address; 2] {
         match wide {
-            Some(wide) if self.is_v6() => *wide.addresses(side),
+            Some(wide) if self.is_wide() => *wide.addresses(side),
             _ => {
                 let Ends { source, destination, .. } = *self.ends(side);
                 [Address::from_v4(source), Address::from_v4(destination)]
@@ -224,11 +242,22 @@ impl Hot {
     /// Whether this is the key of packets from one side.
     #[inline]
     pub(crate) fn has_key(&self, side: Side, wide: Option<&Wide>, key: &FlowKey) -> bool {
+        if self.crosses() {
+            return self.has_key_across(side, wide, key);
+        }
         let (ends, identity) = (ends_of(key), Identity::of(key));
         if key.is_v4() {
             return self.has_ends(side, &ends, identity);
         }
         self.has_addresses(side, wide, &[key.source, key.destination], ports(&ends), identity)
+    }
+
+    /// The same when its sides are of different families.
+    #[cold]
+    fn has_key_across(&self, side: Side, wide: Option<&Wide>, key: &FlowKey) -> bool {
+        ports(self.ends(side)) == [key.source_port, key.destination_port].map(U16::new)
+            && (self.protocol(), self.identity.domain()) == (key.protocol, key.domain)
+            && wide.is_some_and(|wide| *wide.addresses(side) == [key.source, key.destination])
     }
 
     /// Whether the key of packets from one side, if IPv4, is made of these.
@@ -276,14 +305,28 @@ impl Hot {
     /// Whether its addresses are in [`Wide`].
     #[inline(always)]
     #[must_use]
-    pub const fn is_v6(&self) -> bool {
-        self.identity.is_v6()
+    pub const fn is_wide(&self) -> bool {
+        self.identity.is_wide()
+    }
+
+    /// Whether the backend is of another family than the client.
+    #[inline(always)]
+    #[must_use]
+    pub const fn crosses(&self) -> bool {
+        self.identity.crosses()
     }
 
     /// What tells its keys apart besides addresses and ports.
     #[inline(always)]
     pub(crate) const fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Whether packets from one side are IPv6.
+    #[must_use]
+    pub const fn is_v6(&self, side: Side) -> bool {
+        let [.., family, _] = self.identity.0.to_le_bytes();
+        (family == 6) != (self.crosses() && matches!(side, Side::Backend))
     }
 
     /// How its packets reach the backend.
@@ -397,11 +440,37 @@ mod tests {
         for number in 0..10 {
             let flow = flow(number, Mode::FullNat);
             let (hot, wide) = (Hot::of(&flow), Wide::of(&flow));
-            let wide = hot.is_v6().then_some(&wide);
+            let wide = hot.is_wide().then_some(&wide);
             assert_eq!(format!("{:?}", hot.whole(wide)), format!("{flow:?}"));
             for (side, key) in [(Side::Client, flow.client), (Side::Backend, flow.reply)] {
                 assert!(hot.has_key(side, wide, &key));
                 assert!(!hot.has_key(side.opposite(), wide, &key));
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_across_families_in_pieces_is_the_same_flow() {
+        for (one, other) in [(0, 4), (4, 0)] {
+            let reply = flow(other, Mode::FullNat).reply;
+            let flow = Flow { reply, ..flow(one, Mode::FullNat) };
+            let (hot, wide) = (Hot::of(&flow), Wide::of(&flow));
+            assert!(hot.crosses() && hot.is_wide());
+            assert_eq!([Side::Client, Side::Backend].map(|side| hot.is_v6(side)), [one == 4, other == 4]);
+            assert_eq!(format!("{:?}", hot.whole(Some(&wide))), format!("{flow:?}"));
+            for (side, key) in [(Side::Client, flow.client), (Side::Backend, flow.reply)] {
+                assert!(hot.has_key(side, Some(&wide), &key));
+                assert!(!hot.has_key(side.opposite(), Some(&wide), &key));
+                for other in [
+                    FlowKey { protocol: 17, ..key },
+                    FlowKey { domain: 1, ..key },
+                    FlowKey { source_port: 1, ..key },
+                    key.reversed(),
+                ] {
+                    assert!(!hot.has_key(side, Some(&wide), &other));
+                }
+                // Who compares no more than ends, or takes its addresses for IPv4's, finds nothing.
+                assert!(!hot.has_ends(side, &ends_of(&key), Identity::of(&key)));
             }
         }
     }

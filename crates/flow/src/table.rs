@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use self::scan::Fate;
 use crate::{
-    Flow, FlowKey, HashKey,
+    Flow, HashKey,
     bucket::{Entry, Index},
     numbers::AllNumbers,
     place::{FlowIndex, WIDE},
@@ -142,9 +142,9 @@ impl FlowTable {
 /// The most flows of a table: their positions must fit into [`POSITION`].
 const MOST_FLOWS: usize = 800_000_000;
 
-/// The entry of a client's key.
-fn entry(position: usize, key: &FlowKey) -> Entry {
-    position as Entry | if key.is_v4() { 0 } else { WIDE }
+/// The entry of a flow's client.
+fn entry(position: usize, flow: &Flow) -> Entry {
+    position as Entry | if flow.is_wide() { WIDE } else { 0 }
 }
 
 /// An array on huge pages, all of whose memory has been touched: no worker waits for the kernel to find some.
@@ -172,6 +172,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
+        FlowKey,
         flow::tests::flow,
         place::{Candidate, Found, Place, Side, Way},
     };

@@ -322,6 +322,8 @@ pub struct VirtualServer {
     pub mode: Mode,
     /// The source addresses of `full_nat`.
     pub snat: Snat,
+    /// How backends are shown who the client is.
+    pub show_client: ShowClient,
     /// The sources of outer headers in `ipip` and `gue`, at most one of a family; without one of a backend's family, the address of
     /// the port that faces it. What a prefix leaves open is filled by the flow's hash.
     pub outer_sources: Vec<IpNet>,
@@ -397,6 +399,19 @@ impl Protocol {
             Self::Udp => 17,
         }
     }
+}
+
+/// How the backends of `full_nat`, which see no address of a client's, are shown it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShowClient {
+    /// Not at all.
+    #[default]
+    None,
+    /// By a header of the PROXY protocol, version 2, before the first byte that the client sends.
+    ProxyV2,
+    /// By a TCP option, kind 254.
+    Toa,
 }
 
 /// How packets reach a backend.

@@ -15,7 +15,8 @@ mod profile;
 pub use address::{Address, MacAddress, ParseMacAddressError};
 pub use gateway::{
     AdminState, Backend, Facing, Gateway, Limits, Method, Mode, Monitor, OnBackendDown, Persistence, Pool,
-    Port, Protocol, Route, ServerId, Snat, Sources, StaticNeighbour, VirtualServer, Vlan, slots_for,
+    Port, Protocol, Route, ServerId, ShowClient, Snat, Sources, StaticNeighbour, VirtualServer, Vlan,
+    slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 pub use profile::{Df, Profile, SynCookies, TcpSettings, Timestamps, Treatment, Ttl, UseOfCookies};

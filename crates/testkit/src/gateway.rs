@@ -165,6 +165,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         snat: if mode == Mode::FullNat { vec![snat] } else { vec![] },
         sources: None,
         limits: Limits::NONE,
+        show_client: model::ShowClient::None,
         outer_sources: Default::default(),
     };
     snapshot.virtual_servers = snapshot.virtual_servers.iter().cloned().chain([Some(server)]).collect();

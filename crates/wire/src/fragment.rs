@@ -61,6 +61,19 @@ pub(crate) fn of_v6(bytes: &[u8]) -> Fragment {
     }
 }
 
+/// Bytes of an IPv6 fragment header.
+pub const HEADER_V6: usize = 8;
+/// Its number among the extension headers.
+pub const NUMBER_V6: u8 = 44;
+
+/// The IPv6 fragment header of a fragment, before whose payload a header with the number `next` stood.
+#[must_use]
+pub const fn header_v6(fragment: &Fragment, next: u8) -> [u8; HEADER_V6] {
+    let [high, low] = (fragment.offset | fragment.has_more as u16).to_be_bytes();
+    let [a, b, c, d] = fragment.identification.to_be_bytes();
+    [next, 0, high, low, a, b, c, d]
+}
+
 /// Ports and TCP flags (0 for UDP) of a first fragment, whose payload, of which there are `available` bytes, `bytes` begins
 /// with; `None` when its protocol is neither.
 ///

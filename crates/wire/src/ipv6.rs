@@ -40,6 +40,15 @@ pub struct Ipv6 {
     pub destination: [u8; 16],
 }
 
+impl Ipv6 {
+    /// The traffic class (RFC 2474): what IPv4 calls type of service.
+    #[inline(always)]
+    #[must_use]
+    pub const fn class(&self) -> u8 {
+        (u32::from_be_bytes(self.version_class_label) >> 20) as u8
+    }
+}
+
 /// The headers of nearly all IPv6 frames: Ethernet without a tag, no extension headers, TCP.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

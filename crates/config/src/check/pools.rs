@@ -109,13 +109,14 @@ fn users(file: &File, is_meant: impl Fn(Mode) -> bool) -> HashMap<&str, &str> {
     users
 }
 
-/// A fallback must be another pool, and of the same family.
+/// A fallback must be another pool, and of the same family where packets stay of one.
 fn fallbacks(file: &File, findings: &mut Findings) {
     let names = Names::of(&file.pools, |pool| &pool.name);
     let pool = |name: &str| {
         let pools = file.pools.items().map(|(_, pool)| pool);
         pools.into_iter().find(|pool| pool.name.value().is_some_and(|known| known.0 == name))
     };
+    let of_one_family = users(file, |mode| matches!(mode, Mode::Nat | Mode::Dsr));
     for (_, own) in file.pools.items() {
         let Some((place, name)) = own.fallback.at() else { continue };
         names.must_have("pool", &own.fallback, findings);
@@ -123,10 +124,17 @@ fn fallbacks(file: &File, findings: &mut Findings) {
             findings.add_at(place, "a pool cannot be its own `fallback`", "name another pool, or remove it");
             continue;
         }
+        if !own.name.value().is_some_and(|own| of_one_family.contains_key(own.0.as_str())) {
+            continue;
+        }
         let Some(other) = pool(&name.0).and_then(|other| odd_one(own, other)) else { continue };
         let message =
             format!("`fallback` has backend `{other}`, which is of another address family than this pool");
-        findings.add_at(place, message, "name a pool whose backends are all of one family with this pool's");
+        findings.add_at(
+            place,
+            message,
+            "name a pool whose backends are all of one family with this pool's, or use `full_nat`",
+        );
     }
 }
 

@@ -7,14 +7,15 @@ use ipnet::IpNet;
 use crate::{
     mistake::{Findings, Place},
     raw::{
-        Auto, Backend, File, Given, Mode, Pool, Profile, Protocol, SynCookies, Timestamps, VirtualServer,
-        domain,
+        Backend, File, Given, Mode, Pool, Profile, Protocol, ShowClient, SynCookies, Timestamps,
+        VirtualServer, domain,
     },
-    text::{self, Address},
+    text,
     words::quoted,
 };
 
 mod outer;
+mod snat;
 
 use super::{
     Firsts, at_most, family, is_somebodys,
@@ -38,6 +39,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
         profiles.must_have("profile", &server.profile, findings);
         both_directions(server, file, findings);
         outer::check(server, findings);
+        show_client(server, findings);
         broad(server, findings);
         quic(server, file, findings);
         if let Some((place, network)) = server.address.at()
@@ -47,8 +49,9 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
             let address = network.0.addr();
             conflict(network.0, place, site, findings);
             pool_family(server, address, &families, findings);
-            snat(server, address, site, findings);
+            snat::check(server, (address, &snat::behind(server, file)), site, findings);
             persistence(server, address, findings);
+            cookies(server, (file, address), findings);
         }
     }
 }
@@ -67,6 +70,25 @@ fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings)
     for (setting, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
         let message = format!("`{setting}` of profile {} needs the backend's packets too", quoted(name));
         findings.add_at(place, message, "write `nat` or `full_nat`, or take another profile");
+    }
+}
+
+/// What the gateway says in a handshake with a cookie is of one family, and without a header in front.
+fn cookies(server: &VirtualServer, (file, address): (&File, IpAddr), findings: &mut Findings) {
+    let Some((place, Mode::FullNat)) = server.mode.at() else { return };
+    let name = server.profile.value().map_or("default", |name| name.0.as_str());
+    let is_its = |profile: &&Profile| profile.name.value().is_some_and(|known| known.0 == name);
+    let profile = file.profiles.items().map(|(_, profile)| profile).find(is_its);
+    if !profile.is_some_and(|profile| profile.syn_cookies.value() == Some(&SynCookies::Always)) {
+        return;
+    }
+    let [v4, v6] = snat::behind(server, file);
+    let crosses = if address.is_ipv4() { v6.is_some() } else { v4.is_some() };
+    if crosses || server.show_client.value() == Some(&ShowClient::ProxyV2) {
+        let what = if crosses { "backends of another family" } else { "`show_client: proxy_v2`" };
+        let message =
+            format!("`syn_cookies: always` of profile {} cannot be had with {what} yet", quoted(name));
+        findings.add_at(place, message, "take another profile");
     }
 }
 
@@ -96,6 +118,22 @@ fn overlaps(file: &File, findings: &mut Findings) {
 fn shown(network: IpNet) -> String {
     let is_one = network.prefix_len() == network.max_prefix_len();
     if is_one { network.addr().to_string() } else { network.to_string() }
+}
+
+/// Only `full_nat` hides the client, and only TCP has where to say who it is.
+fn show_client(server: &VirtualServer, findings: &mut Findings) {
+    let Some((place, shown)) = server.show_client.at().filter(|(_, how)| **how != ShowClient::None) else {
+        return;
+    };
+    let how = if *shown == ShowClient::Toa { "toa" } else { "proxy_v2" };
+    if server.mode.value().is_some_and(|mode| *mode != Mode::FullNat) {
+        let message =
+            format!("`show_client: {how}` has no effect in this mode: backends see the client's address");
+        findings.add_at(place, message, "remove it, or write `mode: full_nat`");
+    } else if matches!(server.protocol.value(), Some(Protocol::Udp)) {
+        let message = format!("`show_client: {how}` is for TCP, but the virtual server takes UDP");
+        findings.add_at(place, message, "remove it");
+    }
 }
 
 /// Many addresses or ports, in a mode in which replies would not tell which of them they are from.
@@ -139,9 +177,10 @@ fn families(file: &File) -> Families<'_> {
     let mut families = Families::new();
     for (_, pool) in file.pools.items() {
         let Some(name) = pool.name.value() else { continue };
-        let [v4, v6] = families.entry(&name.0).or_default();
+        let own = families.entry(name.0.as_str()).or_default();
         for endpoint in pool.backends.items().filter_map(|(_, backend)| backend.address.value()) {
-            let slot = if endpoint.0.is_ipv4() { &mut *v4 } else { &mut *v6 };
+            let [v4, v6] = own;
+            let slot = if endpoint.0.is_ipv4() { v4 } else { v6 };
             slot.get_or_insert_with(|| endpoint.0.to_string());
         }
     }
@@ -150,7 +189,7 @@ fn families(file: &File) -> Families<'_> {
 
 fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>, findings: &mut Findings) {
     let Some((place, pool)) = server.pool.at() else { return };
-    if server.mode.value().is_none_or(|mode| mode.is_tunnel()) {
+    if server.mode.value().is_none_or(|mode| mode.is_tunnel() || *mode == Mode::FullNat) {
         return;
     }
     let Some([v4, v6]) = families.get(pool.0.as_str()) else { return };
@@ -158,7 +197,8 @@ fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>,
         let wanted = family(address);
         let message =
             format!("{wanted} virtual server `{address}` cannot use pool `{}`, which has `{other}`", pool.0);
-        findings.add_at(place, message, format!("name a pool whose backends all have {wanted} addresses"));
+        let remedy = format!("name a pool whose backends all have {wanted} addresses, or use `full_nat`");
+        findings.add_at(place, message, remedy);
     }
 }
 
@@ -195,56 +235,5 @@ fn persistence(server: &VirtualServer, address: IpAddr, findings: &mut Findings)
     {
         let message = format!("clients cannot be known for {}", text::shown(timeout.0));
         findings.add_at(place, message, "write a time from `1s` to `12h`");
-    }
-}
-
-fn snat(server: &VirtualServer, address: IpAddr, site: &Site<'_>, findings: &mut Findings) {
-    let full_nat = server.mode.value() == Some(&Mode::FullNat);
-    match (&server.snat, server.mode.at()) {
-        (Given::At(place, Auto::Value(_)), Some((_, mode))) if *mode != Mode::FullNat => {
-            let remedy = "remove `snat`, or write `mode: full_nat`";
-            findings.add_at(*place, "`snat` has no effect in this mode", remedy);
-        }
-        (Given::At(place, Auto::Value(list)), _) => snat_list(list, *place, address, site, findings),
-        (_, Some((place, _))) if full_nat && !site.may_speak_like(address) => {
-            let wanted = family(address);
-            let message = format!("`full_nat` has no source address: no port has an {wanted} address");
-            let remedy =
-                format!("add one to the `addresses` of a port, or list {wanted} addresses in `snat`");
-            findings.add_at(place, message, remedy);
-        }
-        _ => {}
-    }
-}
-
-fn snat_list(
-    list: &[Given<Address>],
-    place: Place,
-    address: IpAddr,
-    site: &Site<'_>,
-    findings: &mut Findings,
-) {
-    if list.is_empty() {
-        findings.add_at(place, "`snat` names no address", "write `auto` or at least one address");
-    }
-    let wanted = family(address);
-    let mut firsts = Firsts::new();
-    for (place, source) in
-        list.iter().filter_map(|source| source.at().map(|(place, source)| (place, source.0)))
-    {
-        if firsts.before(source, place).is_some() {
-            findings.add_at(place, format!("source address `{source}` is there twice"), "remove one");
-        } else if source.is_ipv4() != address.is_ipv4() {
-            let message = format!(
-                "source address `{source}` is {}, but virtual server `{address}` is {wanted}",
-                family(source)
-            );
-            findings.add_at(place, message, format!("write an {wanted} address"));
-        } else if let Some(server) = site.virtual_server_of(source) {
-            let message = format!("source address `{source}` is the address of virtual server `{server}`");
-            findings.add_at(place, message, "write an address that no virtual server has");
-        } else {
-            is_somebodys(source, place, findings);
-        }
     }
 }

@@ -152,10 +152,15 @@ pub(crate) struct VirtualServer {
     /// How packets reach a backend.
     #[schemars(extend("examples" = ["nat"]))]
     pub(crate) mode: Given<Mode>,
-    /// The source addresses of `full_nat`, a list; `auto`: those of the port that faces the backend.
+    /// The source addresses of `full_nat`, a list, with at least one of each family that backends have; `auto`: those of the port that
+    /// faces the backend.
     #[serde(default)]
     #[schemars(extend("default" = "auto"))]
     pub(crate) snat: Given<Auto<Vec<Given<Address>>>>,
+    /// How the backends of `full_nat`, which see a source of `snat`, are shown the client's own address; TCP only.
+    #[serde(default)]
+    #[schemars(extend("default" = "none"))]
+    pub(crate) show_client: Given<ShowClient>,
     /// The source of outer headers in `ipip` and `gue`, a list with at most one network of each family: its length says how
     /// many bits are as written, and the hash of the flow fills the others (of IPv6 the last 32 at most), by which the
     /// backend's queues share flows; with 32 or 128 all flows have this one. `auto`, and for a family that is not there:
@@ -173,7 +178,8 @@ pub(crate) struct VirtualServer {
     /// connections survive when their client's address changes. All others are balanced as usual.
     #[serde(default)]
     pub(crate) quic: Given<Quic>,
-    /// The pool with its backends, of the same address family unless the mode is `ipip` or `gue`.
+    /// The pool with its backends. In `nat` and `dsr` all are of the virtual server's address family; in `full_nat` packets to and from
+    /// those of the other one are translated (RFC 7915).
     #[schemars(extend("examples" = ["objects"]))]
     pub(crate) pool: Given<Name>,
     /// The route domain that its address, its clients and the backends of its pool are of; without it the one without a name.
@@ -326,6 +332,19 @@ pub(crate) struct Persistence {
     #[serde(default)]
     #[schemars(extend("default" = default::PERSISTENCE))]
     pub(crate) timeout: Given<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ShowClient {
+    /// not at all
+    None,
+    /// by a header of the PROXY protocol, version 2, before the first byte that the client sends; packets of these flows cost more cycles
+    ProxyV2,
+    /// by the TCP option 254 in the first segments behind the SYN, as the `toa` modules of LVS and DPVS read it; a segment without room
+    /// for it goes without
+    Toa,
 }
 
 /// How QUIC's connection ids name backends: as in draft-ietf-quic-load-balancers, not encrypted. The first byte begins with three bits

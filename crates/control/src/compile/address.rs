@@ -82,7 +82,7 @@ pub(super) fn snat_ranges(gateway: &Gateway, server: &VirtualServer) -> Vec<Snat
     match &server.snat {
         _ if server.mode != Mode::FullNat => Vec::new(),
         Snat::Auto => self_addresses(gateway, server.domain)
-            .filter(|(_, _, address)| address.is_ipv4() == server.address.is_ipv4())
+            .filter(|(.., address)| has_backend_like(gateway, server, *address))
             .map(|(id, port, address)| range(Some(id), address, snat_ports(port)))
             .collect(),
         Snat::Addresses(given) => given
@@ -119,7 +119,7 @@ fn ports_of_source(gateway: &Gateway, domain: u8, source: IpAddr) -> RangeInclus
 /// Whether `full_nat` uses a port's own address as a source.
 fn is_snat_source(gateway: &Gateway, domain: u8, address: IpAddr) -> bool {
     servers(gateway, domain).filter(|server| server.mode == Mode::FullNat).any(|server| match &server.snat {
-        Snat::Auto => server.address.is_ipv4() == address.is_ipv4(),
+        Snat::Auto => has_backend_like(gateway, server, address),
         Snat::Addresses(given) => given.contains(&address),
     })
 }
@@ -133,7 +133,22 @@ fn explicit_sources(server: &VirtualServer) -> &[IpAddr] {
 
 fn nat_backends(gateway: &Gateway, domain: u8) -> HashSet<IpAddr> {
     let servers = servers(gateway, domain).filter(|server| server.mode == Mode::Nat);
-    let own = servers.filter_map(|server| gateway.pools.get(server.pool.index()));
-    let pools = own.flat_map(|pool| [Some(pool), pool.fallback.and_then(|id| gateway.pools.get(id.index()))]);
-    pools.flatten().flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip())).collect()
+    servers.flat_map(|server| backends(gateway, server)).collect()
+}
+
+/// The addresses of all backends that a virtual server may have: its pool's, and the fallback's.
+fn backends<'a>(gateway: &'a Gateway, server: &VirtualServer) -> impl Iterator<Item = IpAddr> + use<'a> {
+    let own = gateway.pools.get(server.pool.index());
+    let fallback = own.and_then(|pool| gateway.pools.get(pool.fallback?.index()));
+    own.into_iter().chain(fallback).flat_map(|pool| pool.backends.iter().map(|backend| backend.address.ip()))
+}
+
+/// Whether a virtual server has backends of another family than its own.
+pub(super) fn crosses(gateway: &Gateway, server: &VirtualServer) -> bool {
+    backends(gateway, server).any(|backend| backend.is_ipv4() != server.address.is_ipv4())
+}
+
+/// Whether a backend of a virtual server's has an address of this one's family.
+fn has_backend_like(gateway: &Gateway, server: &VirtualServer, address: IpAddr) -> bool {
+    backends(gateway, server).any(|backend| backend.is_ipv4() == address.is_ipv4())
 }

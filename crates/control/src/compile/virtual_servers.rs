@@ -6,7 +6,7 @@ use datapath::{
     ConnectionIds,
     snapshot::{Broad, Cookies, Lookup, Pool, Service, TcpRules, VirtualServer},
 };
-use model::{Gateway, Mode, PoolId, Protocol, SynCookies, TcpSettings, VirtualServerId};
+use model::{Gateway, Mode, PoolId, Protocol, ShowClient, SynCookies, TcpSettings, VirtualServerId};
 
 use super::{Registry, address};
 
@@ -62,6 +62,9 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
     let (tcp, treatment) = (tcp_rules(&server.profile.tcp), server.profile.treatment);
+    let mut extent = VirtualServer::extent_of(&treatment, &tcp);
+    // The client's numbers are moved.
+    extent.all |= server.show_client == ShowClient::ProxyV2;
     VirtualServer {
         service: service(server),
         mode: server.mode,
@@ -72,15 +75,16 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         }),
         connection_ids: None,
         idle_timeout: millis(idle),
-        extent: VirtualServer::extent_of(&treatment, &tcp),
+        extent,
         tcp,
-        cookies: cookies(server),
+        cookies: cookies(gateway, server),
         treatment,
         loose_initiation: server.profile.loose_initiation,
         reassembles: server.profile.reassembles,
         snat: address::snat_ranges(gateway, server),
         sources: None,
         limits: server.limits,
+        show_client: server.show_client,
         outer_sources: address::outer_sources(server),
     }
 }
@@ -98,8 +102,11 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
 }
 
 /// In other modes the handshake could not be translated; UDP has none.
-fn cookies(server: &model::VirtualServer) -> Cookies {
+fn cookies(gateway: &Gateway, server: &model::VirtualServer) -> Cookies {
+    // What the gateway says in the handshake is of one family, and without a header in front.
+    let is_plain = server.show_client != ShowClient::ProxyV2 && !address::crosses(gateway, server);
     let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol == Protocol::Tcp;
+    let is_possible = is_possible && is_plain;
     let SynCookies { use_of, mss, allowlist } = server.profile.cookies;
     if is_possible { Cookies { use_of, mss, allowlist: millis(allowlist) } } else { Cookies::OFF }
 }
@@ -227,6 +234,43 @@ mod tests {
         assert!(owner.is_snat_port(1_024) && !owner.is_snat_port(32_768));
         let other_family = snapshot.addresses.owner(address("2001:db8::fe")).unwrap();
         assert!(!other_family.is_snat_port(1_024));
+    }
+
+    #[test]
+    fn full_nat_takes_the_self_addresses_of_its_backends_families() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1)]);
+        gateway.virtual_servers[0].mode = Mode::FullNat;
+        let families = |gateway: &Gateway| {
+            let snapshot = compiled(gateway, &mut Registry::default());
+            let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
+            let is_source = |text: &str| snapshot.addresses.owner(address(text)).unwrap().is_snat_port(2_000);
+            let owned = [is_source("10.0.0.254"), is_source("2001:db8::fe")];
+            let given = [true, false].map(|v4| ranges.iter().any(|range| range.address.is_v4() == v4));
+            assert_eq!(owned, given);
+            given
+        };
+        assert_eq!(families(&gateway), [true, false]);
+        let of_the_other = "[2001:db8::11]:9000".parse().unwrap();
+        gateway.pools[0].backends[0].address = of_the_other;
+        assert_eq!(families(&gateway), [false, true]);
+        let spare = gateway.pools[1].backends[0].clone();
+        gateway.pools[0].backends.push(spare);
+        assert_eq!(families(&gateway), [true, true]);
+        // Those of the fallback too, if it comes to that.
+        gateway.pools[0].backends.truncate(1);
+        gateway.pools[0].fallback = Some(PoolId(1));
+        assert_eq!(families(&gateway), [true, true]);
+    }
+
+    #[test]
+    fn the_numbers_of_shown_clients_are_moved_in_all_packets() {
+        let mut gateway = fixture::gateway([fixture::pool("a", 1)]);
+        for (how, all) in [(ShowClient::None, false), (ShowClient::Toa, false), (ShowClient::ProxyV2, true)] {
+            gateway.virtual_servers[0].show_client = how;
+            let snapshot = compiled(&gateway, &mut Registry::default());
+            let server = snapshot.virtual_servers[0].as_ref().unwrap();
+            assert_eq!((server.show_client, server.extent.all), (how, all));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use datapath::{DropReason, Verdict};
 use flow::{Flow, FlowKey};
-use model::{Address, MacAddress, Method, Millis, Mode, PortId, Profile};
+use model::{Address, MacAddress, Method, Millis, Mode, PortId, Profile, ShowClient};
 use serde::Serialize;
 
 use super::{check, print, replay::word};
@@ -82,6 +82,8 @@ struct Service {
     mode: Mode,
     profile: String,
     pool: String,
+    /// How its backends are shown who the client is.
+    show_client: ShowClient,
 }
 
 /// How its backend was chosen.
@@ -155,10 +157,7 @@ impl Explanation {
             line("what to do", drop.remedy.to_owned());
         }
         if let Some(server) = &self.virtual_server {
-            line(
-                "virtual server",
-                format!("{}, mode {}, profile {}", server.name, mode(server.mode), server.profile),
-            );
+            line("virtual server", server.text());
             line("pool", server.pool.clone());
         }
         if let Some(choice) = &self.choice {
@@ -227,7 +226,18 @@ impl Service {
         let server = gateway.virtual_servers.iter().find(|server| server.name == name)?;
         let Profile { name: profile, .. } = server.profile.clone();
         let pool = gateway.pools.get(server.pool.index())?.name.clone();
-        Some(Self { name: name.to_owned(), mode: server.mode, profile, pool })
+        let show_client = server.show_client;
+        Some(Self { name: name.to_owned(), mode: server.mode, profile, pool, show_client })
+    }
+
+    fn text(&self) -> String {
+        let Self { name, mode: how, profile, show_client, .. } = self;
+        let shown = match show_client {
+            ShowClient::None => "",
+            ShowClient::ProxyV2 => ", show_client proxy_v2",
+            ShowClient::Toa => ", show_client toa",
+        };
+        format!("{name}, mode {}, profile {profile}{shown}", mode(*how))
     }
 }
 
@@ -330,6 +340,7 @@ pools:
   - { name: far, backends: [{ address: "10.1.0.11:9000" }] }
 virtual_servers:
   - { name: s3, address: 198.51.100.10, port: 443, protocol: tcp, mode: full_nat, pool: near }
+  - { name: across, address: "2001:db8:100::10", port: 443, protocol: tcp, mode: full_nat, show_client: proxy_v2, pool: near }
   - { name: logs, address: 198.51.100.10, port: 514, protocol: udp, mode: nat, pool: far }
 "#;
 
@@ -360,6 +371,18 @@ virtual_servers:
         let choice = explanation.choice.unwrap();
         let slot = choice.slot.as_ref().unwrap();
         assert!(slot.slot < slot.slots && slot.slots == 128);
+    }
+
+    #[test]
+    fn a_packet_that_becomes_one_of_the_other_family_is_explained_with_both() {
+        let (_, text) = explained("tcp [2001:db8:7::7]:40001 > [2001:db8:100::10]:443 syn");
+        for part in [
+            "across, mode full_nat, profile default, show_client proxy_v2",
+            "[2001:db8:7::7]:40001 → 192.0.2.2:",
+            "[2001:db8:100::10]:443 → 192.0.2.11:9000",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

@@ -92,6 +92,12 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
             "More arrives than can leave: see `worker list`."
         }
+        R::OptionsUntranslatable => {
+            "Have the client leave its IP options out, or give the pool a backend of the client's family."
+        }
+        R::FragmentWithoutChecksum => {
+            "Have the client send UDP checksums or smaller datagrams, or give the pool a backend of the client's family."
+        }
         R::NoHeadroom => {
             "Look for what takes the room in front of packets at the port's device: DPDK leaves 128 bytes."
         }

@@ -16,7 +16,7 @@ use wire::{
 
 use super::{TTL, turn_round};
 use crate::{
-    DropReason, Verdict,
+    DropReason, Verdict, cross,
     packet::{Packet, Step},
     parse::is_group,
     plan::Plan,
@@ -24,7 +24,7 @@ use crate::{
     serve::Occasion,
     snapshot::is_martian_source,
     state::Memory,
-    tunnel,
+    translation, tunnel,
 };
 
 /// Bytes of the largest error over IPv4 (RFC 1812, 4.3.2.3).
@@ -90,7 +90,11 @@ pub(crate) fn instead<F: Frame>(
     }
     let trouble = match reason {
         DropReason::TtlExpired => Trouble::TtlExpired,
-        DropReason::FrameOverMtu => Trouble::TooBig { mtu: mtu(memory, occasion, key).ok_or(reason)? },
+        DropReason::FrameOverMtu => {
+            let (mtu, crosses) = mtu(memory, occasion, key).ok_or(reason)?;
+            let across = || cross::largest(frame.head(), packet, mtu).ok_or(reason);
+            Trouble::TooBig { mtu: if crosses { across()? } else { mtu } }
+        }
         _ => return Err(reason),
     };
     let verdict = report(memory, occasion, frame, packet, trouble)?;
@@ -104,24 +108,27 @@ pub(crate) fn instead<F: Frame>(
     Ok(Step::Done(verdict))
 }
 
-/// The largest packet with this key that passes: the MTU of the port that it leaves by, without the outer headers that it gets.
-fn mtu<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, key: &FlowKey) -> Option<u16> {
+/// The largest packet with this key that leaves: the MTU of the port that it leaves by, without the outer headers that it gets; and whether
+/// it leaves as one of the other family.
+fn mtu<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, key: &FlowKey) -> Option<(u16, bool)> {
     let snapshot = occasion.snapshot;
-    let (port, outer) =
+    let (port, outer, crosses) =
         match memory.flows.find(key).and_then(|found| Some((memory.flows.flow(found.index)?, found.side))) {
             Some((flow, side)) => {
                 let backend = snapshot.backend(flow.backend)?;
-                (resolve::egress(snapshot, &flow, side)?, tunnel::overhead(flow.mode, backend.address))
+                let outer = tunnel::overhead(flow.mode, backend.address);
+                (resolve::egress(snapshot, &flow, side)?, outer, flow.crosses())
             }
             None => {
                 let plan = Plan::find(snapshot, key)?;
                 let (server, backend) =
                     (snapshot.virtual_server(plan.server)?, snapshot.backend(plan.backend?)?);
                 let port = snapshot.routes.route(backend.route?)?.port;
-                (port, tunnel::overhead(server.mode, backend.address))
+                let outer = tunnel::overhead(server.mode, backend.address);
+                (port, outer, translation::crosses(server, backend, key))
             }
         };
-    Some(snapshot.port(port)?.mtu.saturating_sub(outer))
+    Some((snapshot.port(port)?.mtu.saturating_sub(outer), crosses))
 }
 
 /// Writes an error over the packet that it is about, and sends it back. The packet must be as it arrived, and the first fragment

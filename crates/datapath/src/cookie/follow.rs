@@ -183,7 +183,7 @@ pub(crate) fn resume<F>(voice: &mut Voice<'_, F>, flow: &mut Tracked<'_>) {
     let [_, next_of_client] = flow.numbers.heard;
     let accord = Accord::of_word(flow.numbers.accord);
     let syn = meet::syn(accord, next_of_client.wrapping_sub(1), flow.numbers.shifts);
-    let largest = crate::resolve::largest(voice.neighbours, voice.snapshot, flow.hot);
+    let largest = crate::resolve::largest(voice.neighbours, voice.snapshot, flow.hot, Side::Client);
     let of = (&flow.key(Side::Client), Translation::of(flow));
     let syn = treat::say(syn, voice.snapshot, of, (&server.treatment, largest));
     if voice.tell((flow, Side::Backend), syn) {

@@ -92,7 +92,7 @@ impl Inner for Ipv6 {
 
     #[inline(always)]
     fn tos(&self) -> u8 {
-        (u32::from_be_bytes(self.version_class_label) >> 20) as u8
+        self.class()
     }
 
     #[inline(always)]

@@ -103,7 +103,7 @@ impl FlowTable {
 
     /// Enters in the index those keys of a flow that are looked for there; none, when it has no room.
     fn enter(&mut self, flow: &Flow, position: usize, is_guest: bool) -> bool {
-        let entry = entry(position, &flow.client);
+        let entry = entry(position, flow);
         let [client, reply] = self.indexed_keys(flow, is_guest);
         if client.is_some_and(|hash| !self.index.enter(hash, entry)) {
             return false;
@@ -127,7 +127,7 @@ impl FlowTable {
         if let Some(hot) = self.hot.get_mut(position) {
             *hot = Hot::of(flow);
         }
-        if !flow.client.is_v4() {
+        if flow.is_wide() {
             self.wide.set(position, Wide::of(flow));
         }
         self.flows += 1;
@@ -136,7 +136,7 @@ impl FlowTable {
     /// Removes a flow and returns it; `None` when there is none at that position.
     pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
         let (position, flow) = (index.0 as usize, self.flow(index)?);
-        let (entry, is_guest) = (entry(position, &flow.client), self.sets.is_guest(position));
+        let (entry, is_guest) = (entry(position, &flow), self.sets.is_guest(position));
         let [client, reply] = self.indexed_keys(&flow, is_guest);
         client.iter().for_each(|&hash| self.index.leave(hash, entry));
         reply.iter().for_each(|&hash| self.index.leave(hash, entry | REPLY));

