@@ -168,7 +168,7 @@ pub(crate) fn workers(list: &List) -> Result<(), Failure> {
         ("TAKEN", Right),
         ("P50", Right),
         ("P99", Right),
-        ("GENERATION", Right),
+        ("GEN", Right),
     ];
     show(list, "/v1/workers", "no workers", &columns, |worker: &view::Worker| {
         vec![
