@@ -114,8 +114,8 @@ fn is_to_be_kept_alive(flow: &Tracked<'_>, server: &VirtualServer, now: u32) -> 
 /// Whether a flow's backend is still there, and may keep it.
 fn keeps_backend(flow: &Hot, snapshot: &Snapshot) -> bool {
     let Some(backend) = snapshot.backend(flow.backend) else { return false };
-    let is_reset = backend.on_down == OnBackendDown::Reset && flow.protocol() == protocol::TCP;
-    backend.incarnation as u8 == flow.incarnation && (!is_reset || snapshot.up.is_up(flow.backend))
+    let may_be_down = backend.on_down != OnBackendDown::Reset || flow.protocol() != protocol::TCP;
+    backend.incarnation as u8 == flow.incarnation && (may_be_down || snapshot.up.is_up(flow.backend))
 }
 
 /// What is said before a flow is forgotten.
