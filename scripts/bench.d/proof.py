@@ -58,7 +58,7 @@ ALLOWED = {
 }
 RINGS = re.compile(r"ArrayQueue")  # out of line, they are what their caller needs them for
 ATOMIC = re.compile(r"^(lock\b|mfence\b|xchg\s.*\(|cmpxchg|xadd)")
-FORBIDDEN = re.compile(r"malloc|calloc|realloc|memalign|\bfree\b|__rust_(no_)?(de|re)?alloc|__rdl_|pthread_|\bsyscall\b|sched_yield|nanosleep|futex|\b(write|read|poll|mmap|munmap)@")
+FORBIDDEN = re.compile(r"malloc|calloc|realloc|memalign|(?<!::)\bfree\b|__rust_(no_)?(de|re)?alloc|__rdl_|pthread_|\bsyscall\b|sched_yield|nanosleep|futex|\b(write|read|poll|mmap|munmap)@")
 LINE = re.compile(r"^\s*([0-9a-f]+):\s+(.*)$")
 TARGET = re.compile(r"^(?:notrack )?(?:bnd )?(?:call|jmp|j[a-z]+)\s+([0-9a-f]+) <")
 EXTERNAL = re.compile(r"<([^>@]+@[^>]*)>")

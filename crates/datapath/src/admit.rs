@@ -384,8 +384,9 @@ fn open<F: Frame>(
         may_have_new(memory, occasion, (id, server), key, packet)?;
     }
     let (is_planned, named) = (backend.is_some(), quic::named(snapshot, server, frame, packet));
-    let with_room = || backend_with_room(memory, occasion, (id, server), (key, hash), backend);
-    let (backend_id, backend) = named.map_or_else(with_room, Ok)?;
+    let named = named.filter(|named| !memory.limiter.is_full(*named, occasion.now));
+    let planned = named.map(|(id, _)| id).or(backend);
+    let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), planned)?;
     // A flood that finds the table full is to cost little.
     room::make(memory, server)?;
     let neighbour =

@@ -60,7 +60,7 @@ const fn is_multicast(address: Address) -> bool {
 /// Takes a neighbour's word for its MAC address, and remembers to tell the other workers.
 fn learn<F: Frame>(memory: &mut Memory<F>, occasion: &Occasion<'_>, address: Address, mac: [u8; 6]) -> bool {
     let hop = Hop { port: occasion.arrival.port, address };
-    let fact = Fact { hop, mac: MacAddress(mac) };
+    let fact = Fact { hop, mac: MacAddress(mac), is_announced: false };
     let learned = memory.neighbours.learn(fact, false, occasion.now);
     if learned && occasion.snapshot.workers > 1 {
         // Without room the others ask for themselves.
@@ -77,7 +77,8 @@ fn follow<F: Frame>(
     mac: [u8; 6],
     otherwise: DropReason,
 ) -> Verdict {
-    let fact = Fact { hop: Hop { port: occasion.arrival.port, address }, mac: MacAddress(mac) };
+    let hop = Hop { port: occasion.arrival.port, address };
+    let fact = Fact { hop, mac: MacAddress(mac), is_announced: true };
     let is_followed = memory.neighbours.announce(fact, occasion.now);
     if is_followed && occasion.snapshot.workers > 1 {
         // Without room the others find out when they ask.

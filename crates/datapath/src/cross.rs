@@ -31,7 +31,7 @@ use zerocopy::IntoBytes;
 
 pub(crate) use self::error::error;
 use crate::{
-    DropReason, complete,
+    DropReason, complete, cut,
     neighbour::Link,
     packet::{Kind, Packet},
     rewrite,
@@ -107,7 +107,8 @@ pub(crate) fn translated(packet: &Packet) -> Packet {
 /// A packet that has been written: the other family's, if it has become one of that. Outer headers are longer than what headers differ by, or
 /// make it longer where it would be shorter.
 pub(crate) fn as_it_left<F: Frame>(frame: &F, packet: &Packet) -> Packet {
-    let network = usize::from(packet.network);
+    // A tag may be in front by now.
+    let network = cut::network(frame.head()).unwrap_or(usize::from(packet.network));
     let kind = wire::header::<U16>(frame.head(), network.wrapping_sub(size_of::<U16>()));
     let (other, length) = if packet.v6 {
         (ether_type::IPV4, packet.length.wrapping_sub(LONGER))
@@ -123,7 +124,7 @@ pub(crate) fn as_it_left<F: Frame>(frame: &F, packet: &Packet) -> Packet {
 pub(crate) fn largest(head: &[u8], packet: &Packet, mtu: u16) -> Option<u16> {
     let is_part = read(head, packet).ok()?.fragment.is_some();
     let old = packet.transport.saturating_sub(packet.network.into());
-    Some((mtu + old).saturating_sub(header_length(!packet.v6, is_part) as u16))
+    Some(mtu.saturating_add(old).saturating_sub(header_length(!packet.v6, is_part) as u16))
 }
 
 /// The MTUs of the client's and the backend's port, as if the other side's packets had a header of this side's family.

@@ -22,6 +22,7 @@ use wire::{
 };
 
 use self::whole::Whole;
+pub(crate) use self::whole::network;
 use crate::{
     DropReason, Outputs, Snapshot, Verdict, cross, emit,
     neighbour::{Link, NeighbourIndex},

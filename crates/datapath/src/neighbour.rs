@@ -159,6 +159,8 @@ pub struct Fact {
     pub hop: Hop,
     /// Its Ethernet address.
     pub mac: MacAddress,
+    /// Whether nobody has asked for it: it is followed where it can be, and asked.
+    pub is_announced: bool,
 }
 
 /// Questions that wait to be sent.
@@ -334,7 +336,7 @@ impl<F> Neighbours<F> {
     /// RFC 4861, 7.2.6): its address has moved. Only what is there follows, never what is given, nor what has just been confirmed: of
     /// two who claim one address the first stays for a while. Whoever is followed is asked at once whether it is there.
     /// Whether it is followed.
-    pub(crate) fn announce(&mut self, Fact { hop, mac }: Fact, now: Millis) -> bool {
+    pub(crate) fn announce(&mut self, Fact { hop, mac, .. }: Fact, now: Millis) -> bool {
         let Some(position) = self.position(hop) else { return false };
         let Some(entry) = self.entries.get(position) else { return false };
         let is_settled = match entry.state {
@@ -496,7 +498,7 @@ mod tests {
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         assert_eq!(table.take_solicitations().as_slice(), [Solicitation { hop: hop(1), to: None }]);
         assert_eq!(to(&mut table, index), None);
-        assert!(table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5)));
+        assert!(table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(5)));
         assert_eq!(to(&mut table, index), Some(MAC));
     }
 
@@ -508,7 +510,7 @@ mod tests {
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         table.remember(backend, index);
         assert_eq!(table.remembered(backend, hop(1)), None, "it has not answered yet");
-        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(5));
+        table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(5));
         assert_eq!(table.remembered(backend, hop(1)), Some(index));
         assert_eq!(table.remembered(backend, hop(2)), None, "the route has changed");
         assert_eq!(table.remembered(BackendId(8), hop(1)), None);
@@ -517,20 +519,23 @@ mod tests {
     #[test]
     fn what_nobody_asked_for_is_not_learned() {
         let mut table = table();
-        assert!(!table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0)));
+        assert!(!table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(0)));
         assert!(table.positions.is_empty());
     }
 
     #[test]
     fn who_has_moved_is_followed_and_asked_but_not_right_after_another_was_confirmed() {
-        let moved = Fact { hop: hop(1), mac: MacAddress([2, 0, 0, 0, 0, 2]) };
+        let moved = Fact { hop: hop(1), mac: MacAddress([2, 0, 0, 0, 0, 2]), is_announced: true };
         let mut table = table();
         let index = table.resolve(hop(1), Millis(0)).unwrap();
         assert!(!table.announce(Fact { hop: hop(2), ..moved }, Millis(0)), "nobody is interested");
-        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
+        table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(0));
         table.take_solicitations();
         assert!(!table.announce(moved, Millis(SETTLED - 1)));
-        assert!(!table.announce(Fact { hop: hop(1), mac: MAC }, Millis(SETTLED)), "this is known");
+        assert!(
+            !table.announce(Fact { hop: hop(1), mac: MAC, is_announced: false }, Millis(SETTLED)),
+            "this is known"
+        );
         assert!(table.announce(moved, Millis(SETTLED)));
         assert_eq!(to(&mut table, index), Some(moved.mac));
         let question = Solicitation { hop: hop(1), to: Some(moved.mac) };
@@ -565,7 +570,7 @@ mod tests {
         for (index, frame) in [(one, 1), (two, 2), (one, 3)] {
             assert!(table.hold(index, frame, PortId(0)).is_ok());
         }
-        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(1));
+        table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(1));
         let mut released = Vec::new();
         table.release(|frame, _, mac| released.push((frame, mac)));
         assert_eq!(released, [(1, MAC), (3, MAC)]);
@@ -576,7 +581,7 @@ mod tests {
     fn a_hop_that_is_used_is_confirmed_again() {
         let mut table = table();
         let index = table.resolve(hop(1), Millis(0)).unwrap();
-        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
+        table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(0));
         table.take_solicitations();
         assert_eq!(to(&mut table, index), Some(MAC));
         table.run_timers(Millis(REACHABLE), 8, drop);
@@ -588,9 +593,9 @@ mod tests {
     fn a_hop_that_nobody_used_for_long_is_asked_once_it_is_used() {
         let mut table = table();
         let index = table.resolve(hop(1), Millis(0)).unwrap();
-        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(0));
+        table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(0));
         table.run_timers(Millis(REACHABLE), 8, drop);
-        table.learn(Fact { hop: hop(1), mac: MAC }, false, Millis(REACHABLE));
+        table.learn(Fact { hop: hop(1), mac: MAC, is_announced: false }, false, Millis(REACHABLE));
         table.take_solicitations();
         table.run_timers(Millis(2 * REACHABLE), 8, drop);
         table.run_timers(Millis(2 * REACHABLE), 8, drop);

@@ -6,7 +6,7 @@
 //! numbers of the answer.
 
 use flow::{FlowKey, FlowState, Side, Tracked};
-use model::{Address, MacAddress, PortId};
+use model::{Address, MacAddress, PortId, Treatment};
 use nic::{Frame, FrameSource};
 use wire::{
     U16, U32,
@@ -90,11 +90,12 @@ impl Saying {
 
     /// The numbers of the one side's segment as the other side knows them.
     fn as_known_to(self, snapshot: &Snapshot, (flow, to): (&Tracked<'_>, Side)) -> Self {
-        let Some(server) = snapshot.virtual_server(flow.hot.virtual_server()) else { return self };
+        let server = snapshot.virtual_server(flow.hot.virtual_server());
+        let treatment = server.map_or(Treatment::NONE, |server| server.treatment);
         let of = (to.opposite(), &flow.key(Side::Client), Translation::of(flow));
         let numbers = [self.sequence, self.acknowledgement];
-        let [sequence, acknowledgement] = treat::moved(snapshot, of, &server.treatment, numbers);
-        let show = Show::of(server.show_client, of.1);
+        let [sequence, acknowledgement] = treat::moved(snapshot, of, &treatment, numbers);
+        let show = server.and_then(|server| Show::of(server.show_client, of.1));
         let [sequence, acknowledgement] = show::moved(show, of.0, [sequence, acknowledgement]);
         Self { sequence, acknowledgement, ..self }
     }

@@ -225,15 +225,16 @@ fn pass_on<F: Frame>(
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, .. } = memory;
     let flow = flows.tracked(index).ok_or(DropReason::QuoteUnknown)?;
-    if let Some(mtu) = error.mtu {
-        flow.numbers.lower_path_mtu(mtu, flow.hot.created);
-    }
     // Hosts do not believe what quotes other numbers than theirs (RFC 5927, 4.1).
     let shift = treat::shift(occasion.snapshot, &flow, side.opposite());
-    let mut flow = Hit { hot: flow.hot, wide: flow.wide, side };
-    resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
+    let (numbers, mut flow) = (flow.numbers, Hit { hot: flow.hot, wide: flow.wide, side });
+    let step = resolve::go_on(neighbours, occasion, &mut flow, |flow, link| {
         write(frame, (packet, error, shift), flow, (link, occasion.snapshot))
-    })
+    })?;
+    if let Some(mtu) = error.mtu {
+        numbers.lower_path_mtu(mtu, flow.hot.created);
+    }
+    Ok(step)
 }
 
 /// Writes all that changes in an error. One that is refused is unchanged: nobody hears of it (RFC 1122, 3.2.2).

@@ -26,6 +26,7 @@ use crate::{
     packet::Packet,
     segment::{Segment, is_at_or_after},
     snapshot::VirtualServer,
+    track,
     treat::{self, option},
 };
 
@@ -257,8 +258,10 @@ pub(crate) fn in_own_numbers(
     (flow, side): (&Tracked<'_>, Side),
     segment: Segment,
 ) -> Segment {
-    let are_moved =
-        |server: &&VirtualServer| server.treatment.generate_isn || server.show_client == ShowClient::ProxyV2;
+    let is_translated = track::is_translated(flow.hot);
+    let are_moved = |server: &&VirtualServer| {
+        server.treatment.generate_isn || server.show_client == ShowClient::ProxyV2 || is_translated
+    };
     let Some(server) = server.filter(are_moved) else { return segment };
     let client = flow.key(Side::Client);
     let numbers = [segment.sequence, segment.acknowledgement];

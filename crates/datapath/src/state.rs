@@ -142,7 +142,12 @@ impl<F: Frame> WorkerState<F> {
 
     /// Takes over what another worker has learned.
     pub fn learn(&mut self, fact: Fact, now: Millis) {
-        self.memory.neighbours.learn(fact, true, now);
+        let neighbours = &mut self.memory.neighbours;
+        if fact.is_announced {
+            neighbours.announce(fact, now)
+        } else {
+            neighbours.learn(fact, true, now)
+        };
     }
 
     /// The flow that a packet with this key belongs to, and whether the packet is the client's or the backend's.

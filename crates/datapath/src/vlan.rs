@@ -101,16 +101,25 @@ pub(crate) fn prioritise<F: Frame>(
     if snapshot.port(id).is_none_or(|port| port.tag.is_none()) {
         return Ok(());
     }
-    put_tag(frame, u16::from(priority) << PRIORITY).ok_or(DropReason::NoRoomForTag)
+    let control = U16::new(u16::from(priority) << PRIORITY);
+    match priority_tag(frame) {
+        Some(tag) => tag.control = control,
+        None => put_tag(frame, control.get()).ok_or(DropReason::NoRoomForTag)?,
+    }
+    Ok(())
+}
+
+/// The tag of a frame that has one with a priority only.
+fn priority_tag<F: Frame>(frame: &mut F) -> Option<&mut Tag> {
+    let header: &Ethernet = wire::header(frame.head(), 0)?;
+    let is_tagged = header.ether_type.get() == ether_type::VLAN;
+    let tag = wire::header_mut::<Tag>(frame.head_mut(), ethernet::HEADER)?;
+    (is_tagged && tag.id() == 0).then_some(tag)
 }
 
 /// Puts a tag on, or completes the one that has a priority only; `None`, with the frame unchanged, when there is no room for it.
 fn put_tag<F: Frame>(frame: &mut F, control: u16) -> Option<()> {
-    let header: &Ethernet = wire::header(frame.head(), 0)?;
-    if header.ether_type.get() == ether_type::VLAN
-        && let Some(tag) = wire::header_mut::<Tag>(frame.head_mut(), ethernet::HEADER)
-        && tag.id() == 0
-    {
+    if let Some(tag) = priority_tag(frame) {
         tag.control = U16::new(control | u16::from(tag.priority()) << PRIORITY);
         return Some(());
     }

@@ -84,8 +84,12 @@ fn cookies(server: &VirtualServer, (file, address): (&File, IpAddr), findings: &
     }
     let [v4, v6] = snat::behind(server, file);
     let crosses = if address.is_ipv4() { v6.is_some() } else { v4.is_some() };
-    if crosses || server.show_client.value() == Some(&ShowClient::ProxyV2) {
-        let what = if crosses { "backends of another family" } else { "`show_client: proxy_v2`" };
+    let shows = match server.show_client.value() {
+        None | Some(ShowClient::None) => None,
+        Some(ShowClient::ProxyV2) => Some("`show_client: proxy_v2`"),
+        Some(ShowClient::Toa) => Some("`show_client: toa`"),
+    };
+    if let Some(what) = crosses.then_some("backends of another family").or(shows) {
         let message =
             format!("`syn_cookies: always` of profile {} cannot be had with {what} yet", quoted(name));
         findings.add_at(place, message, "take another profile");

@@ -103,8 +103,8 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
 
 /// In other modes the handshake could not be translated; UDP has none.
 fn cookies(gateway: &Gateway, server: &model::VirtualServer) -> Cookies {
-    // What the gateway says in the handshake is of one family, and without a header in front.
-    let is_plain = server.show_client != ShowClient::ProxyV2 && !address::crosses(gateway, server);
+    // What the gateway says in the handshake is of one family, and does not show the client.
+    let is_plain = server.show_client == ShowClient::None && !address::crosses(gateway, server);
     let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol == Protocol::Tcp;
     let is_possible = is_possible && is_plain;
     let SynCookies { use_of, mss, allowlist } = server.profile.cookies;

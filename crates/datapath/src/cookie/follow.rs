@@ -37,7 +37,10 @@ pub(crate) fn follow<F: Frame>(
     let state = flow.hot.state();
     let is_agreement = segment.has(flags::SYN | flags::ACK);
     match (side, state) {
-        (Side::Client, FlowState::Handshake) if !segment.has(flags::RST) => {
+        // A reset with another number than the client's next is not its own (RFC 5961, 3.2).
+        (Side::Client, FlowState::Handshake)
+            if !segment.has(flags::RST) || segment.sequence != flow.numbers.heard[1] =>
+        {
             return Err(DropReason::BackendNotReady);
         }
         // Of the backend no number is known that it could be about.

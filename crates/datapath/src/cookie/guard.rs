@@ -62,7 +62,9 @@ impl Guard {
             UseOfCookies::Auto => self.is_engaged,
             UseOfCookies::Always => true,
         };
-        is_wanted && !self.allowlist.has(source, now, u64::from(cookies.allowlist))
+        // Who was known may have changed, or somebody speaks in his name: that is not to fill the table.
+        is_wanted
+            && (self.embryonic >= self.most || !self.allowlist.has(source, now, u64::from(cookies.allowlist)))
     }
 
     /// Notes that a cookie was given.
@@ -192,6 +194,15 @@ mod tests {
         assert!(settle(&mut guard, 2000));
         guard.end();
         assert!(!settle(&mut guard, 2000) && !guard.wants(&AUTO, 7, Millis(2000)));
+    }
+
+    #[test]
+    fn who_is_known_goes_around_cookies_while_there_is_room() {
+        let mut guard = Guard::new(16);
+        guard.note_proof(7, Millis(1000));
+        assert!(guard.wants(&ALWAYS, 8, Millis(2000)) && !guard.wants(&ALWAYS, 7, Millis(2000)));
+        (0..8).for_each(|_| guard.begin());
+        assert!(guard.wants(&ALWAYS, 7, Millis(2000)) && guard.wants(&AUTO, 7, Millis(2000)));
     }
 
     #[test]

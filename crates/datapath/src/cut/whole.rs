@@ -76,7 +76,7 @@ pub(super) fn lacks_identification<F: Frame>(frame: &F, packet: &Packet) -> bool
 }
 
 /// Where the first IP header is: behind a tag, if there is one by now.
-fn network(head: &[u8]) -> Option<usize> {
+pub(crate) fn network(head: &[u8]) -> Option<usize> {
     let is_tagged = wire::header::<Ethernet>(head, 0)?.ether_type.get() == ether_type::VLAN;
     Some(ethernet::HEADER + if is_tagged { vlan::TAG } else { 0 })
 }

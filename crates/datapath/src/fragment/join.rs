@@ -13,6 +13,8 @@ use wire::{
 use super::table::{All, Held};
 use crate::{DropReason, packet::Packet};
 
+/// Segments that every card sends.
+const SEGMENTS: usize = 8;
 /// Bytes of the fragment header of IPv6.
 const FRAGMENT_HEADER: usize = 8;
 /// Congestion was experienced (RFC 3168, 5).
@@ -26,6 +28,7 @@ pub(super) fn join<F: Frame>(mut all: All<F>) -> Result<F, DropReason> {
     all.sort_unstable_by_key(offset);
     let length: usize = all.iter().map(|part| data(&part.packet)).sum();
     let has_congestion = all.iter().any(has_congestion);
+    let count = all.len();
     let mut parts = all.into_iter();
     let Some(Held { mut frame, packet, .. }) = parts.next() else { return Err(DropReason::FragmentMissing) };
     // Without the fragment header there may be room for more over IPv6; nobody sends that.
@@ -39,7 +42,13 @@ pub(super) fn join<F: Frame>(mut all: All<F>) -> Result<F, DropReason> {
         true => write_v6(&mut frame, &packet, has_congestion),
         false => write_v4(&mut frame, &packet, has_congestion),
     };
-    written.map(|()| frame).ok_or(DropReason::HeadersScattered)
+    written.ok_or(DropReason::HeadersScattered)?;
+    // Cards send so many segments and no more; who sends many small parts must not find out how many. What has no room is as it was.
+    if count > SEGMENTS {
+        let length = frame.length();
+        let _ = frame.pull(length);
+    }
+    Ok(frame)
 }
 
 /// Bytes of a part without its headers.

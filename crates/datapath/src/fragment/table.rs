@@ -249,9 +249,11 @@ impl<F> Fragments<F> {
     }
 
     /// Gives up the packet whose parts wait longest for others, so that nobody fills the room for longer than others need it; false when
-    /// none does. Its parts leave with this burst.
+    /// none of the oldest does. Its parts leave with this burst.
     fn give_up_oldest(&mut self, now: Millis) -> bool {
-        for held in 0..self.held.len() {
+        /// Parts looked at: each fragment that finds no room looks, and there may be many.
+        const LOOKED_AT: usize = 8;
+        for held in 0..self.held.len().min(LOOKED_AT) {
             let Some((key, hash)) = self.held.get(held).map(|held| (held.key, held.hash)) else {
                 return false;
             };
