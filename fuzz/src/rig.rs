@@ -201,7 +201,8 @@ impl Rig {
     pub fn learn(&mut self, number: u8) {
         let address = Address::from_v4([10, 10, 2, number]);
         let hop = Hop { port: BACKENDS, address };
-        self.state.learn(Fact { hop, mac: MacAddress([2, 0, 0, 0, 3, number]), is_announced: false }, self.now);
+        self.state
+            .learn(Fact { hop, mac: MacAddress([2, 0, 0, 0, 3, number]), is_announced: false }, self.now);
         let _ = self.state.take_facts();
     }
 

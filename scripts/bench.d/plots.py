@@ -80,8 +80,13 @@ def drawn(bar: Bar, y: float, scale: float) -> list[str]:
             at = LEFT + value * scale
             out.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y - 3}" y2="{y + BAR + 3}" stroke="{colour}" stroke-width="2.5"/>')
             x = max(x, at) if abs(at - x) < 40 else x
-    out.append(f'<text x="{x + 6:.1f}" y="{y + BAR - 5}">{sum(length for length, _ in bar.parts):.3g}</text>')
+    out.append(f'<text x="{x + 6:.1f}" y="{y + BAR - 5}">{shown(sum(length for length, _ in bar.parts))}</text>')
     return out
+
+
+def shown(value: float) -> str:
+    """Three digits, and all of them where there are more before the point."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def tick(greatest: float) -> float:
@@ -136,11 +141,11 @@ def of_stages(report: dict) -> Plot | None:
     cases = {case: stages for case, stages in report.get("instructions", {}).items() if case != "housekeeping"}
     if not cases:
         return None
-    names = list(dict.fromkeys(stage for stages in cases.values() for stage in stages if stage != "all"))
+    names = list(dict.fromkeys(stage for stages in cases.values() for stage in stages if stage not in ("all", "counters")))
     shades = dict(zip(names, STAGES))
     bars = []
     for case, stages in cases.items():
-        parts = [(cost, shades.get(stage, "#cccccc")) for stage, cost in stages.items() if stage != "all"]
+        parts = [(cost, shades.get(stage, "#cccccc")) for stage, cost in stages.items() if stage not in ("all", "counters")]
         rest = stages.get("all", 0) - sum(cost for cost, _ in parts)
         bars.append(Bar(case, [*parts, (rest, "#cccccc")]))
     return Plot("Where the instructions go", "instructions a packet", bars, [*shades.items(), ("between", "#cccccc")])
