@@ -12,6 +12,7 @@
 //!
 //! What it leaves to others: making frames of [`Solicitation`]s (`solicit`), reading answers (`answer`).
 
+mod entry;
 mod held;
 
 use arrayvec::ArrayVec;
@@ -19,6 +20,7 @@ use foldhash::fast::FixedState;
 use model::{Address, BackendId, MAX_BACKENDS, MAX_PORTS, MacAddress, Millis, PortId};
 use wire::ethernet::Ethernet;
 
+use self::entry::{Entry, State};
 pub(crate) use self::held::{HELD, Held};
 use crate::{DropReason, Snapshot, snapshot::Lookup};
 
@@ -78,41 +80,6 @@ pub(crate) struct Solicitation {
     pub(crate) hop: Hop,
     /// Whom to ask; `None`: everybody on the link.
     pub(crate) to: Option<MacAddress>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Asked, and nothing known: packets wait.
-    Incomplete { sent: u8, next: Millis },
-    /// Confirmed not long ago.
-    Reachable { until: Millis },
-    /// Confirmed long ago; asked again when it is used.
-    Stale,
-    /// Asked again while it is still used.
-    Probe { sent: u8, next: Millis },
-    /// Given by the configuration.
-    Given,
-    /// Nobody answered.
-    Failed { until: Millis },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hop: Hop,
-    mac: MacAddress,
-    state: State,
-    version: u16,
-    waiting: u8,
-}
-
-impl Entry {
-    const fn is_usable(&self) -> bool {
-        matches!(self.state, State::Reachable { .. } | State::Stale | State::Probe { .. } | State::Given)
-    }
-
-    const fn is_evictable(&self) -> bool {
-        matches!(self.state, State::Stale | State::Failed { .. }) && self.waiting == 0
-    }
 }
 
 /// The way to a next hop: what a packet that takes it needs. Addresses by reference: copies of six bytes each are slow.
