@@ -89,7 +89,7 @@ pub struct Backend {
 }
 
 /// A row of `/v1/workers`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
     /// Its number.
     pub worker: u8,

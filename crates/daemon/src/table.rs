@@ -100,6 +100,11 @@ pub(crate) fn bytes(value: u64) -> String {
     scale(value, 1024, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"])
 }
 
+/// A latency of so many microseconds: `9.25 µs`, `184 µs`, `1.50 ms`.
+pub(crate) fn latency(microseconds: f64) -> String {
+    scale((microseconds * 1000.0) as u64, 1000, &[" ns", " µs", " ms", " s"])
+}
+
 /// Three significant digits and a unit.
 fn scale(value: u64, step: u64, units: &[&str]) -> String {
     let mut scaled = value as f64;

@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     table::{
         Align::{Left, Name, Right},
-        Table, bytes, count, duration,
+        Table, bytes, count, duration, latency,
     },
 };
 
@@ -152,41 +152,44 @@ fn more_flows(answer: &view::Flows, limit: u64) -> Option<String> {
     })
 }
 
-/// Lists the workers. `GIVEN` and `TAKEN` are frames that changed hands between workers; `EMBRYONIC` are flows whose handshake is not complete,
+/// Lists the workers. `GIVEN` and `TAKEN` are frames that changed hands between workers; `EMBRYO` are flows whose handshake is not complete,
 /// and `COOKIES` says whether there are so many that SYNs are answered with cookies, and how many were.
 pub(crate) fn workers(list: &List) -> Result<(), Failure> {
-    let columns = [
-        ("WORKER", Right),
-        ("LCORE", Right),
-        ("BUSY", Right),
-        ("FLOWS", Right),
-        ("ROOM", Right),
-        ("EXPIRED", Right),
-        ("EMBRYONIC", Right),
-        ("COOKIES", Right),
-        ("GIVEN", Right),
-        ("TAKEN", Right),
-        ("P50", Right),
-        ("P99", Right),
-        ("GEN", Right),
-    ];
-    show(list, "/v1/workers", "no workers", &columns, |worker: &view::Worker| {
-        vec![
-            worker.worker.to_string(),
-            worker.lcore.to_string(),
-            format!("{:.1}%", worker.busy_percent),
-            count(worker.flows),
-            count(worker.flows_capacity),
-            count(worker.flows_expired),
-            count(worker.embryonic_flows),
-            format!("{}, {}", if worker.cookies_engaged { "on" } else { "off" }, count(worker.cookies_given)),
-            count(worker.handed_out),
-            count(worker.handed_in),
-            format!("{:.1} µs", worker.residence_p50_us),
-            format!("{:.1} µs", worker.residence_p99_us),
-            worker.generation.to_string(),
-        ]
-    })
+    show(list, "/v1/workers", "no workers", &WORKER, worker_cells)
+}
+
+const WORKER: [(&str, crate::table::Align); 13] = [
+    ("W", Right),
+    ("CORE", Right),
+    ("BUSY", Right),
+    ("FLOWS", Right),
+    ("ROOM", Right),
+    ("EXPIRED", Right),
+    ("EMBRYO", Right),
+    ("COOKIES", Right),
+    ("GIVEN", Right),
+    ("TAKEN", Right),
+    ("P50", Right),
+    ("P99", Right),
+    ("GEN", Right),
+];
+
+fn worker_cells(worker: &view::Worker) -> Vec<String> {
+    vec![
+        worker.worker.to_string(),
+        worker.lcore.to_string(),
+        format!("{:.1}%", worker.busy_percent),
+        count(worker.flows),
+        count(worker.flows_capacity),
+        count(worker.flows_expired),
+        count(worker.embryonic_flows),
+        format!("{} {}", if worker.cookies_engaged { "on" } else { "off" }, count(worker.cookies_given)),
+        count(worker.handed_out),
+        count(worker.handed_in),
+        latency(worker.residence_p50_us),
+        latency(worker.residence_p99_us),
+        worker.generation.to_string(),
+    ]
 }
 
 /// Lists what was dropped and why. A table leaves out what never happened.
@@ -277,5 +280,31 @@ mod tests {
         );
         assert_eq!(text(9, 9, 1_000), None);
         assert_eq!(text(8, 9, 1_000), None); // one has just ended
+    }
+
+    #[test]
+    fn the_table_of_workers_fits_whatever_they_have_done() {
+        let much = 999_499_999_999;
+        let worker = view::Worker {
+            worker: u8::MAX,
+            lcore: 1023,
+            generation: 9_999_999,
+            busy_percent: 100.0,
+            flows: much,
+            flows_capacity: much,
+            flows_expired: much,
+            embryonic_flows: much,
+            cookies_given: 99_900_000,
+            handed_in: much,
+            handed_out: 99_900_000,
+            residence_p50_us: 1.234,
+            residence_p99_us: 98_765.4,
+            ..view::Worker::default()
+        };
+        let mut table = Table::new(&WORKER);
+        table.push(worker_cells(&worker));
+        let text = table.render();
+        assert!(text.lines().all(|line| line.chars().count() <= crate::table::WIDTH), "{text}");
+        assert!(text.contains("1.23 µs") && text.contains("98.8 ms"), "{text}");
     }
 }
