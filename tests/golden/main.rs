@@ -37,6 +37,7 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("neighbour_table_full", "takes thousands of next hops"),
     ("transmit_queue_full", "files have room"),
     ("host_queue_full", "files have room"),
+    ("from_host_rate_limit", "no host speaks in a capture"),
     ("hand_over_full", "takes two workers"),
     ("no_room_for_tag", "frames of a capture have room"),
     ("no_headroom", "frames of a capture have room"),

@@ -128,6 +128,7 @@ fn port(raw: &raw::Port, domains: &Domains<'_>) -> Option<Port> {
             None | Some(raw::Facing::Both) => model::Facing::Both,
         },
         host: flag(&raw.host),
+        host_limit: chosen(&raw.host_limit).map(|rate| rate.0),
         neighbours: raw.neighbours.items().filter_map(|(_, raw)| neighbour(raw)).collect(),
         mtu: raw.mtu.value().copied().unwrap_or(default::MTU),
         domain: domains.number(&raw.route_domain),

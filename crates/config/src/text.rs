@@ -95,6 +95,8 @@ forms! {
     Duration(time::Duration) = duration, "^[0-9]+(ms|s|m|h)$", "a duration such as `250ms`, `5s` or `1m`";
     /// Bits a second.
     Rate(u64) = rate, "^([0-9]+(bps|kbps|Mbps|Gbps)|0)$", "a rate such as `10Gbps` or `500Mbps`, or `0`";
+    /// Packets a second.
+    PacketRate(u32) = packet_rate, "^[0-9]+(pps|kpps|Mpps)$", "packets a second, such as `20kpps` or `1Mpps`";
     /// An IP address.
     Address(IpAddr) = address, "^[0-9A-Fa-f.:]+$", "an IP address such as `192.0.2.1` or `2001:db8::1`";
     /// An IP address, or a network of them.
@@ -319,6 +321,28 @@ fn rate(text: &str) -> Result<u64, Refusal> {
             "write a lower rate, or `0` for none",
         )
     })
+}
+
+fn packet_rate(text: &str) -> Result<u32, Refusal> {
+    const REMEDY: &str = "write a number and `pps`, `kpps` or `Mpps`, such as `20kpps`";
+    const GREATEST: u32 = 1_000_000_000;
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let packets = match unit {
+        "pps" => 1,
+        "kpps" => 1_000,
+        "Mpps" => 1_000_000,
+        _ => 0,
+    };
+    if digits == 0 || packets == 0 {
+        return Err(Refusal::new(format!("{} is no number of packets a second", quoted(text)), REMEDY));
+    }
+    let total = number.parse::<u32>().ok().and_then(|number| number.checked_mul(packets));
+    match total.filter(|&total| total <= GREATEST) {
+        Some(0) => Err(Refusal::new(format!("{} lets nothing pass", quoted(text)), REMEDY)),
+        Some(total) => Ok(total),
+        None => Err(Refusal::new(format!("{} is more than 1000Mpps", quoted(text)), "write a lower rate")),
+    }
 }
 
 /// An address alone is a prefix of all its bits.

@@ -142,6 +142,7 @@ pub(crate) fn port(name: &str) -> Port {
         queues: None,
         facing: Facing::Both,
         host: false,
+        host_limit: None,
         neighbours: Vec::new(),
         mtu: 1500,
         domain: 0,

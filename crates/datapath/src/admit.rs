@@ -13,7 +13,7 @@ use crate::{
     cookie::{self, Met},
     cross,
     cut::{self, Told},
-    fragment, hashed, limit, notice, ownership,
+    fragment, hashed, host, limit, notice, ownership,
     packet::{Kind, Packet, Step},
     parse::is_group,
     pass,
@@ -41,6 +41,19 @@ pub(crate) fn admit<F: Frame>(
     packet: &Packet,
     sought: &Sought<'_>,
 ) -> Result<Step, DropReason> {
+    match admit_other(memory, occasion, frame, packet, sought) {
+        Err(DropReason::DestinationGroup) => host::group(occasion, frame, packet, sought.key).map(Step::Done),
+        admitted => admitted,
+    }
+}
+
+fn admit_other<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    sought: &Sought<'_>,
+) -> Result<Step, DropReason> {
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
@@ -55,6 +68,7 @@ pub(crate) fn admit<F: Frame>(
             balanced(memory, occasion, frame, packet, (sought, first))
         }
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
+        Kind::Link => Ok(Step::Done(Verdict::ToHost(occasion.arrival.port))),
         Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
         Kind::Icmp => {
             check_addresses(packet, key, occasion)?;
@@ -84,8 +98,8 @@ pub(crate) fn check_addresses(
     occasion: &Occasion<'_>,
 ) -> Result<(), DropReason> {
     // A node that has no address yet asks for the one it wants from `::` (RFC 4862, 5.4.2).
-    let may_be_unspecified = packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
-    if is_martian_source(key.source) && !may_be_unspecified {
+    let may_be_unspecified = || packet.kind == Kind::Icmp && key.source == Address::UNSPECIFIED;
+    if is_martian_source(key.source) && !may_be_unspecified() && !host::is_query_of_nobody(key) {
         return Err(DropReason::SourceMartian);
     }
     if occasion.addresses().is_ours(key.source) {

@@ -14,7 +14,7 @@ use nic::Frame;
 use wire::{icmpv4, icmpv6};
 
 use crate::{
-    DropReason, Verdict,
+    DropReason, Verdict, host,
     neighbour::{Fact, Hop},
     packet::{Kind, Packet},
     resolve,
@@ -43,7 +43,7 @@ pub(crate) fn answer<F: Frame>(
         (_, true, icmpv6::ECHO_REQUEST) | (_, false, icmpv4::ECHO_REQUEST) => {
             echo::answer(occasion, frame, packet, key)
         }
-        _ if is_multicast(key.destination) => Err(DropReason::DestinationGroup),
+        _ if is_multicast(key.destination) => host::group(occasion, frame, packet, key),
         _ => Ok(unanswered(occasion, key, DropReason::IcmpUnsupported)),
     };
     answered.unwrap_or_else(Verdict::Drop)
@@ -53,7 +53,7 @@ fn message_kind<F: Frame>(frame: &F, packet: &Packet) -> u8 {
     frame.head().get(usize::from(packet.transport)).copied().unwrap_or_default()
 }
 
-const fn is_multicast(address: Address) -> bool {
+pub(crate) const fn is_multicast(address: Address) -> bool {
     matches!(address.octets(), [0xff, ..])
 }
 
@@ -92,7 +92,7 @@ fn is_answered(occasion: &Occasion<'_>, address: Address) -> bool {
     match occasion.addresses().owner(address) {
         Some(Owned::Port { port, .. }) => port == occasion.arrival.port,
         Some(Owned::Snat | Owned::Virtual { .. }) => true,
-        None => false,
+        None => host::is_own(occasion, address),
     }
 }
 

@@ -152,6 +152,10 @@ reasons! {
     TransmitQueueFull,
     /// The host twin's queue had no room.
     HostQueueFull,
+    /// It was for the host twin, which has got as many packets as it may of late (`host_limit`).
+    ToHostRateLimit,
+    /// The host twin has sent as many packets as it may of late (`host_limit`).
+    FromHostRateLimit,
     /// The ring to the flow's owner had no room.
     HandOverFull,
     /// IPv4 options or IPv6 extension headers, where the backend is of the other family, which has nothing like them.

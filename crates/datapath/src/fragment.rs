@@ -32,7 +32,7 @@ use crate::{
     answer::error,
     cross,
     cut::{self, Told, Way},
-    emit, hashed,
+    emit, hashed, host,
     neighbour::Link,
     ownership,
     packet::{Kind, Packet, Step},
@@ -346,7 +346,7 @@ fn leave<F: Frame, S: FrameSource<Frame = F>>(
     (step, port, packet): (Step, PortId, &Packet),
     frame: F,
 ) {
-    match step {
+    match host::within_limit(memory, occasion, frame.head(), step) {
         Step::Done(verdict) => {
             emit::emit(&memory.meters, outputs, Arrival { port, ..occasion.arrival }, verdict, frame);
         }

@@ -26,6 +26,7 @@ mod emit;
 mod forward;
 mod fragment;
 mod hashed;
+mod host;
 mod housekeeping;
 mod inspect;
 mod limit;

@@ -7,13 +7,15 @@
 //! Flows of what has a bandwidth are never steady (`track`): each of their packets comes by here. No other flow's does.
 
 mod bucket;
+mod host;
 mod source;
 
 use flow::{FlowKey, Hot, Side};
 use model::{BackendId, Limits, MAX_BACKENDS, MAX_VIRTUAL_SERVERS, Millis, VirtualServerId};
 
-use self::bucket::Bucket;
+pub(crate) use self::host::Way as HostWay;
 pub use self::source::SourceRates;
+use self::{bucket::Bucket, host::Hosts};
 use crate::{
     Colleagues, DropReason, Snapshot,
     meters::{TrafficMeters, WorkerMeters},
@@ -32,6 +34,7 @@ pub(crate) struct Limiter {
     colleagues: Colleagues,
     servers: Box<[Buckets]>,
     backends: Box<[Buckets]>,
+    hosts: Hosts,
     /// The last virtual server and backend that were looked at.
     looked_at: [usize; 2],
 }
@@ -79,7 +82,7 @@ impl Limiter {
     pub(crate) fn new(colleagues: Colleagues) -> Self {
         let buckets = |count| vec![Buckets::default(); count].into_boxed_slice();
         let (servers, backends) = (buckets(MAX_VIRTUAL_SERVERS), buckets(MAX_BACKENDS));
-        Self { colleagues, servers, backends, looked_at: [0; 2] }
+        Self { colleagues, servers, backends, hosts: Hosts::default(), looked_at: [0; 2] }
     }
 
     fn buckets(&mut self, subject: Subject) -> Option<(&mut Buckets, &Colleagues)> {
@@ -188,6 +191,7 @@ impl Limiter {
     /// Looks at some buckets, so that what the other workers take is known when they took it, and not only when this worker wants
     /// something too.
     pub(crate) fn renew(&mut self, snapshot: &Snapshot, now: Millis) {
+        self.renew_hosts(snapshot, now);
         let counts = [snapshot.virtual_servers.len(), snapshot.backends.len()];
         for _ in 0..RENEWED {
             for (position, count) in self.looked_at.iter_mut().zip(counts) {

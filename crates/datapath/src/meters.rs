@@ -91,6 +91,10 @@ pub struct PortMeters {
     pub to_host_frames: Counter,
     /// Frames that the host twin sent.
     pub from_host_frames: Counter,
+    /// Frames for the host twin that its limit let pass.
+    pub to_host_passed: Counter,
+    /// Frames from the host twin that its limit let pass.
+    pub from_host_passed: Counter,
 }
 
 /// Counters of one virtual server or backend on one worker.

@@ -25,7 +25,7 @@ pub(crate) fn owner(snapshot: &Snapshot, port: PortId, key: &FlowKey) -> Option<
     }
     if let Some(owned) = snapshot.addresses_in(key.domain).owner(key.destination) {
         return owned
-            .is_snat_port(key.destination_port)
+            .is_snat_port(key.protocol, key.destination_port)
             .then(|| owner_by_snat_port(first_snat_port(owned), key.destination_port, snapshot.workers));
     }
     let is_reply = snapshot.addresses_in(key.domain).is_nat_backend(key.source);

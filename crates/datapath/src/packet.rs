@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Balanced,
     /// ARP.
     Arp,
+    /// Neither IP nor ARP, but for the host: LLDP, IS-IS.
+    Link,
     /// ICMP or ICMPv6.
     Icmp,
     /// A part of a packet, of any L4 protocol.
@@ -57,10 +59,10 @@ impl Packet {
         place: Place::NOWHERE,
     };
 
-    /// Its key in a route domain, read from the headers of its frame; the default one, which no flow has, if it is ARP.
+    /// Its key in a route domain, read from the headers of its frame; the default one, which no flow has, if it is not IP.
     pub(crate) fn key(&self, head: &[u8], domain: u8) -> FlowKey {
         let network = usize::from(self.network);
-        let (source, destination, protocol) = if self.kind == Kind::Arp {
+        let (source, destination, protocol) = if matches!(self.kind, Kind::Arp | Kind::Link) {
             return FlowKey::default();
         } else if self.v6 {
             let Some(header) = wire::header::<Ipv6>(head, network) else { return FlowKey::default() };
@@ -80,7 +82,7 @@ impl Packet {
         match self.kind {
             Kind::Icmp => protocol::ICMPV6,
             Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => self.protocol(),
-            Kind::Arp | Kind::Fragment | Kind::Other => 0,
+            Kind::Arp | Kind::Link | Kind::Fragment | Kind::Other => 0,
         }
     }
 

@@ -17,7 +17,7 @@ use wire::{
 };
 
 use crate::{
-    DropReason,
+    DropReason, host,
     packet::{Kind, Packet},
     snapshot::{self, DeviceTraits},
 };
@@ -25,7 +25,7 @@ use crate::{
 /// Headers are looked for in this many bytes; all of a chain that `wire` accepts fits.
 const HEADERS: usize = 256;
 /// EtherTypes below this are lengths (IEEE 802.3, 3.2.6).
-const SMALLEST_ETHER_TYPE: u16 = 0x0600;
+pub(crate) const SMALLEST_ETHER_TYPE: u16 = 0x0600;
 
 /// What packets are looked at with.
 #[derive(Clone, Copy)]
@@ -231,6 +231,10 @@ fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result
         ether_type::ARP => {
             arp::check(bytes, link.source)?;
             *packet = Packet { kind: Kind::Arp, network: link.network as u8, ..Packet::NONE };
+            return Ok(());
+        }
+        kind if port.host && host::is_of_link(frame.head(), kind) => {
+            *packet = Packet { kind: Kind::Link, ..Packet::NONE };
             return Ok(());
         }
         below if below < SMALLEST_ETHER_TYPE => return Err(DropReason::EtherTypeIsLength),
@@ -454,6 +458,7 @@ mod tests {
             mtu: 1500,
             last_hop: true,
             host: false,
+            host_limit: 0,
             device: DeviceTraits::default(),
             senders: Senders::default(),
             neighbours: Vec::new(),

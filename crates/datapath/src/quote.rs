@@ -30,7 +30,6 @@ use crate::{
     packet::{Packet, Step},
     resolve, rewrite,
     serve::Occasion,
-    snapshot::Owned,
     state::Memory,
     stray, treat, tunnel,
 };
@@ -67,23 +66,30 @@ pub(crate) fn serve<F: Frame>(
     packet: &Packet,
     key: &FlowKey,
 ) -> Result<Step, DropReason> {
-    let found = read(frame, packet, key).and_then(|error| {
+    let read = read(frame, packet, key);
+    let quoted = read.as_ref().ok().map(|error| error.key);
+    let found = read.and_then(|error| {
         let sought = error.key.reversed();
         match memory.flows.find(&sought) {
             Some(found) => pass_on(memory, occasion, (frame, packet), &error, found),
             None => elsewhere(memory, occasion, (frame, packet), &sought),
         }
     });
-    found.or_else(|reason| to_host(occasion, key, reason))
+    found.or_else(|reason| to_host(occasion, (key, quoted.as_ref()), reason))
 }
 
-/// An error about what the host has sent is the host's.
-fn to_host(occasion: &Occasion<'_>, key: &FlowKey, reason: DropReason) -> Result<Step, DropReason> {
-    match occasion.addresses().owner(key.destination) {
-        Some(Owned::Port { port, .. }) => match stray::to_host(occasion, port, reason) {
-            Verdict::Drop(reason) => Err(reason),
-            verdict => Ok(Step::Done(verdict)),
-        },
+/// An error about what the host has sent is the host's. What virtual servers have sent from an address of the host's is not.
+fn to_host(
+    occasion: &Occasion<'_>,
+    (key, quoted): (&FlowKey, Option<&FlowKey>),
+    reason: DropReason,
+) -> Result<Step, DropReason> {
+    let is_ours = |quoted: &FlowKey| {
+        let owned = occasion.addresses().owner(quoted.source);
+        owned.is_some_and(|owned| owned.is_snat_port(quoted.protocol, quoted.source_port))
+    };
+    match stray::unanswered(occasion, key, reason) {
+        Verdict::ToHost(port) if !quoted.is_some_and(is_ours) => Ok(Step::Done(Verdict::ToHost(port))),
         _ => Err(reason),
     }
 }

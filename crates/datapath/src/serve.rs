@@ -16,6 +16,7 @@ use crate::{
     answer::error,
     cross,
     cut::{self, Told},
+    host,
     neighbour::{Link, Neighbours},
     open,
     packet::{Kind, Packet, Packets, Step},
@@ -128,7 +129,10 @@ fn serve_other<F: Frame>(
     let key = packet.key(frame.head(), occasion.domain);
     admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
         .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
-        .unwrap_or_else(|reason| Step::Done(Verdict::Drop(reason)))
+        .map_or_else(
+            |reason| Step::Done(Verdict::Drop(reason)),
+            |step| host::within_limit(memory, occasion, frame.head(), step),
+        )
 }
 
 /// Passes a packet of a flow on to its other side, and counts it.

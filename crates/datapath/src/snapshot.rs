@@ -103,6 +103,8 @@ pub struct Port {
     pub last_hop: bool,
     /// Whether a host twin takes what is for the host.
     pub host: bool,
+    /// Packets a second that it takes, and as many that it may send; 0: any number.
+    pub host_limit: u32,
     /// What is peculiar to its device.
     pub device: DeviceTraits,
     /// Its first self address of each family: the sender of ARP requests and neighbour solicitations.

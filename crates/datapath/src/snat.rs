@@ -8,11 +8,22 @@
 
 use flow::{FlowKey, FlowTable};
 use model::{Address, PortId, WorkerId};
+use wire::protocol;
 
 use crate::{DropReason, snapshot::SnatRange};
 
 /// Ports tried for one flow. At 95 % use of the ports the search fails once in 27 times.
 const TRIES: u32 = 64;
+
+/// Ports of BFD: on a link, its echo, and over several hops (RFC 5881, 4; RFC 5883, 5). The host speaks it from the addresses that are sources
+/// too, so these are no source ports over UDP.
+pub(crate) const BFD_PORTS: [u16; 3] = [3784, 3785, 4784];
+
+/// Whether a port is left to the host.
+pub(crate) const fn is_left_to_host(protocol: u8, port: u16) -> bool {
+    let [on_link, echo, over_hops] = BFD_PORTS;
+    protocol == protocol::UDP && (port == on_link || port == echo || port == over_hops)
+}
 
 /// Who asks for a source, and for what.
 pub(crate) struct Wish {
@@ -60,9 +71,10 @@ fn candidates(range: &SnatRange, wish: &Wish) -> impl Iterator<Item = u16> + use
     let (workers, worker) = (u32::from(wish.workers.max(1)), u32::from(wish.worker.0));
     let (first, last) = (u32::from(range.first), u32::from(range.last));
     let count = (last + 1).saturating_sub(first + worker).div_ceil(workers);
-    let start = (wish.hash >> 32) as u32;
+    let (start, protocol) = ((wish.hash >> 32) as u32, wish.protocol);
     (0..TRIES.min(count)).filter_map(move |try_number| {
         let turn = start.wrapping_add(try_number).checked_rem(count)?;
-        u16::try_from(first + worker + turn * workers).ok()
+        let port = u16::try_from(first + worker + turn * workers).ok()?;
+        (!is_left_to_host(protocol, port)).then_some(port)
     })
 }

@@ -3,14 +3,17 @@
 use flow::FlowKey;
 use model::PortId;
 
-use crate::{DropReason, Verdict, serve::Occasion, snapshot::Owned};
+use crate::{DropReason, Verdict, host, serve::Occasion, snapshot::Owned};
 
 /// A packet that no virtual server is the destination of.
 pub(crate) fn without_service(occasion: &Occasion<'_>, key: &FlowKey) -> Verdict {
     match occasion.addresses().owner(key.destination) {
-        Some(owned) if owned.is_snat_port(key.destination_port) => Verdict::Drop(DropReason::NoFlow),
+        Some(owned) if owned.is_snat_port(key.protocol, key.destination_port) => {
+            Verdict::Drop(DropReason::NoFlow)
+        }
         Some(Owned::Virtual { .. }) => Verdict::Drop(DropReason::NoVirtualServer),
         Some(_) => unanswered(occasion, key, DropReason::NoListener),
+        None if host::is_own(occasion, key.destination) => unanswered(occasion, key, DropReason::NoListener),
         None if occasion.addresses().is_nat_backend(key.source) => Verdict::Drop(DropReason::NoFlow),
         None => Verdict::Drop(DropReason::NoVirtualServer),
     }
@@ -21,6 +24,9 @@ pub(crate) fn unanswered(occasion: &Occasion<'_>, key: &FlowKey, otherwise: Drop
     match occasion.addresses().owner(key.destination) {
         Some(Owned::Port { port, .. }) => to_host(occasion, port, otherwise),
         Some(_) => Verdict::Drop(otherwise),
+        None if host::is_own(occasion, key.destination) => {
+            to_host(occasion, occasion.arrival.port, otherwise)
+        }
         None => Verdict::Drop(DropReason::NoVirtualServer),
     }
 }

@@ -118,6 +118,13 @@ impl MacAddress {
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 == 1
     }
+
+    /// The link-local IPv6 address that it makes (RFC 4291, 2.5.1 and 2.5.6).
+    #[must_use]
+    pub const fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
 }
 
 impl fmt::Display for MacAddress {
@@ -183,6 +190,12 @@ mod tests {
     fn a_mac_address_is_read_as_it_is_shown() {
         let mac: MacAddress = "02:00:5e:00:53:AF".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:5e:00:53:af");
+    }
+
+    #[test]
+    fn a_mac_address_makes_a_link_local_one() {
+        let mac: MacAddress = "00:00:5e:00:53:af".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::200:5eff:fe00:53af");
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct Port {
     pub facing: Facing,
     /// Whether the kernel gets a twin interface with the port's addresses.
     pub host: bool,
+    /// Packets a second that the twin gets, and as many that it may send; `None`: what people and routing need, and the monitors' besides.
+    pub host_limit: Option<u32>,
     /// Neighbours that are given rather than resolved.
     pub neighbours: Vec<StaticNeighbour>,
     /// Bytes of the largest IP packet that leaves.

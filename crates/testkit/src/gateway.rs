@@ -115,6 +115,7 @@ fn port(mac: [u8; 6], v4: &str, v6: &str, neighbours: Vec<&str>) -> Port {
         mtu: 1500,
         last_hop: true,
         host: false,
+        host_limit: 0,
         device: DeviceTraits::default(),
         senders: Senders { v4: Some(address(v4).v4()), v6: Some(address(v6).octets()) },
         neighbours: neighbours.into_iter().map(|text| (address(text), MacAddress(BACKEND_MAC))).collect(),

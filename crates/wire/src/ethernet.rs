@@ -17,6 +17,8 @@ pub mod ether_type {
     pub const VLAN: u16 = 0x8100;
     /// IPv6, RFC 2464
     pub const IPV6: u16 = 0x86dd;
+    /// LLDP, IEEE 802.1AB
+    pub const LLDP: u16 = 0x88cc;
     /// A service VLAN tag, IEEE 802.1ad
     pub const QINQ: u16 = 0x88a8;
 }

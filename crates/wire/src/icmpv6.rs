@@ -18,10 +18,22 @@ pub const PARAMETER_PROBLEM: u8 = 4;
 pub const ECHO_REQUEST: u8 = 128;
 /// Echo reply
 pub const ECHO_REPLY: u8 = 129;
+/// Multicast listener query, RFC 2710 and RFC 3810
+pub const LISTENER_QUERY: u8 = 130;
+/// Multicast listener done, RFC 2710
+pub const LISTENER_DONE: u8 = 132;
+/// Router solicitation, RFC 4861, 4.1
+pub const ROUTER_SOLICITATION: u8 = 133;
+/// Router advertisement, RFC 4861, 4.2
+pub const ROUTER_ADVERTISEMENT: u8 = 134;
 /// Neighbour solicitation, RFC 4861, 4.3
 pub const NEIGHBOUR_SOLICITATION: u8 = 135;
 /// Neighbour advertisement, RFC 4861, 4.4
 pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+/// Redirect, RFC 4861, 4.5
+pub const REDIRECT: u8 = 137;
+/// Multicast listener report of version 2, RFC 3810
+pub const LISTENER_REPORT: u8 = 143;
 
 /// The header.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

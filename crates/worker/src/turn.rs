@@ -60,7 +60,7 @@ where
             }
             self.forward(Arrival { port: id, is_handed_over: false }, now);
         }
-        let from_host = self.poll_host(id);
+        let from_host = self.poll_host(id, now);
         if received + from_host > 0 {
             self.transmit();
         }
@@ -68,7 +68,7 @@ where
     }
 
     /// What the host says leaves as it is: the kernel has resolved its own neighbours.
-    fn poll_host(&mut self, id: PortId) -> usize {
+    fn poll_host(&mut self, id: PortId, now: Millis) -> usize {
         let Some(port) = self.ports.get_mut(id.index()) else { return 0 };
         let Some(host) = &mut port.host else { return 0 };
         host.rx.receive(&mut self.burst, self.limit);
@@ -79,8 +79,14 @@ where
         if let Some(meters) = self.meters.port(id) {
             meters.from_host_frames.add(received as u64);
         }
+        let snapshot = self.reader.current();
         for frame in self.burst.drain(..) {
-            self.outputs.leave(&self.meters, id, frame);
+            if self.state.passes_from_host(snapshot, id, &frame, now) {
+                self.outputs.leave(&self.meters, id, frame);
+            } else {
+                self.meters.drop_packets(DropReason::FromHostRateLimit, 1);
+                self.outputs.free(frame);
+            }
         }
         received
     }

@@ -151,6 +151,31 @@ fn what_the_host_says_leaves_as_it_is() {
 }
 
 #[test]
+fn what_the_host_says_beyond_its_limit_is_dropped() {
+    let mut snapshot = snapshot(1);
+    (snapshot.ports[0].host, snapshot.ports[0].host_limit) = (true, 40);
+    let (_publisher, mut readers) = publish::channel(snapshot, 1);
+    let mut bench = Bench::with(0, readers.remove(0), seats(1).remove(0), Default::default());
+    // A tenth of a second's packets may go at once; a quarter of those is left to routing.
+    (1..=10).for_each(|port| bench.host_rx.push(MemoryFrame::new(&syn(port))));
+    assert_eq!(bench.worker.poll_once(), 10);
+    assert_eq!(bench.tx[0].len(), 3);
+    bench.host_rx.push(MemoryFrame::new(&ospf_hello()));
+    bench.host_rx.push(MemoryFrame::new(&ospf_hello()));
+    bench.worker.poll_once();
+    assert_eq!(bench.tx[0].len(), 4);
+    assert_eq!(bench.meters.drops[DropReason::FromHostRateLimit.index()].read(), 8);
+    assert!(bench.meters.balance().holds());
+}
+
+/// As far as it is looked at: Ethernet and IPv4 headers.
+fn ospf_hello() -> Vec<u8> {
+    let mut frame = syn(1);
+    frame[23] = 89;
+    frame
+}
+
+#[test]
 fn flows_are_listed_in_bounded_answers() {
     let mut bench = Bench::new();
     for port in 1..=300 {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{Address, Device, Mac, Name, Network};
+use crate::text::{Address, Device, Mac, Name, Network, PacketRate};
 
 use super::{Auto, Given, List, default, number::Queues};
 
@@ -48,6 +48,11 @@ pub(crate) struct Port {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) host: Given<bool>,
+    /// Packets a second that the twin gets, and as many that it may send; `auto`: 20kpps, and ten packets for each probe of a monitor's. A quarter of
+    /// what may come at once is left to ARP, ND and routing protocols.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) host_limit: Given<Auto<PacketRate>>,
     /// Neighbours that are given; all others are resolved by ARP and ND.
     #[serde(default)]
     #[schemars(extend("default" = []))]
@@ -113,6 +118,7 @@ impl Vlan {
             queues: Given::Absent,
             facing: Given::Absent,
             host: Given::Absent,
+            host_limit: Given::Absent,
             neighbours: self.neighbours.clone(),
             mtu: on.mtu.clone(),
             route_domain: self.route_domain.clone(),

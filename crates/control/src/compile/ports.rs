@@ -9,26 +9,42 @@ use super::{Facts, PortFacts};
 
 /// All ports, by id: devices, and behind them the VLANs on them.
 pub(super) fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
-    let mut ports: Vec<Port> =
-        gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect();
+    let auto = host_limit(gateway);
+    let devices = gateway.ports.iter().zip(&facts.ports);
+    let mut ports: Vec<Port> = devices.map(|(port, facts)| self::port(port, *facts, auto)).collect();
     let vlans = gateway.links().skip(gateway.ports.len()).zip(gateway.tags());
     for ((id, port), (parent, tag)) in vlans {
         let Some(facts) = facts.ports.get(parent.index()) else { continue };
         if let Some(parent) = ports.get_mut(parent.index()) {
             parent.vlans.push((tag, id));
         }
-        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts) });
+        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts, auto) });
     }
     ports
 }
 
-fn port(port: &model::Port, facts: PortFacts) -> Port {
+/// What `host_limit: auto` is: enough for people and routing, and beside these for all probes, whichever port's twin they go by.
+fn host_limit(gateway: &Gateway) -> u32 {
+    /// A connection with a request: five segments from the backend, ARP now and then, and as much again.
+    const PACKETS_OF_A_PROBE: f64 = 10.0;
+    const BESIDES: u32 = 20_000;
+    let probes = |pool: &model::Pool| {
+        let of_each: f64 = pool.monitors.iter().map(|monitor| monitor.interval.as_secs_f64().recip()).sum();
+        pool.backends.len() as f64 * of_each
+    };
+    let packets = gateway.pools.iter().map(probes).sum::<f64>() * PACKETS_OF_A_PROBE;
+    // What is beyond its range becomes the greatest.
+    BESIDES.saturating_add(packets.ceil() as u32)
+}
+
+fn port(port: &model::Port, facts: PortFacts, auto: u32) -> Port {
     let own = || port.addresses.iter().map(ipnet::IpNet::addr);
     Port {
         mac: facts.mac,
         mtu: facts.mtu,
         last_hop: port.last_hop,
         host: port.host,
+        host_limit: port.host_limit.unwrap_or(auto),
         device: facts.device,
         senders: Senders {
             v4: own().find_map(|address| match address {
@@ -55,6 +71,29 @@ mod tests {
         compile::Registry,
         fixture::{self, compiled},
     };
+
+    #[test]
+    fn a_host_twins_limit_leaves_room_for_all_probes() {
+        let mut gateway = fixture::gateway([]);
+        let limit =
+            |gateway: &model::Gateway| compiled(gateway, &mut Registry::default()).ports[0].host_limit;
+        gateway.pools.truncate(1);
+        gateway.pools[0].monitors.clear();
+        assert_eq!(limit(&gateway), 20_000);
+        let (twice_a_second, backends) =
+            (std::time::Duration::from_millis(500), gateway.pools[0].backends.len());
+        let monitor = model::Monitor {
+            interval: twice_a_second,
+            timeout: twice_a_second,
+            fall: 2,
+            rise: 2,
+            port: None,
+        };
+        gateway.pools[0].monitors.push(monitor);
+        assert_eq!(limit(&gateway), 20_000 + 20 * backends as u32);
+        gateway.ports[0].host_limit = Some(7);
+        assert_eq!(limit(&gateway), 7);
+    }
 
     #[test]
     fn the_first_address_of_each_family_speaks_for_a_port() {

@@ -155,6 +155,9 @@ mod tests {
         health::{Cause, Check, Diagnosis, Health},
     };
 
+    /// Its number.
+    const TCP: u8 = 6;
+
     fn address(text: &str) -> Address {
         text.parse::<IpAddr>().unwrap().into()
     }
@@ -231,9 +234,9 @@ mod tests {
         };
         assert_eq!((source, first..=last), (address("10.0.0.254"), SNAT_PORTS_BESIDE_HOST));
         let owner = snapshot.addresses.owner(source).unwrap();
-        assert!(owner.is_snat_port(1_024) && !owner.is_snat_port(32_768));
+        assert!(owner.is_snat_port(TCP, 1_024) && !owner.is_snat_port(TCP, 32_768));
         let other_family = snapshot.addresses.owner(address("2001:db8::fe")).unwrap();
-        assert!(!other_family.is_snat_port(1_024));
+        assert!(!other_family.is_snat_port(TCP, 1_024));
     }
 
     #[test]
@@ -243,7 +246,8 @@ mod tests {
         let families = |gateway: &Gateway| {
             let snapshot = compiled(gateway, &mut Registry::default());
             let ranges = &snapshot.virtual_servers[0].as_ref().unwrap().snat;
-            let is_source = |text: &str| snapshot.addresses.owner(address(text)).unwrap().is_snat_port(2_000);
+            let is_source =
+                |text: &str| snapshot.addresses.owner(address(text)).unwrap().is_snat_port(TCP, 2_000);
             let owned = [is_source("10.0.0.254"), is_source("2001:db8::fe")];
             let given = [true, false].map(|v4| ranges.iter().any(|range| range.address.is_v4() == v4));
             assert_eq!(owned, given);
@@ -284,7 +288,7 @@ mod tests {
         let server = snapshot.virtual_servers[0].as_ref().unwrap();
         assert_eq!(server.snat.len(), 1);
         assert_eq!((server.snat[0].port, server.snat[0].last), (None, 65_535));
-        assert!(!snapshot.addresses.owner(address("10.0.0.254")).unwrap().is_snat_port(2_000));
+        assert!(!snapshot.addresses.owner(address("10.0.0.254")).unwrap().is_snat_port(TCP, 2_000));
     }
 
     #[test]

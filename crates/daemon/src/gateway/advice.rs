@@ -9,7 +9,7 @@ use datapath::DropReason;
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// What shows in the counters, and what to do about it.
-const ADVICE: [(&[DropReason], &str); 3] = [
+const ADVICE: [(&[DropReason], &str); 4] = [
     (
         &[DropReason::FrameCut],
         "frames were dropped that are larger than the slots of the port's ring: their sender leaves it to its network card to cut them up, and \
@@ -24,6 +24,10 @@ const ADVICE: [(&[DropReason], &str); 3] = [
     (
         &[DropReason::FramesExhausted],
         "packets that had to be cut up are lost, because the packet memory is used up: give it more segments (`workers.mbufs`)",
+    ),
+    (
+        &[DropReason::ToHostRateLimit, DropReason::FromHostRateLimit],
+        "packets to or from a host twin are more than its port lets pass; if it is not a flood, raise the port's `host_limit`",
     ),
 ];
 
@@ -66,10 +70,10 @@ mod tests {
         let fleet = Fleet { members: vec![member], cycles_per_second: 1, capacities: Arc::default() };
         let mut advice = Advice::default();
         advice.look(&fleet);
-        assert_eq!(advice.told, [false; 3]);
+        assert_eq!(advice.told, [false; 4]);
         fleet.members[0].meters.drop_packets(DropReason::FrameOverMtu, 3);
         advice.look(&fleet);
-        assert_eq!(advice.told, [false, true, false]);
+        assert_eq!(advice.told, [false, true, false, false]);
         assert_eq!(dropped(&fleet, DropReason::FrameOverMtu), 3);
     }
 }

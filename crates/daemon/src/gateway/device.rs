@@ -170,6 +170,7 @@ pub(super) mod tests {
             queues: None,
             facing: Facing::Both,
             host: false,
+            host_limit: None,
             neighbours: Vec::new(),
             mtu: 1500,
             domain: 0,

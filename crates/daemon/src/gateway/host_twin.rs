@@ -7,7 +7,7 @@
 use std::{fs, io};
 
 use dpdk::Device;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use model::{MacAddress, Port, SNAT_PORTS_BESIDE_HOST};
 
 use crate::{
@@ -84,9 +84,9 @@ impl HostTwin {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(crate) fn set_up(port: &Port, number: usize) -> Result<Self, Failure> {
+    pub(crate) fn set_up(port: &Port, number: usize, mac: MacAddress) -> Result<Self, Failure> {
         let name = interface(port, number);
-        Self::try_set_up(port, &name).map_err(|error| {
+        Self::try_set_up(port, &name, mac).map_err(|error| {
             let failure =
                 Failure::device(format_args!("the host twin {name} of port {}: {error}", port.name));
             match error.raw_os_error() {
@@ -100,11 +100,12 @@ impl HostTwin {
         })
     }
 
-    fn try_set_up(port: &Port, name: &str) -> io::Result<Self> {
+    fn try_set_up(port: &Port, name: &str, mac: MacAddress) -> io::Result<Self> {
         let link = Link::find(name)?.ok_or(io::ErrorKind::NotFound)?;
         link.change(Change::Mtu(u32::from(port.mtu)))?;
         link.change(Change::Up)?;
-        for address in &port.addresses {
+        let link_local = link_local(port, mac);
+        for address in port.addresses.iter().chain(&link_local) {
             kernel::add_address(&link, *address)?;
         }
         Ok(Self { _policy: Policy::install(&link, &port.addresses, &routes(port))? })
@@ -112,6 +113,15 @@ impl HostTwin {
 }
 
 const EXISTS: i32 = 17;
+
+/// The twin's own link-local address, if the port has IPv6 and not this very one: what routing protocols speak from.
+fn link_local(port: &Port, mac: MacAddress) -> Option<IpNet> {
+    const LENGTH: u8 = 64;
+    let address = mac.link_local();
+    let has_ipv6 = port.addresses.iter().any(|network| network.addr().is_ipv6());
+    let is_given = port.addresses.iter().any(|network| network.addr() == address);
+    Ipv6Net::new(address, LENGTH).ok().filter(|_| has_ipv6 && !is_given).map(IpNet::V6)
+}
 
 /// The port's networks, routes and gateways. Networks come first: routers must be on one of them.
 fn routes(port: &Port) -> Vec<RoutePlan> {

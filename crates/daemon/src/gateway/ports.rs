@@ -57,7 +57,7 @@ fn open_one(
         let (device, queues) = open_twin(eal, pool, plan, (number, port), mac)?;
         devices.push(device);
         of_twin = pair(queues).map(|(rx, tx)| HostQueues { rx, tx }).collect();
-        twin = Some(HostTwin::set_up(port, number)?);
+        twin = Some(HostTwin::set_up(port, number, mac)?);
     }
     let mut of_twin = of_twin.into_iter();
     for (share, (rx, tx)) in shares.iter_mut().zip(pair(queues)) {

@@ -89,6 +89,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
             "Reach backends through a router, or give them in `neighbours`."
         }
         R::ArpNotForUs | R::NdNotForUs => "Nothing; such questions are part of any link.",
+        R::ToHostRateLimit | R::FromHostRateLimit => {
+            "Raise the port's `host_limit` if the host needs more; see who sends so much."
+        }
         R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
             "More arrives than can leave: see `worker list`."
         }

@@ -12,7 +12,7 @@ use wire::{
 };
 
 use super::{TTL, is_multicast, turn_round};
-use crate::{DropReason, Verdict, packet::Packet, serve::Occasion, snapshot::Owned};
+use crate::{DropReason, Verdict, packet::Packet, serve::Occasion, snapshot::Owned, stray::unanswered};
 
 /// Answers an echo request to one of our addresses; for a virtual server's, while it is available.
 pub(super) fn answer<F: Frame>(
@@ -27,7 +27,7 @@ pub(super) fn answer<F: Frame>(
     match occasion.addresses().owner(key.destination) {
         Some(Owned::Virtual { available: false }) => return Err(DropReason::NoBackend),
         Some(_) => {}
-        None => return Err(DropReason::NoVirtualServer),
+        None => return Ok(unanswered(occasion, key, DropReason::NoVirtualServer)),
     }
     let written =
         if packet.v6 { reply_v6(frame.head_mut(), packet) } else { reply_v4(frame.head_mut(), packet) };

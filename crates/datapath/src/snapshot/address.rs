@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use model::{Address, PortId};
 
 use super::{Lookup, broad::Broad, way::Ways};
+use crate::snat;
 
 /// The addresses that the gateway answers for, and those it expects replies from.
 #[derive(Clone, Default)]
@@ -142,11 +143,13 @@ impl Addresses {
 }
 
 impl Owned {
-    /// Whether `port` of this address is a source port of `full_nat`.
+    /// Whether `port` of this address is a source port of `full_nat` for an L4 protocol.
     #[must_use]
-    pub const fn is_snat_port(self, port: u16) -> bool {
+    pub const fn is_snat_port(self, protocol: u8, port: u16) -> bool {
         match self {
-            Self::Port { snat_first, snat_last, .. } => snat_first <= port && port <= snat_last,
+            Self::Port { snat_first, snat_last, .. } => {
+                snat_first <= port && port <= snat_last && !snat::is_left_to_host(protocol, port)
+            }
             Self::Snat => true,
             Self::Virtual { .. } => false,
         }
