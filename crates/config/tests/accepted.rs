@@ -194,6 +194,23 @@ fn limits_are_what_the_file_says_and_without_it_none() {
 }
 
 #[test]
+fn a_host_twins_limit_is_what_the_file_says_and_without_it_auto() {
+    for (text, limit) in [
+        ("host: true", None),
+        ("host: true, host_limit: auto", None),
+        ("host_limit: auto", None),
+        ("host: true, host_limit: 7pps", Some(7)),
+        ("host: true, host_limit: 20kpps", Some(20_000)),
+        ("host: true, host_limit: 1000Mpps", Some(1_000_000_000)),
+    ] {
+        let gateway = accepted(&format!(
+            "version: 1\nports: [{{ name: uplink, device: net_null0, addresses: [192.0.2.2/24], {text} }}]\n"
+        ));
+        assert_eq!(gateway.gateway.ports[0].host_limit, limit, "{text}");
+    }
+}
+
+#[test]
 fn addresses_may_be_there_again_in_another_route_domain() {
     let gateway = accepted(
         "version: 1

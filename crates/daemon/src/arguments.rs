@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Reads a configuration and tells every mistake in it
     Check(Check),
+    /// Examines this machine: what stands in the way of a gateway or slows it down, and the command that helps
+    Doctor(Doctor),
     /// Prints the JSON Schema of the configuration
     Schema,
     /// Sends a capture's packets through the same datapath, without devices, root or network
@@ -96,6 +98,20 @@ pub(crate) enum CheckFormat {
     Table,
     /// An array with a member for each mistake
     Json,
+}
+
+/// What `doctor` is told.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// The configuration of the gateway that is to run here; without it the machine in general
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// Examine the machine whose `sys`, `proc` and `dev` are in this directory
+    #[arg(long, value_name = "DIRECTORY", default_value = "/", hide = true)]
+    pub(crate) root: PathBuf,
 }
 
 /// What `replay` is told.

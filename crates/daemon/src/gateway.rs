@@ -25,4 +25,10 @@ mod sizes;
 mod sources;
 mod start;
 
-pub(crate) use self::{device::PortDevice, running::Gateway, signals::Signals};
+pub(crate) use self::{
+    device::{Kind, LARGE_SLOTS, LARGEST_SLOT, PortDevice},
+    processors::choose as choose_processors,
+    running::Gateway,
+    signals::Signals,
+    sizes::needed_mib as memory_needed_mib,
+};

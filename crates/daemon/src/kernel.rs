@@ -16,6 +16,7 @@ mod taken;
 pub(crate) use self::{
     address::{add as add_address, holders, list as addresses},
     link::{Change, Link},
+    offload::joins_for_good,
     policy::{Hop, Policy, RoutePlan},
     setting::local_ports,
     taken::Taken,

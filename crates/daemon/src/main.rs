@@ -12,6 +12,7 @@ mod arguments;
 mod bench;
 mod client;
 mod command;
+mod doctor;
 mod failure;
 mod gateway;
 mod kernel;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Check(arguments) => command::check::check(&arguments),
+        Command::Doctor(arguments) => command::doctor::doctor(&arguments),
         Command::Schema => command::schema::schema(),
         Command::Replay(arguments) => command::replay::replay(&arguments),
         Command::Explain(arguments) => command::explain::explain(&arguments),

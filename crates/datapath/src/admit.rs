@@ -41,19 +41,6 @@ pub(crate) fn admit<F: Frame>(
     packet: &Packet,
     sought: &Sought<'_>,
 ) -> Result<Step, DropReason> {
-    match admit_other(memory, occasion, frame, packet, sought) {
-        Err(DropReason::DestinationGroup) => host::group(occasion, frame, packet, sought.key).map(Step::Done),
-        admitted => admitted,
-    }
-}
-
-fn admit_other<F: Frame>(
-    memory: &mut Memory<F>,
-    occasion: &Occasion<'_>,
-    frame: &mut F,
-    packet: &Packet,
-    sought: &Sought<'_>,
-) -> Result<Step, DropReason> {
     let key = sought.key;
     match packet.kind {
         Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {

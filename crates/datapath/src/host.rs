@@ -71,6 +71,19 @@ pub(crate) const fn is_query_of_nobody(key: &FlowKey) -> bool {
         && matches!(key.source.octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0])
 }
 
+/// What becomes of a packet that is to be dropped for `reason`: one for a group may be the host's.
+pub(crate) fn instead<F: Frame>(
+    occasion: &Occasion<'_>,
+    (frame, packet): (&F, &Packet),
+    key: &FlowKey,
+    reason: DropReason,
+) -> Result<Step, DropReason> {
+    match reason {
+        DropReason::DestinationGroup => group(occasion, frame, packet, key).map(Step::Done),
+        reason => Err(reason),
+    }
+}
+
 /// A packet for a group: the host's if the group is of the link and a routing protocol speaks to it, or what keeps groups.
 pub(crate) fn group<F: Frame>(
     occasion: &Occasion<'_>,

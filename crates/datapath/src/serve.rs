@@ -128,6 +128,7 @@ fn serve_other<F: Frame>(
 ) -> Step {
     let key = packet.key(frame.head(), occasion.domain);
     admit::admit(memory, occasion, frame, packet, &Sought { key: &key, candidate, plan: *plan })
+        .or_else(|reason| host::instead(occasion, (frame, packet), &key, reason))
         .or_else(|reason| error::instead(memory, occasion, (frame, packet), &key, reason))
         .map_or_else(
             |reason| Step::Done(Verdict::Drop(reason)),

@@ -24,6 +24,7 @@ pub(super) fn check(file: &File, links: &[Port], findings: &mut Findings) {
     for (_, port) in file.ports.items() {
         mtu(port, findings);
         mac(&port.mac, findings);
+        host_limit(port, findings);
         vlan_ids(port, findings);
     }
     for port in links {
@@ -172,6 +173,19 @@ fn mtu(port: &Port, findings: &mut Findings) {
         let message = format!("`mtu: {mtu}` is too small for the IPv6 addresses of this port");
         let remedy = format!("write at least {LEAST}, or remove `mtu` for {}", default::MTU);
         findings.add_at(place, message, remedy);
+    }
+}
+
+fn host_limit(port: &Port, findings: &mut Findings) {
+    if let Some((place, Auto::Value(_))) = port.host_limit.at()
+        && !matches!(port.host, Given::Mistaken)
+        && port.host.value() != Some(&true)
+    {
+        findings.add_at(
+            place,
+            "`host_limit` limits a host twin, and this port has none",
+            "add `host: true`, or remove it",
+        );
     }
 }
 

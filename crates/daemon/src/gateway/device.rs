@@ -40,6 +40,9 @@ const SMALLEST_SLOT: u32 = 10_240;
 const SLOT_HEADER: u32 = 128;
 /// Slots in each of af_packet's rings: 20 MiB of them absorb what arrives while a worker yields the processor.
 const SLOTS: u32 = 2048;
+/// The largest slot that DPDK's driver can take, and arguments for slots of that size: 64 MiB a queue.
+pub(crate) const LARGEST_SLOT: u32 = 65_408;
+pub(crate) const LARGE_SLOTS: &str = "framesz=65408,blocksz=2093056,framecnt=512";
 /// An Ethernet header with a VLAN tag.
 const LINK_HEADER: u32 = 18;
 

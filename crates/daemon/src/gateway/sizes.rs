@@ -1,6 +1,7 @@
 //! How much packet memory a gateway needs.
 
 use dpdk::PoolOptions;
+use model::Port;
 use worker::mesh::FRAMES_TO_WORKER;
 
 use super::device::PortDevice;
@@ -36,6 +37,13 @@ pub(crate) fn pool(
         cache: CACHE,
         ..PoolOptions::default()
     }
+}
+
+/// The memory that a gateway with these ports wants, in MiB.
+pub(crate) fn needed_mib(ports: &[(Port, PortDevice)], workers: usize, mbufs: Option<usize>) -> u32 {
+    let devices: Vec<_> = ports.iter().map(|(port, device)| (device.clone(), port.mtu)).collect();
+    let twins = ports.iter().filter(|(port, _)| port.host).count();
+    memory_mib(&pool(&devices, twins, workers, mbufs))
 }
 
 /// Enough segments for all queues and workers to be full at once. One less than a power of two wastes least.

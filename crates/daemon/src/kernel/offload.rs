@@ -15,6 +15,17 @@ use super::netlink::Netlink;
 /// The features that join received frames.
 const JOINING: [&str; 5] = ["rx-gro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-lro"];
 
+/// Whether an interface joins received frames and cannot be kept from it.
+///
+/// # Errors
+/// When there is no such interface, or the kernel does not tell.
+pub(crate) fn joins_for_good(interface: &str) -> io::Result<bool> {
+    let mut ethtool = Ethtool::open()?;
+    let [active, fixed] = [ACTIVE, FIXED].map(|list| ethtool.features(interface, list));
+    let fixed = fixed?;
+    Ok(active?.iter().any(|name| JOINING.contains(&name.as_str()) && fixed.contains(name)))
+}
+
 /// Switches off what joins received frames; the names of what was on.
 pub(super) fn stop_joining(interface: &str) -> io::Result<Vec<String>> {
     let mut ethtool = Ethtool::open()?;
@@ -43,6 +54,7 @@ const HEADER: u16 = 1;
 const HEADER_INTERFACE: u16 = 2;
 const WANTED: u16 = 3;
 const ACTIVE: u16 = 4;
+const FIXED: u16 = 5;
 const BITS: u16 = 3;
 const BIT: u16 = 1;
 const BIT_NAME: u16 = 2;
@@ -67,9 +79,14 @@ impl Ethtool {
 
     /// The names of the features that are on.
     fn active(&mut self, interface: &str) -> io::Result<Vec<String>> {
+        self.features(interface, ACTIVE)
+    }
+
+    /// The names in one of the lists that the kernel has of an interface.
+    fn features(&mut self, interface: &str, list: u16) -> io::Result<Vec<String>> {
         let question = Generic::new(self.family, FEATURES_GET, vec![header(interface)]);
         let answers = self.netlink.request(question, 0)?;
-        let bits = answers.iter().find_map(|answer| find(find(&answer.attributes, ACTIVE)?, BITS));
+        let bits = answers.iter().find_map(|answer| find(find(&answer.attributes, list)?, BITS));
         Ok(bits.map(names).unwrap_or_default())
     }
 
@@ -179,6 +196,8 @@ mod tests {
     fn the_kernel_tells_the_features_of_an_interface() {
         let active = Ethtool::open().unwrap().active("lo").unwrap();
         assert!(active.iter().any(|name| name == "tx-scatter-gather"), "{active:?}");
+        assert!(Ethtool::open().unwrap().features("lo", FIXED).unwrap().contains(&"netns-local".to_owned()));
+        assert!(!joins_for_good("lo").unwrap());
     }
 
     #[test]
