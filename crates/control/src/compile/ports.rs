@@ -74,23 +74,13 @@ mod tests {
 
     #[test]
     fn a_host_twins_limit_leaves_room_for_all_probes() {
-        let mut gateway = fixture::gateway([]);
         let limit =
             |gateway: &model::Gateway| compiled(gateway, &mut Registry::default()).ports[0].host_limit;
-        gateway.pools.truncate(1);
-        gateway.pools[0].monitors.clear();
+        let mut gateway = fixture::gateway([fixture::pool("quiet", 3)]);
         assert_eq!(limit(&gateway), 20_000);
-        let (twice_a_second, backends) =
-            (std::time::Duration::from_millis(500), gateway.pools[0].backends.len());
-        let monitor = model::Monitor {
-            interval: twice_a_second,
-            timeout: twice_a_second,
-            fall: 2,
-            rise: 2,
-            port: None,
-        };
-        gateway.pools[0].monitors.push(monitor);
-        assert_eq!(limit(&gateway), 20_000 + 20 * backends as u32);
+        // Each of three backends is asked fifty times a second.
+        gateway.pools.push(fixture::monitored_pool("asked", 3));
+        assert_eq!(limit(&gateway), 20_000 + 3 * 50 * 10);
         gateway.ports[0].host_limit = Some(7);
         assert_eq!(limit(&gateway), 7);
     }
