@@ -79,6 +79,7 @@ fn help_names_every_command_and_every_exit_code() {
     for part in [
         "run",
         "check",
+        "doctor",
         "schema",
         "bench",
         "virtual-server",

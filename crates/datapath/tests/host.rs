@@ -1,6 +1,11 @@
 //! What goes to the host twins, against what is said of it elsewhere: packets to everybody who is somebody here, of all kinds, among the
 //! conversations of virtual servers.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod fixture;
 
