@@ -6,7 +6,6 @@ const KEYS: &[&str] = &["path", "rtt_from_client", "rtt_from_server"];
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
     ("protocol", &["any"]),
-    ("window_scale", &["rewrite"]),
     (
         "type",
         &["tcp_half_open", "udp", "icmp", "http", "https", "s3", "grpc", "external", "inband", "min_of"],

@@ -18,7 +18,7 @@ use crate::{
     parse::is_group,
     pass,
     plan::Plan,
-    quic, quote, resolve, room,
+    quic, quote, resolve, room, scale,
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
@@ -164,7 +164,7 @@ fn continued<F: Frame>(
     let segment = Segment::read(frame.head(), packet);
     let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
-        (Course::GoesOn, Some(segment)) if track::is_translated(flow.hot) => {
+        (Course::GoesOn, Some(segment)) if track::is_by_cookie(flow.hot) => {
             cookie::follow(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
         (Course::GoesOn, _) => {
@@ -266,7 +266,7 @@ fn pass_on_treated<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, meters, .. } = memory;
-    let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(flow.hot.virtual_server());
     if side == Side::Client
@@ -276,7 +276,8 @@ fn pass_on_treated<F: Frame>(
         flow.numbers.heard = [segment.acknowledgement, segment.end()];
     }
     let is_handshake = packet.flags & flags::SYN != 0;
-    let translation = cookie::Translation::of(&flow);
+    let of = (server, occasion.flow_generation());
+    let translation = scale::translation((&mut flow, side), (frame.head(), packet), of);
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
     let treatment = server.filter(is_concerned).map(|server| server.treatment);

@@ -82,7 +82,7 @@ fn enter_v4<'a, F>(
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head, 0)).is_none();
-    if server.extent.all || !is_ours || !may_open(server, packet) || memory.flows.is_full() {
+    if server.extent.first || !is_ours || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
     if memory.guard.concerns(&server.cookies) {

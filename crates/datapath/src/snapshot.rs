@@ -25,7 +25,7 @@ use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
     Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId,
-    Protocol, ShowClient, Treatment, VirtualServerId,
+    Protocol, ShowClient, Treatment, VirtualServerId, WindowScale,
 };
 
 pub use self::{
@@ -280,6 +280,8 @@ impl VirtualServer {
 pub struct Extent {
     /// All: none of its flows is steady.
     pub all: bool,
+    /// First packets: all, or what is remembered of handshakes begins with them.
+    pub first: bool,
     /// SYN and SYN-ACK.
     pub handshakes: bool,
 }
@@ -289,7 +291,8 @@ impl VirtualServer {
     #[must_use]
     pub fn extent_of(treatment: &Treatment, tcp: &TcpRules) -> Extent {
         let all = treatment.is_of_all() || tcp.keep_alive != 0;
-        Extent { all, handshakes: treatment.is_of_handshakes() }
+        let first = all || matches!(treatment.window_scale, WindowScale::Rewrite(_));
+        Extent { all, first, handshakes: treatment.is_of_handshakes() }
     }
 }
 

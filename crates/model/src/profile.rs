@@ -73,8 +73,8 @@ pub struct Treatment {
     pub mss_clamp: bool,
     /// Whether SACK is taken out of handshakes.
     pub strip_sack: bool,
-    /// Whether window scaling is taken out of handshakes.
-    pub strip_window_scale: bool,
+    /// What becomes of the scales of windows.
+    pub window_scale: WindowScale,
     /// What becomes of timestamps.
     pub timestamps: Timestamps,
     /// Whether sequence numbers are translated to others.
@@ -102,7 +102,7 @@ impl Treatment {
         mss_override: 0,
         mss_clamp: true,
         strip_sack: false,
-        strip_window_scale: false,
+        window_scale: WindowScale::Preserve,
         timestamps: Timestamps::Preserve,
         generate_isn: false,
         ttl: Ttl::Decrement,
@@ -128,7 +128,7 @@ impl Treatment {
         self.mss_clamp
             || self.mss_override != 0
             || self.strip_sack
-            || self.strip_window_scale
+            || self.window_scale != WindowScale::Preserve
             || self.timestamps == Timestamps::Strip
     }
 
@@ -149,6 +149,33 @@ impl Treatment {
     #[must_use]
     pub fn moves_numbers(&self) -> bool {
         self.generate_isn || self.timestamps == Timestamps::Rewrite
+    }
+}
+
+/// What becomes of the scales of windows in handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowScale {
+    /// They stay.
+    #[default]
+    Preserve,
+    /// Both sides are told this shift, and windows are said anew where that is not the other side's own.
+    Rewrite(u8),
+    /// They are taken out.
+    Strip,
+}
+
+impl WindowScale {
+    /// The largest shift (RFC 7323, 2.3).
+    pub const LARGEST: u8 = 14;
+
+    /// What is said instead of a side's own shift.
+    #[must_use]
+    pub const fn told(self, own: u8) -> Option<u8> {
+        match self {
+            Self::Preserve => Some(own),
+            Self::Rewrite(shift) => Some(shift),
+            Self::Strip => None,
+        }
     }
 }
 

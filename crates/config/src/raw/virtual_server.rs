@@ -80,6 +80,11 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) window_scale: Given<WindowScale>,
+    /// The scale that both sides are told with `window_scale: rewrite`: windows are said in units of 2 to the power of this, and none is
+    /// larger than 65,535 of them.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 14), extend("default" = 7))]
+    pub(crate) window_scale_shift: Given<u8>,
     /// What becomes of TCP timestamps.
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
@@ -264,6 +269,9 @@ pub(crate) enum MssClamp {
 pub(crate) enum WindowScale {
     /// it stays
     Preserve,
+    /// both sides are told `window_scale_shift`, if both have window scaling, and windows are said anew where that is not the other side's
+    /// own; `nat` and `full_nat` only
+    Rewrite,
     /// it is taken out of handshakes
     Strip,
 }

@@ -65,6 +65,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
     let mut extent = VirtualServer::extent_of(&treatment, &tcp);
     // The client's numbers are moved.
     extent.all |= server.show_client == ShowClient::ProxyV2;
+    extent.first |= extent.all;
     VirtualServer {
         service: service(server),
         mode: server.mode,
