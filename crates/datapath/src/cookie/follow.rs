@@ -35,7 +35,7 @@ pub(crate) fn follow<F: Frame>(
     segment: Segment,
 ) -> Result<Step, DropReason> {
     let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
-    let state = flow.hot.state();
+    let (state, shifts) = (flow.hot.state(), flow.numbers.shifts);
     let is_agreement = segment.has(flags::SYN | flags::ACK);
     match (side, state) {
         // A reset with another number than the client's next is not its own (RFC 5961, 3.2).
@@ -65,7 +65,20 @@ pub(crate) fn follow<F: Frame>(
         }
         _ => {}
     }
-    admit::goes_on(memory, occasion, (frame, packet), (index, side), Some(segment))
+    let step = admit::goes_on(memory, occasion, (frame, packet), (index, side), Some(segment));
+    if let (Err(_), FlowState::Handshake) = (&step, state) {
+        keep_waiting(memory, index, shifts);
+    }
+    step
+}
+
+/// A segment that would have ended the wait for the backend goes nowhere: if it has not ended it, what the backend is told stays.
+fn keep_waiting<F>(memory: &mut Memory<F>, index: FlowIndex, shifts: [u32; 2]) {
+    if let Some(flow) = memory.flows.tracked(index)
+        && flow.hot.state() == FlowState::Handshake
+    {
+        flow.numbers.shifts = shifts;
+    }
 }
 
 /// What a backend's segment means to our SYN (RFC 9293, 3.10.7.3).
