@@ -240,7 +240,7 @@ pub(crate) fn goes_on<F: Frame>(
     let is_renewed = track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special);
     match (was_embryonic, track::is_embryonic(flow.hot.state(), flow.hot.checked)) {
         (true, false) => guard.end(),
-        (false, true) => guard.begin(),
+        (false, true) => guard.begin(occasion.now),
         _ => {}
     }
     if is_renewed {
@@ -422,7 +422,7 @@ fn open<F: Frame>(
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
-    memory.guard.opened(state);
+    memory.guard.opened(state, occasion.now);
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     show::begin(&mut memory.flows, index, server);
     limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);

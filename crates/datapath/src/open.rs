@@ -111,7 +111,7 @@ fn enter_v4<'a, F>(
     hot.neighbour = neighbour.0;
     let Memory { flows, neighbours, tallies, meters, guard, .. } = memory;
     let hot = flows.open_v4(packet.place, hot)?;
-    guard.opened(state);
+    guard.opened(state, occasion.now);
     count_opened(meters, (id, plan.server));
     if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
         treat::handshake(
