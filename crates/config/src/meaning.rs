@@ -153,6 +153,10 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         tcp: tcp_settings(raw),
         cookies: syn_cookies(raw),
         treatment: treatment(raw),
+        rtt: model::RoundTrips {
+            from_client: raw.rtt_from_client.value().copied().unwrap_or(true),
+            from_server: raw.rtt_from_server.value().copied().unwrap_or(true),
+        },
     })
 }
 

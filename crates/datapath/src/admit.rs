@@ -4,7 +4,7 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
-use model::{Address, BackendId, ShowClient, Treatment, VirtualServerId};
+use model::{Address, BackendId, RoundTrips, ShowClient, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
@@ -226,7 +226,8 @@ pub(crate) fn goes_on<F: Frame>(
         limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
     }
     if matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
-        outlook.follow_handshake(meters, (index, flow.hot.backend), side);
+        let measured = server.map_or(RoundTrips::NONE, |server| server.rtt);
+        outlook.follow_handshake(meters, flow.hot, (side, packet.flags & flags::SYN != 0), measured);
     }
     if flow.hot.checked != occasion.flow_generation() {
         resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
@@ -426,9 +427,7 @@ fn open<F: Frame>(
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     show::begin(&mut memory.flows, index, server);
     limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
-    if !is_planned {
-        select::opened(memory, occasion, (index, &flow));
-    }
+    select::opened(memory, occasion, &flow, (server, is_planned));
     Ok(Opened::Flow(index))
 }
 

@@ -25,7 +25,7 @@ use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
     Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId,
-    Protocol, ShowClient, Treatment, VirtualServerId, WindowScale,
+    Protocol, RoundTrips, ShowClient, Treatment, VirtualServerId, WindowScale,
 };
 
 pub use self::{
@@ -168,6 +168,8 @@ pub struct VirtualServer {
     pub cookies: Cookies,
     /// What is changed in its packets.
     pub treatment: Treatment,
+    /// Which round trips are measured.
+    pub rtt: RoundTrips,
     /// In which of them: [`VirtualServer::extent_of`] the rest.
     pub extent: Extent,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.

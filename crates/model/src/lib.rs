@@ -20,7 +20,7 @@ pub use gateway::{
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
 pub use profile::{
-    Df, Profile, SynCookies, TcpSettings, Timestamps, Treatment, Ttl, UseOfCookies, WindowScale,
+    Df, Profile, RoundTrips, SynCookies, TcpSettings, Timestamps, Treatment, Ttl, UseOfCookies, WindowScale,
 };
 
 /// Ports of one gateway at most, their VLANs included.

@@ -19,6 +19,31 @@ pub struct Profile {
     pub cookies: SynCookies,
     /// What is changed in packets.
     pub treatment: Treatment,
+    /// Which round trips are measured.
+    pub rtt: RoundTrips,
+}
+
+/// Which round trips are measured in handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// From the SYN-ACK to the client's answer.
+    pub from_client: bool,
+    /// From the SYN to the backend's answer.
+    pub from_server: bool,
+}
+
+impl RoundTrips {
+    /// None.
+    pub const NONE: Self = Self { from_client: false, from_server: false };
+    /// Both.
+    pub const BOTH: Self = Self { from_client: true, from_server: true };
+
+    /// Whether any is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_any(self) -> bool {
+        self.from_client | self.from_server
+    }
 }
 
 impl Default for Profile {
@@ -31,6 +56,7 @@ impl Default for Profile {
             tcp: TcpSettings::default(),
             cookies: SynCookies::default(),
             treatment: Treatment::default(),
+            rtt: RoundTrips::BOTH,
         }
     }
 }

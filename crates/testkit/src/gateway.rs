@@ -159,6 +159,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         tcp: TcpRules::default(),
         cookies: Cookies::OFF,
         treatment: Treatment::default(),
+        rtt: model::RoundTrips::BOTH,
         extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
         reassembles: false,

@@ -89,6 +89,14 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) timestamps: Given<Timestamps>,
+    /// Whether it is measured how long clients take to answer the SYN-ACK; TCP in `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) rtt_from_client: Given<bool>,
+    /// Whether it is measured how long backends take to answer the SYN; TCP in `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) rtt_from_server: Given<bool>,
     /// Whether both sides see other sequence numbers than the other one sends, which nobody can guess; `nat` and `full_nat` only.
     #[serde(default)]
     #[schemars(extend("default" = false))]
@@ -282,8 +290,8 @@ pub(crate) enum WindowScale {
 pub(crate) enum SynCookies {
     /// none
     Off,
-    /// from 16,384 flows of a worker on whose handshake is not complete (in a smaller flow table from half of it on), until there are
-    /// half as many
+    /// from 16,384 flows of a worker on whose handshake is not complete (in a smaller flow table from half of it on), or four times as many
+    /// that begin in one second, until there are half as many
     Auto,
     /// all
     Always,

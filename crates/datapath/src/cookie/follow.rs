@@ -1,6 +1,7 @@
 //! Packets of flows that were opened with a cookie.
 
 use flow::{FlowIndex, FlowState, Side, Tracked};
+use model::RoundTrips;
 use nic::Frame;
 use wire::{
     U16,
@@ -139,7 +140,9 @@ fn join<F: Frame>(
     let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let terms = Terms::read(frame.head(), packet);
     if flow.hot.state() == FlowState::Handshake {
-        outlook.follow_handshake(meters, (index, flow.hot.backend), Side::Backend);
+        let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
+        let measured = server.map_or(RoundTrips::NONE, |server| server.rtt);
+        outlook.follow_handshake(meters, flow.hot, (Side::Backend, true), measured);
         agree(&mut flow, &terms, &segment);
     }
     let (accord, scales) = (Accord::of_word(flow.numbers.accord), Scales::of(flow.numbers));

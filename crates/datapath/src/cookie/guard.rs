@@ -265,7 +265,10 @@ mod tests {
         flows(&mut guard, 1, 2999);
         assert!(guard.wants(&AUTO, 7, Millis(2999)));
         flows(&mut guard, 32_769, 3000);
-        assert!(settle(&mut guard, 3999) && settle(&mut guard, 4000), "there are still more than half as many");
+        assert!(
+            settle(&mut guard, 3999) && settle(&mut guard, 4000),
+            "there are still more than half as many"
+        );
         flows(&mut guard, 32_768, 4000);
         assert!(settle(&mut guard, 4999) && !settle(&mut guard, 5000));
     }
