@@ -71,9 +71,7 @@ impl Handshake {
     /// port, and when the flow was opened.
     #[inline(always)]
     const fn mark((source, port): ([u8; 4], u16), created: u32) -> u64 {
-        let [a, b, c, d] = source;
-        let [e, f] = port.to_be_bytes();
-        u64::from_be_bytes([a, b, c, d, e, f, (created >> 8) as u8, created as u8]) | 1
+        (u32::from_ne_bytes(source) as u64) << 32 | (port as u64) << 16 | created as u16 as u64 | 1
     }
 
     const fn place(mark: u64) -> usize {

@@ -25,8 +25,10 @@ pub(crate) struct Guard {
     pub(super) mint: Mint,
     /// Flows whose handshake is not complete.
     embryonic: usize,
-    /// From so many on there are too many; and with [`MOST_BEGUN`] times as many that begin in one second.
+    /// From so many on there are too many.
     most: usize,
+    /// The same of those that begin in one second.
+    most_begun: usize,
     is_engaged: bool,
     /// Which use of cookies concerns packets now: [`UseOfCookies::Always`], or while there may be cookies of it that come back
     /// [`UseOfCookies::Auto`] too.
@@ -52,11 +54,13 @@ struct Second {
 impl Guard {
     /// Of a worker whose table has room for so many flows.
     pub(crate) fn new(flows: usize) -> Self {
+        // A smaller table is to keep room for others.
+        let most = MOST_EMBRYONIC.min(flows.div_ceil(2)).max(1);
         Self {
             mint: Mint::new(),
             embryonic: 0,
-            // A smaller table is to keep room for others.
-            most: MOST_EMBRYONIC.min(flows.div_ceil(2)).max(1),
+            most,
+            most_begun: most * MOST_BEGUN,
             is_engaged: false,
             least: UseOfCookies::Always,
             last: Millis(0),
@@ -112,12 +116,11 @@ impl Guard {
     /// Notes that there is one more flow whose handshake is not complete.
     #[inline]
     pub(crate) fn begin(&mut self, now: Millis) {
-        let most = self.most;
         let [second, _] = self.see_second(now);
         second.begun += 1;
-        let are_too_many = second.begun >= most.saturating_mul(MOST_BEGUN);
+        let begun = second.begun;
         self.embryonic += 1;
-        if are_too_many || self.embryonic >= most {
+        if begun >= self.most_begun || self.embryonic >= self.most {
             self.is_engaged = true;
             self.least = UseOfCookies::Auto;
         }
