@@ -20,7 +20,7 @@ class Network:
 
     def __init__(self, kernel_forwards: bool):
         self.kernel_forwards = kernel_forwards
-        self.names = {name: f"tidegate-elephants-{os.getpid()}-{name}" for name in ("clients", "gateway", "backends")}
+        self.names = {name: f"tidegate-test-{os.getpid()}-elephants-{name}" for name in ("clients", "gateway", "backends")}
 
     def command(self, name: str, *words: object) -> list[str]:
         """The words of a command in a namespace."""
