@@ -100,6 +100,7 @@ impl Plane {
                 device: port.device.clone(),
                 mac: facts.mac.to_string(),
                 mtu: facts.mtu,
+                offloads: facts.offloads.clone(),
                 rx_frames: self.fleet.port(id, |meters| &meters.rx_frames),
                 rx_bytes: self.fleet.port(id, |meters| &meters.rx_bytes),
                 tx_frames: self.fleet.port(id, |meters| &meters.tx_frames),

@@ -158,6 +158,8 @@ pub struct Port {
     pub mac: String,
     /// Bytes of the largest IP packet that leaves.
     pub mtu: u16,
+    /// What its device does of its own, where `offloads` is `auto`.
+    pub offloads: Vec<String>,
     /// Frames received.
     pub rx_frames: u64,
     /// Bytes received.

@@ -460,6 +460,7 @@ mod tests {
             domain: 0,
             tag: None,
             vlans: Vec::new(),
+            spread: None,
         }
     }
 

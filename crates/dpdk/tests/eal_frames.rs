@@ -352,13 +352,14 @@ fn a_device_that_sends_one_segment_gets_one_or_nothing() {
     cut_segment(&mut short, 0, 14);
     assert!(short.resize(100));
     let (port, mut queues) = open_and_start(&eal, "net_null0", &pool);
-    assert!(!port.facts().unwrap().transmit_segments);
+    assert_eq!(port.facts().unwrap().transmit_segments, 1);
     let mut burst = Burst::new();
     burst.push(long);
     burst.push(short);
     queues.transmit[0].transmit(&mut burst);
     let statistics = port.statistics();
     assert_eq!((statistics.transmitted_frames, statistics.transmit_errors, burst.len()), (1, 1, 0));
+    assert_eq!([queues.transmit[0].take_unsendable(), queues.transmit[0].take_unsendable()], [1, 0]);
     assert_eq!(pool.in_use(), 0);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use nic::{Frame, FrameSource, ReceivedChecksum};
+use nic::{Frame, FrameSource, ReceivedChecksum, Segmentation};
 
 /// A frame in memory, in one or several segments. Counts its drop, so that a test sees that none was lost.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct MemoryFrame {
     pub headroom: usize,
     /// What the device says of the L4 checksum.
     pub checksum: ReceivedChecksum,
+    /// How the device is to cut it.
+    pub cut: Option<Segmentation>,
     alive: Option<Rc<Cell<isize>>>,
 }
 
@@ -32,6 +34,7 @@ impl MemoryFrame {
             tailroom: 128,
             headroom: 128,
             checksum: ReceivedChecksum::Unknown,
+            cut: None,
             alive: None,
         }
     }
@@ -137,6 +140,11 @@ impl Frame for MemoryFrame {
 
     fn checksum(&self) -> ReceivedChecksum {
         self.checksum
+    }
+
+    fn cut_on_transmit(&mut self, how: Segmentation) -> bool {
+        self.cut = Some(how);
+        true
     }
 }
 

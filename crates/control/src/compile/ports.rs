@@ -10,19 +10,19 @@ use super::{Facts, PortFacts};
 /// All ports, by id: devices, and behind them the VLANs on them.
 pub(super) fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
     let mut ports: Vec<Port> =
-        gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, *facts)).collect();
+        gateway.ports.iter().zip(&facts.ports).map(|(port, facts)| self::port(port, facts)).collect();
     let vlans = gateway.links().skip(gateway.ports.len()).zip(gateway.tags());
     for ((id, port), (parent, tag)) in vlans {
         let Some(facts) = facts.ports.get(parent.index()) else { continue };
         if let Some(parent) = ports.get_mut(parent.index()) {
             parent.vlans.push((tag, id));
         }
-        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts) });
+        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, facts) });
     }
     ports
 }
 
-fn port(port: &model::Port, facts: PortFacts) -> Port {
+fn port(port: &model::Port, facts: &PortFacts) -> Port {
     let own = || port.addresses.iter().map(ipnet::IpNet::addr);
     Port {
         mac: facts.mac,
@@ -44,6 +44,7 @@ fn port(port: &model::Port, facts: PortFacts) -> Port {
         domain: port.domain,
         tag: None,
         vlans: Vec::new(),
+        spread: facts.spread.clone(),
     }
 }
 
