@@ -4,6 +4,8 @@ use std::{cell::Cell, rc::Rc};
 
 use nic::{Frame, FrameSource, ReceivedChecksum, Segmentation};
 
+use crate::card;
+
 /// A frame in memory, in one or several segments. Counts its drop, so that a test sees that none was lost.
 #[derive(Debug)]
 pub struct MemoryFrame {
@@ -51,6 +53,17 @@ impl MemoryFrame {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.segments.concat()
+    }
+}
+
+impl MemoryFrame {
+    /// What a card makes of the frame while it sends it: itself, or the segments that it was asked to cut it into.
+    ///
+    /// # Panics
+    /// When the frame is not such as cards cut.
+    #[must_use]
+    pub fn as_sent(&self) -> Vec<Vec<u8>> {
+        self.cut.map_or_else(|| vec![self.bytes()], |how| card::cut(&self.bytes(), how))
     }
 }
 
