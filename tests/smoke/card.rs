@@ -19,7 +19,7 @@ control: {{ socket: {} }}
 ports:
   - {{ name: clients, device: \"net_af_packet0,iface=uncut,framesz=65408,blocksz=2093056,framecnt=512\", offloads: {offloads},
       addresses: [10.10.1.1/24, \"fd00:10:1::1/64\"], neighbours: [{{ address: 10.10.1.2, mac: \"02:00:00:00:00:0a\" }}, {{ address: \"fd00:10:1::2\", mac: \"02:00:00:00:00:0a\" }}] }}
-  - {{ name: backends, device: \"net_tap0,iface=tap-card\", offloads: {offloads},
+  - {{ name: backends, device: \"net_tap0,iface=tap-card\", mac: \"02:00:00:00:02:01\", offloads: {offloads},
       addresses: [10.10.2.1/24, \"fd00:10:2::1/64\"], neighbours: [{{ address: 10.10.2.11, mac: \"02:00:00:00:02:11\" }}, {{ address: \"fd00:10:2::11\", mac: \"02:00:00:00:02:11\" }}] }}
 pools:
   - {{ name: p4, backends: [{{ address: \"10.10.2.11:8080\" }}] }}
@@ -37,13 +37,18 @@ fn run(offloads: &str) -> (String, String, u64) {
     let namespace = Namespace::create("gateway").unwrap();
     connect_as_it_is((&namespace, "uncut"), (&namespace, "peer")).unwrap();
     for interface in ["uncut", "peer"] {
-        namespace.ip(&format!("link set {interface} mtu 65535 up")).unwrap();
+        namespace.run(&format!("sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=1")).unwrap();
+        namespace.ip(&format!("link set {interface} up")).unwrap();
     }
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(directory.path(), offloads);
     let mut tidegate = Tidegate::start(&namespace, &program().unwrap(), directory.path(), &text).unwrap();
     tidegate.wait_until_ready(LIMIT).unwrap();
     namespace.ip("link set tap-card up").unwrap();
+    // Tidegate has given it its port's MTU: frames this large pass between interfaces only if they say that they are several.
+    for interface in ["uncut", "peer"] {
+        namespace.ip(&format!("link set {interface} mtu 65535")).unwrap();
+    }
     let ports = tidegate.list("port").unwrap();
     let of = |port: usize, what: &str| ports[port][what].clone();
     let mac = |port| of(port, "mac").as_str().unwrap().to_owned();

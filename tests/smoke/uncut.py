@@ -81,6 +81,15 @@ def heard(link, family, wanted):
     return frames
 
 
+def wait_for_error(link, family):
+    """Until the client is told: the gateway knows it then as well."""
+    kind, at, protocol = (b"\x86\xdd", 20, 58) if family == 6 else (b"\x08\x00", 23, 1)
+    while True:
+        frame, sender = link.recvfrom(1 << 17)
+        if sender[2] != PACKET_OUTGOING and frame[12:14] == kind and frame[at] == protocol:
+            return
+
+
 def too_big(family, frame, mtu):
     """What a router says of a frame that does not fit its next link."""
     client, _, _, router = ENDS[family]
@@ -110,6 +119,7 @@ for family in (4, 6):
     for mtu in (1500, 1400):
         if mtu < 1500:
             backends.send(too_big(family, last, mtu))
+            wait_for_error(clients, family)
         for name, length, flags, options, kind in (
             ("two", 2000, ACK | PSH, b"", "right"),
             ("four", 5000, ACK | PSH, TIMESTAMPS, "right"),
