@@ -4,7 +4,7 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
-use model::{Address, BackendId, ShowClient, Treatment, VirtualServerId};
+use model::{Address, BackendId, RoundTrips, ShowClient, Treatment, VirtualServerId};
 use nic::Frame;
 use wire::tcp::flags;
 
@@ -18,7 +18,7 @@ use crate::{
     parse::is_group,
     pass,
     plan::Plan,
-    quic, quote, resolve, room,
+    quic, quote, resolve, room, scale,
     segment::Segment,
     select,
     serve::{self, Occasion, Sought},
@@ -164,7 +164,7 @@ fn continued<F: Frame>(
     let segment = Segment::read(frame.head(), packet);
     let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
-        (Course::GoesOn, Some(segment)) if track::is_translated(flow.hot) => {
+        (Course::GoesOn, Some(segment)) if track::is_by_cookie(flow.hot) => {
             cookie::follow(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
         (Course::GoesOn, _) => {
@@ -218,7 +218,8 @@ pub(crate) fn goes_on<F: Frame>(
         limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
     }
     if matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
-        outlook.follow_handshake(meters, (index, flow.hot.backend), side);
+        let measured = server.map_or(RoundTrips::NONE, |server| server.rtt);
+        outlook.follow_handshake(meters, flow.hot, (side, packet.flags & flags::SYN != 0), measured);
     }
     if flow.hot.checked != occasion.flow_generation() {
         resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
@@ -232,7 +233,7 @@ pub(crate) fn goes_on<F: Frame>(
     let is_renewed = track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special);
     match (was_embryonic, track::is_embryonic(flow.hot.state(), flow.hot.checked)) {
         (true, false) => guard.end(),
-        (false, true) => guard.begin(),
+        (false, true) => guard.begin(occasion.now),
         _ => {}
     }
     if is_renewed {
@@ -258,7 +259,7 @@ fn pass_on_treated<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, meters, .. } = memory;
-    let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(flow.hot.virtual_server());
     if side == Side::Client
@@ -268,7 +269,8 @@ fn pass_on_treated<F: Frame>(
         flow.numbers.heard = [segment.acknowledgement, segment.end()];
     }
     let is_handshake = packet.flags & flags::SYN != 0;
-    let translation = cookie::Translation::of(&flow);
+    let of = (server, occasion.flow_generation());
+    let translation = scale::translation((&mut flow, side), (frame.head(), packet), of);
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
     let treatment = server.filter(is_concerned).map(|server| server.treatment);
@@ -413,13 +415,11 @@ fn open<F: Frame>(
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
-    memory.guard.opened(state);
+    memory.guard.opened(state, occasion.now);
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     show::begin(&mut memory.flows, index, server);
     limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
-    if !is_planned {
-        select::opened(memory, occasion, (index, &flow));
-    }
+    select::opened(memory, occasion, &flow, (server, is_planned));
     Ok(Opened::Flow(index))
 }
 
