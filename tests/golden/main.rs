@@ -36,6 +36,7 @@ const NOT_IN_A_CASE: &[(&str, &str)] = &[
     ("neighbour_queue_full", "takes sixty packets"),
     ("neighbour_table_full", "takes thousands of next hops"),
     ("transmit_queue_full", "files have room"),
+    ("frame_unsendable", "files take any number of segments"),
     ("host_queue_full", "files have room"),
     ("from_host_rate_limit", "no host speaks in a capture"),
     ("hand_over_full", "takes two workers"),

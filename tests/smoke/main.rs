@@ -12,6 +12,7 @@
 
 mod answers;
 mod balance;
+mod card;
 mod cookies;
 mod devices;
 mod health;

@@ -133,6 +133,7 @@ fn port(raw: &raw::Port, domains: &Domains<'_>) -> Option<Port> {
         mtu: raw.mtu.value().copied().unwrap_or(default::MTU),
         domain: domains.number(&raw.route_domain),
         vlans: raw.vlans.items().filter_map(|(_, vlan)| self::vlan(vlan, raw, domains)).collect(),
+        offloads: !matches!(raw.offloads.value(), Some(raw::Offloads::Off)),
     })
 }
 

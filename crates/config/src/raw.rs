@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub(crate) use given::{Auto, AutoWord, Given, List};
 pub(crate) use pool::{Backend, Method, Monitor, OnBackendDown, Pool, State};
-pub(crate) use port::{Facing, LastHop, Neighbour, Port, Route, Vlan};
+pub(crate) use port::{Facing, LastHop, Neighbour, Offloads, Port, Route, Vlan};
 pub(crate) use process::{Control, Eal, Hugepages, Idle, Shutdown, Workers};
 pub(crate) use virtual_server::{
     ActionOnFull, Df, Limits, Mode, MssClamp, Persistence, Profile, Protocol, ShowClient, Sources,

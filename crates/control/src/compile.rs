@@ -25,7 +25,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use balance::Level;
 use datapath::{
     CookieKey, HashKey,
-    snapshot::{Backend, DeviceTraits, Routes, Snapshot, Up},
+    snapshot::{Backend, DeviceTraits, Routes, Snapshot, Spread, Up},
 };
 use model::{AdminState, BackendId, Gateway, Generation, MacAddress, OnBackendDown};
 
@@ -50,7 +50,7 @@ pub struct Facts {
 }
 
 /// What is known about a port's device once it is open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PortFacts {
     /// Its Ethernet address.
     pub mac: MacAddress,
@@ -58,6 +58,10 @@ pub struct PortFacts {
     pub mtu: u16,
     /// What is peculiar to it.
     pub device: DeviceTraits,
+    /// What it does of its own, a few words each.
+    pub offloads: Vec<String>,
+    /// How it spreads what it receives over the workers, where that is known.
+    pub spread: Option<Arc<Spread>>,
 }
 
 /// Separates the key of flows from other keys made of the same seed.

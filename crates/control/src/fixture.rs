@@ -147,6 +147,7 @@ pub(crate) fn port(name: &str) -> Port {
         mtu: 1500,
         domain: 0,
         vlans: Vec::new(),
+        offloads: true,
     }
 }
 
@@ -184,6 +185,12 @@ pub(crate) fn gateway(pools: impl IntoIterator<Item = Pool>) -> Gateway {
 
 /// Facts that fit it.
 pub(crate) fn facts() -> Facts {
-    let port = PortFacts { mac: MacAddress([2, 0, 0, 0, 0, 1]), mtu: 1500, device: Default::default() };
+    let port = PortFacts {
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        device: Default::default(),
+        offloads: vec![],
+        spread: None,
+    };
     Facts { generation: Generation(1), workers: 2, seed: [7; 16], ports: vec![port] }
 }

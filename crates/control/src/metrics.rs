@@ -157,7 +157,14 @@ impl Scrape {
         let up = ("backend_up", "Whether its monitors say that it is up");
         gauges(encoder, up, &self.backends, labels, |row| u64::from(row.health == Condition::Up))?;
         let weight = ("backend_weight", "Its share of new flows");
-        gauges(encoder, weight, &self.backends, labels, |row| u64::from(row.weight))
+        gauges(encoder, weight, &self.backends, labels, |row| u64::from(row.weight))?;
+        let ports = ("backend_source_ports", "Source ports of full_nat by which it is reached");
+        gauges(encoder, ports, &self.backends, labels, |row| row.source_ports)?;
+        let used = (
+            "backend_source_ports_used_percent",
+            "How many of a hundred of them are in use, on the worker that has the most",
+        );
+        gauges(encoder, used, &self.backends, labels, |row| row.source_ports_used_percent)
     }
 
     fn encode_ports(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

@@ -7,13 +7,14 @@ use datapath::{
     meters::{Balance as Sides, WorkerMeters},
 };
 use hdrhistogram::Histogram;
-use model::{Address, Generation, PortId, WorkerId};
+use model::{Address, Generation, PoolId, PortId, WorkerId};
 
 use crate::{
     Plane,
     compile::Names,
     health::Condition,
     plane::State,
+    source_ports::{SourcePorts, used_percent},
     traffic::{Member, Subject},
     view,
 };
@@ -71,12 +72,25 @@ impl Plane {
     #[must_use]
     pub fn backends(&self) -> Vec<view::Backend> {
         let state = self.state();
-        let pools = state.configuration.gateway.pools.iter();
-        pools.flat_map(|pool| pool.backends.iter().map(|b| self.backend(&state, pool, b))).collect()
+        let sources = SourcePorts::of(state.snapshot());
+        let pools = (0..).map(PoolId).zip(&state.configuration.gateway.pools);
+        let rows = |(id, pool): (PoolId, &model::Pool)| {
+            let row = |backend| self.backend(&state, (id, pool), backend, &sources);
+            pool.backends.iter().map(row).collect::<Vec<_>>()
+        };
+        pools.flat_map(rows).collect()
     }
 
-    fn backend(&self, state: &State, pool: &model::Pool, backend: &model::Backend) -> view::Backend {
+    fn backend(
+        &self,
+        state: &State,
+        (pool_id, pool): (PoolId, &model::Pool),
+        backend: &model::Backend,
+        sources: &SourcePorts,
+    ) -> view::Backend {
         let id = state.registry.backend(&pool.name, backend.address);
+        let compiled = id.and_then(|(id, _)| Some((id, state.snapshot().backend(id)?)));
+        let ports = compiled.map_or(0, |(_, compiled)| sources.towards(state.snapshot(), pool_id, compiled));
         let diagnosis = state.health.of(pool, backend);
         view::Backend {
             pool: pool.name.clone(),
@@ -85,6 +99,8 @@ impl Plane {
             state: backend.state,
             health: diagnosis.condition,
             cause: diagnosis.cause.map(|cause| cause.to_string()),
+            source_ports: ports,
+            source_ports_used_percent: compiled.map_or(0, |(id, _)| used_percent(&self.fleet, id, ports)),
             traffic: id
                 .map(|(id, _)| state.baselines.since(Subject::Backend(id), &self.fleet))
                 .unwrap_or_default(),
@@ -95,10 +111,14 @@ impl Plane {
     #[must_use]
     pub fn pools(&self) -> Vec<view::Pool> {
         let state = self.state();
+        let sources = SourcePorts::of(state.snapshot());
         let pools = state.configuration.gateway.pools.iter().zip(&state.snapshot().pools);
-        pools
-            .map(|(pool, compiled)| {
-                let backends: Vec<_> = pool.backends.iter().map(|b| self.backend(&state, pool, b)).collect();
+        (0..)
+            .map(PoolId)
+            .zip(pools)
+            .map(|(id, (pool, compiled))| {
+                let row = |backend| self.backend(&state, (id, pool), backend, &sources);
+                let backends: Vec<_> = pool.backends.iter().map(row).collect();
                 view::Pool {
                     name: pool.name.clone(),
                     method: pool.method,
@@ -122,6 +142,7 @@ impl Plane {
                 device: port.device.clone(),
                 mac: facts.mac.to_string(),
                 mtu: facts.mtu,
+                offloads: facts.offloads.clone(),
                 rx_frames: self.fleet.port(id, |meters| &meters.rx_frames),
                 rx_bytes: self.fleet.port(id, |meters| &meters.rx_bytes),
                 tx_frames: self.fleet.port(id, |meters| &meters.tx_frames),

@@ -100,6 +100,10 @@ pub struct Backend {
     pub health: Condition,
     /// Why it is down.
     pub cause: Option<String>,
+    /// `full_nat`: the source ports by which it is reached; 0 in the other modes.
+    pub source_ports: u64,
+    /// How many of a hundred of them are in use, on the worker that has the most: each has its share.
+    pub source_ports_used_percent: u64,
     /// What went to it and came from it.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -175,6 +179,8 @@ pub struct Port {
     pub mac: String,
     /// Bytes of the largest IP packet that leaves.
     pub mtu: u16,
+    /// What its device does of its own, where `offloads` is `auto`.
+    pub offloads: Vec<String>,
     /// Frames received.
     pub rx_frames: u64,
     /// Bytes received.

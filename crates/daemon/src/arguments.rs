@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Workers of the running gateway
     #[command(subcommand)]
     Worker(Noun),
+    /// Ports of the running gateway
+    #[command(subcommand)]
+    Port(Noun),
     /// Packets that the running gateway dropped, by reason
     #[command(subcommand)]
     Drop(Noun),

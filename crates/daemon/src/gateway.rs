@@ -15,6 +15,7 @@ mod device;
 mod flow_list;
 mod host_twin;
 mod interfaces;
+mod offloads;
 mod plan;
 mod ports;
 mod processors;

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Backend(noun) => command::list::backends(&noun.list()),
         Command::Flow(FlowNoun::List(list)) => command::list::flows(&list),
         Command::Worker(noun) => command::list::workers(&noun.list()),
+        Command::Port(noun) => command::list::ports(&noun.list()),
         Command::Drop(noun) => command::list::drops(&noun.list()),
         Command::Version => command::version::version(),
     };

@@ -180,7 +180,7 @@ fn continued<F: Frame>(
             refused.map(|verdict| Continued::Passed(Step::Done(verdict)))
         }
         (course @ (Course::BeginsAnew | Course::Reselects), _) => {
-            forget(memory, index);
+            memory.forget(index);
             let goes_on = course == Course::Reselects;
             match memory.flows.settle(Candidate::NONE, sought.key) {
                 Err(absent) => Ok(Continued::BeginsAnew(First { absent, goes_on })),
@@ -188,11 +188,11 @@ fn continued<F: Frame>(
             }
         }
         (Course::BackendDown | Course::IsReset, _) => {
-            forget(memory, index);
+            memory.forget(index);
             Err(DropReason::BackendDown)
         }
         (Course::BackendRemoved | Course::IsRefused, segment) => {
-            forget(memory, index);
+            memory.forget(index);
             // The client hears of it, which would otherwise try again for minutes.
             match segment.filter(|segment| side == Side::Client && !segment.has(flags::RST)) {
                 Some(segment) => notice::turn_into_reset(occasion, frame, packet, &segment)
@@ -200,14 +200,6 @@ fn continued<F: Frame>(
                 None => Err(DropReason::BackendRemoved),
             }
         }
-    }
-}
-
-/// Removes a flow that is over.
-fn forget<F>(memory: &mut Memory<F>, index: FlowIndex) {
-    if let Some(flow) = memory.flows.remove(index) {
-        memory.guard.over(track::is_embryonic(flow.state, flow.checked));
-        close(&memory.meters, (flow.backend, flow.virtual_server));
     }
 }
 
@@ -255,7 +247,7 @@ pub(crate) fn goes_on<F: Frame>(
         packet.flags & (flags::FIN | flags::RST) != 0 && server.is_some_and(|server| server.tcp.loose_close);
     let step = pass_on_treated(memory, occasion, (frame, packet), (index, side))?;
     if is_last {
-        forget(memory, index);
+        memory.forget(index);
     }
     Ok(step)
 }
@@ -394,8 +386,8 @@ fn open<F: Frame>(
     room::make(memory, server)?;
     let neighbour =
         resolve::backend_hop(&mut memory.neighbours, snapshot, (backend_id, backend), hash, occasion.now)?;
-    let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
-    let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, (egress, hash))?;
+    let of = (neighbour, hash, translation::begins(frame.head(), packet, id));
+    let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, of)?;
     let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
     let flow = Flow {
         client: *key,

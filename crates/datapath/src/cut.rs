@@ -8,9 +8,11 @@
 //! network card, where there is none: only such a sender makes frames larger than its own link takes, and larger ones than it was told. All
 //! else goes back as an error ([`crate::answer::error`]), which tells it.
 //!
-//! Pieces are copies in frames of the worker's pool. Frames this large come from devices that copy as well (af_packet), or are put together
+//! Where the port that a segment leaves by cuts by itself, it is asked to ([`card`]). Else
+//! pieces are copies in frames of the worker's pool. Frames this large come from devices that copy as well (af_packet), or are put together
 //! of fragments; cards deliver none.
 
+mod card;
 mod whole;
 
 use model::{PortId, WorkerId};
@@ -28,6 +30,7 @@ use crate::{
     neighbour::{Link, NeighbourIndex},
     packet::{Packet, Step},
     serve::Occasion,
+    snapshot::Cuts,
     state::Memory,
 };
 
@@ -149,7 +152,7 @@ pub(crate) fn send<F, S>(
     (snapshot, source): (&Snapshot, &mut S),
     outputs: &mut Outputs<F>,
     (packet, way): (&Packet, Way),
-    frame: F,
+    mut frame: F,
 ) where
     F: Frame,
     S: FrameSource<Frame = F>,
@@ -159,6 +162,10 @@ pub(crate) fn send<F, S>(
     let Some(whole) = Whole::of(&frame, packet, way.size, fresh) else {
         return emit::drop(&memory.meters, outputs, DropReason::FrameOverMtu, frame);
     };
+    let cuts = snapshot.port(way.port).map_or(Cuts::default(), |port| port.device.cuts);
+    if card::ask(&whole, cuts, &mut frame) {
+        return leave(memory, outputs, way, frame);
+    }
     for piece in whole.pieces() {
         let new = source.allocate(whole.length(&piece));
         let written = new.and_then(|mut new| whole.write(&frame, &piece, &mut new).map(|()| new));

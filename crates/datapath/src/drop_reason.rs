@@ -150,6 +150,8 @@ reasons! {
     NdNotForUs,
     /// The transmit queue had no room.
     TransmitQueueFull,
+    /// The frame lies in more segments of memory than the port that it would leave by can send, and does not fit into one.
+    FrameUnsendable,
     /// The host twin's queue had no room.
     HostQueueFull,
     /// It was for the host twin, which has got as many packets as it may of late (`host_limit`).

@@ -1,7 +1,8 @@
 //! Which worker a packet's flow belongs to, decided from the packet and the snapshot alone, so that all workers agree.
 //!
 //! - `nat`: the client's address and port name the owner, in both directions.
-//! - `full_nat`: the worker that received the client's first packet owns the flow; it took a SNAT port that names it.
+//! - `full_nat`: the worker that received the client's first packet owns the flow; it took a SNAT port whose replies the card sends to
+//!   it or, where that is not known, one that names it.
 //! - `dsr`, `ipip`, `gue`: whoever receives the packet owns the flow; only one direction passes.
 //!
 //! Where a port's queues spill over into one another, a client's packets do not all come to the same worker. There the
@@ -24,9 +25,12 @@ pub(crate) fn owner(snapshot: &Snapshot, port: PortId, key: &FlowKey) -> Option<
         };
     }
     if let Some(owned) = snapshot.addresses_in(key.domain).owner(key.destination) {
-        return owned
-            .is_snat_port(key.protocol, key.destination_port)
-            .then(|| owner_by_snat_port(first_snat_port(owned), key.destination_port, snapshot.workers));
+        return owned.is_snat_port(key.protocol, key.destination_port).then(|| {
+            // Where the card sends what it receives is known: that is who has taken the port.
+            let by_card = snapshot.spread(owned).and_then(|spread| spread.worker(key));
+            let first = first_snat_port(owned);
+            by_card.unwrap_or_else(|| owner_by_snat_port(first, key.destination_port, snapshot.workers))
+        });
     }
     let is_reply = snapshot.addresses_in(key.domain).is_nat_backend(key.source);
     is_reply.then(|| owner_by_client(snapshot, key.destination, key.destination_port, key.protocol))

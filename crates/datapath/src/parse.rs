@@ -478,6 +478,7 @@ mod tests {
             domain: 0,
             tag: None,
             vlans: Vec::new(),
+            spread: None,
         }
     }
 

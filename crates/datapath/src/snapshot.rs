@@ -14,6 +14,7 @@ mod ladder;
 mod outer;
 mod route;
 mod sources;
+mod spread;
 mod tcp;
 mod up;
 mod way;
@@ -34,10 +35,12 @@ pub use self::{
     outer::{OuterSource, OuterSources},
     route::{Network, Route, RouteIndex, Routes},
     sources::Sources,
+    spread::{Hashed, Spread},
     tcp::{Cookies, TcpRules},
     up::Up,
 };
 
+pub(crate) use self::spread::Home;
 use crate::{ConnectionIds, CookieKey, Persistence};
 
 /// A hash map that is written once and read by workers.
@@ -117,6 +120,8 @@ pub struct Port {
     pub tag: Option<(PortId, u16)>,
     /// Its VLANs by id, in their order.
     pub vlans: Vec<(u16, PortId)>,
+    /// How its device spreads what it receives over the workers; `None` where that is not known, or there is one worker.
+    pub spread: Option<Arc<Spread>>,
 }
 
 /// A port's first self address of each family.
@@ -143,6 +148,19 @@ pub struct DeviceTraits {
     pub cuts_frames: bool,
     /// What finds a queue's ring full comes by another queue (af_packet): a flow has no queue of its own.
     pub spills_over: bool,
+    /// Which TCP frames it cuts into segments by itself while it sends them.
+    pub cuts: Cuts,
+}
+
+/// Which TCP frames a device cuts into segments while it sends them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    /// Those over IPv4.
+    pub v4: bool,
+    /// Those over IPv6.
+    pub v6: bool,
+    /// Bytes of the largest frame that it makes of them.
+    pub largest: u16,
 }
 
 /// A virtual server as a worker sees it.
@@ -371,6 +389,17 @@ impl Snapshot {
         let domain = self.domain(egress);
         let others = || self.ports.iter().filter(|port| port.domain == domain).find_map(own);
         self.port(egress).and_then(own).or_else(others)
+    }
+
+    /// How replies to a source address of `full_nat` are spread over the workers: as the port does it whose address it is. What is no
+    /// port's may come by any: `None` unless all do it alike.
+    pub(crate) fn spread(&self, owned: Owned) -> Option<&Spread> {
+        if let Owned::Port { port, .. } = owned {
+            return self.port(port)?.spread.as_deref();
+        }
+        let first = self.ports.first()?.spread.as_ref()?;
+        let is_alike = |port: &Port| port.spread.as_ref().is_some_and(|spread| Arc::ptr_eq(spread, first));
+        self.ports.iter().all(is_alike).then_some(first)
     }
 
     /// Which addresses are ours in a route domain.

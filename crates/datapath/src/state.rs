@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use flow::{Flow, FlowKey, FlowState, FlowTable, HashKey, Side};
+use flow::{Flow, FlowIndex, FlowKey, FlowState, FlowTable, HashKey, Side};
 use model::{BackendId, Millis, VirtualServerId, WorkerId};
 use nic::{Frame, MAX_BURST};
 
@@ -62,6 +62,14 @@ pub(crate) struct Memory<F> {
 }
 
 impl<F> Memory<F> {
+    /// Removes a flow that is over.
+    pub(crate) fn forget(&mut self, index: FlowIndex) {
+        if let Some(flow) = self.flows.remove(index) {
+            self.guard.over(track::is_embryonic(flow.state, flow.checked));
+            close(&self.meters, (flow.backend, flow.virtual_server));
+        }
+    }
+
     /// Counts the frames that wait.
     pub(crate) fn count_held(&self) {
         self.meters.held_frames.set((self.neighbours.held() + self.fragments.held()) as u64);

@@ -284,6 +284,11 @@ pub(crate) const fn told(flow: &Hot) -> Side {
     if flow.marks() & BY_BACKEND == 0 { Side::Backend } else { Side::Client }
 }
 
+/// Whether both sides of a flow have ended it, and it is remembered for what is still under way of it.
+pub(crate) fn waits_for_stragglers(flow: &Hot) -> bool {
+    flow.state() == FlowState::Closing && flow.marks() & ALL_DONE == ALL_DONE
+}
+
 /// Milliseconds that a flow may be silent.
 #[inline]
 pub(crate) fn lifetime(state: FlowState, marks: u8, server: Option<&VirtualServer>) -> u32 {

@@ -1,14 +1,18 @@
 //! What changes between the packets of a flow's two sides, found when it is opened.
 
 use flow::{FlowKey, Repair, TTL_STEP};
-use model::{Address, Mode, PortId};
+use model::{Address, Mode, ShowClient, VirtualServerId};
 use wire::{
     checksum::{Delta, Sum},
     ipv4::Ends,
 };
 
 use crate::{
-    DropReason, Snapshot, plan,
+    DropReason, Snapshot,
+    neighbour::NeighbourIndex,
+    packet::Packet,
+    plan,
+    segment::Segment,
     snapshot::{Backend, VirtualServer},
     snat,
     state::Memory,
@@ -18,12 +22,13 @@ use crate::{
 /// What the backend's replies will carry (in `ipip` and `gue`: what outer headers are made of), and how rewriting for the backend
 /// changes checksums.
 pub(crate) fn translation<F>(
-    memory: &Memory<F>,
+    memory: &mut Memory<F>,
     (snapshot, server): (&Snapshot, &VirtualServer),
     backend: &Backend,
     key: &FlowKey,
-    (egress, hash): (PortId, u64),
+    (neighbour, hash, begins): (NeighbourIndex, u64, Option<(VirtualServerId, u32)>),
 ) -> Result<(FlowKey, Repair), DropReason> {
+    let egress = memory.neighbours.hop(neighbour).ok_or(DropReason::NoRoute)?.port;
     let reply = match server.mode {
         Mode::Dsr => return Ok((key.reversed(), Repair::default())),
         Mode::Ipip | Mode::Gue => {
@@ -35,18 +40,34 @@ pub(crate) fn translation<F>(
         Mode::FullNat => {
             let wish = snat::Wish {
                 worker: memory.id,
-                workers: snapshot.workers,
+                snapshot,
                 egress,
                 backend: (backend.address, backend.port),
                 protocol: key.protocol,
                 domain: key.domain,
                 hash,
+                begins: begins.filter(|_| shows_numbers(server)),
             };
-            snat::choose(&memory.flows, &server.snat, &wish)?
+            let choice = snat::choose(&mut memory.flows, &server.snat, &wish)?;
+            if let Some(over) = choice.ends {
+                memory.forget(over);
+            }
+            choice.reply
         }
     };
     let ((old, old_ports), (new, new_ports)) = (sums(key), sums(&reply));
     Ok((reply, repair(Delta::between(old, new), Delta::between(old_ports, new_ports))))
+}
+
+/// The virtual server, and the number that a client's SYN begins with; `None` for all other packets.
+pub(crate) fn begins(head: &[u8], packet: &Packet, id: VirtualServerId) -> Option<(VirtualServerId, u32)> {
+    let first = Segment::read(head, packet).filter(Segment::is_first)?;
+    Some((id, first.sequence))
+}
+
+/// Whether backends see the numbers that clients give to their segments.
+fn shows_numbers(server: &VirtualServer) -> bool {
+    !server.treatment.generate_isn && server.show_client != ShowClient::ProxyV2
 }
 
 /// Whether a packet with this key becomes one of the other family on its way to a backend.

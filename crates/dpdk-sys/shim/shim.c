@@ -18,6 +18,18 @@ struct rte_mbuf *shim_mbuf_allocate(struct rte_mempool *pool)
 	return rte_pktmbuf_alloc(pool);
 }
 
+void shim_mbuf_cut(struct rte_mbuf *mbuf, int is_v4, uint16_t link, uint16_t network, uint16_t transport, uint16_t share)
+{
+	const uint64_t family = is_v4 ? RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM : RTE_MBUF_F_TX_IPV6;
+
+	mbuf->tx_offload = 0;
+	mbuf->l2_len = link;
+	mbuf->l3_len = network;
+	mbuf->l4_len = transport;
+	mbuf->tso_segsz = share;
+	mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_TCP_CKSUM | family;
+}
+
 static shim_log_line log_line;
 static FILE *log_stream;
 /* What libraries print to stderr, and what they print to stdout. */

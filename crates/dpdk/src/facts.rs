@@ -23,10 +23,26 @@ pub struct PortFacts {
     pub receive_checksum: bool,
     /// Whether it receives a frame into several segments when one is too small.
     pub receive_segments: bool,
-    /// Whether it sends frames of several segments.
-    pub transmit_segments: bool,
+    /// The most segments of a frame that it sends; 1 where it sends frames of one only.
+    pub transmit_segments: u16,
+    /// The same of a frame that it cuts while it sends it.
+    pub transmit_segments_to_cut: u16,
+    /// Whether it cuts TCP frames into segments while it sends them.
+    pub cuts: CutsBy,
     /// Whether it spreads IP traffic over receive queues by a hash of its own.
     pub hash: bool,
+}
+
+/// The families over which a device cuts TCP frames into segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CutsBy {
+    /// Neither.
+    #[default]
+    None,
+    /// IPv4.
+    V4,
+    /// IPv4 and IPv6.
+    Both,
 }
 
 /// Ethernet header and checksum: what DPDK adds to an MTU when it compares it with a longest frame.
@@ -39,11 +55,16 @@ const CARRY_MORE_THAN_THEY_SAY: [&str; 2] = ["net_af_packet", "net_tap"];
 /// Drivers that send frames of several segments, but do not say so.
 const SEND_SEGMENTS: [&str; 2] = ["net_pcap", "net_ring"];
 
+/// Drivers that have DPDK itself cut TCP frames: it loses those over IPv6, and these compare whole frames with their MTU.
+const CUT_BY_DPDK: [&str; 1] = ["net_tap"];
+
 impl PortFacts {
     pub(crate) fn from_raw(raw: &rte_eth_dev_info, socket: Option<u32>) -> Self {
         let offers = |capabilities: u64, wanted: u64| capabilities & wanted == wanted;
         let driver = driver(raw);
         let carries_more = CARRY_MORE_THAN_THEY_SAY.contains(&driver.as_str());
+        let sends_segments = SEND_SEGMENTS.contains(&driver.as_str())
+            || offers(raw.tx_offload_capa, dpdk_sys::SHIM_TX_OFFLOAD_MULTI_SEGMENT);
         Self {
             socket,
             max_receive_queues: raw.max_rx_queues,
@@ -52,8 +73,21 @@ impl PortFacts {
             max_mtu: if carries_more { raw.max_mtu } else { max_settable_mtu(raw) },
             receive_checksum: offers(raw.rx_offload_capa, dpdk_sys::SHIM_RX_OFFLOAD_CHECKSUM),
             receive_segments: offers(raw.rx_offload_capa, dpdk_sys::SHIM_RX_OFFLOAD_SCATTER),
-            transmit_segments: SEND_SEGMENTS.contains(&driver.as_str())
-                || offers(raw.tx_offload_capa, dpdk_sys::SHIM_TX_OFFLOAD_MULTI_SEGMENT),
+            transmit_segments: match raw.tx_desc_lim.nb_mtu_seg_max {
+                _ if !sends_segments => 1,
+                0 => u16::MAX,
+                most => most,
+            },
+            transmit_segments_to_cut: match raw.tx_desc_lim.nb_seg_max {
+                _ if !sends_segments => 1,
+                0 => u16::MAX,
+                most => most,
+            },
+            cuts: match offers(raw.tx_offload_capa, dpdk_sys::SHIM_TX_OFFLOAD_CUT) {
+                false => CutsBy::None,
+                true if CUT_BY_DPDK.contains(&driver.as_str()) => CutsBy::V4,
+                true => CutsBy::Both,
+            },
             hash: raw.flow_type_rss_offloads & dpdk_sys::SHIM_RSS_TCP_UDP != 0,
             driver,
         }
@@ -65,6 +99,17 @@ pub(crate) fn mtu_to_tell(raw: &rte_eth_dev_info, wanted: Option<u16>) -> Option
     let carries_more = CARRY_MORE_THAN_THEY_SAY.contains(&driver(raw).as_str());
     wanted.filter(|mtu| !carries_more || *mtu <= max_settable_mtu(raw))
 }
+
+/// Bytes of the largest frame that this device cuts others into.
+pub(crate) fn largest_cut(raw: &rte_eth_dev_info, wanted: Option<u16>) -> u16 {
+    if CUT_BY_DPDK.contains(&driver(raw).as_str()) {
+        return mtu_to_tell(raw, wanted).unwrap_or(ORDINARY_MTU);
+    }
+    u16::MAX
+}
+
+/// The MTU of an Ethernet device that was told none.
+const ORDINARY_MTU: u16 = 1500;
 
 /// The greatest MTU that DPDK sets on this device.
 fn max_settable_mtu(raw: &rte_eth_dev_info) -> u16 {

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use dpdk_sys::rte_mbuf;
-use nic::{Burst, Frame, ReceivedChecksum};
+use nic::{Burst, Frame, ReceivedChecksum, Segmentation};
 
 use crate::segments;
 
@@ -140,6 +140,19 @@ impl Frame for Mbuf {
             dpdk_sys::SHIM_MBUF_RX_L4_CHECKSUM_BAD => ReceivedChecksum::Bad,
             _ => ReceivedChecksum::Unknown,
         }
+    }
+
+    fn cut_on_transmit(&mut self, how: Segmentation) -> bool {
+        let Segmentation { is_v4, link, network, transport, share } = how;
+        // As many bits are there for them.
+        if link >= 1 << 7 || network >= 1 << 9 || transport >= 1 << 8 {
+            return false;
+        }
+        // SAFETY: the chain is owned by `self`, and only its description changes.
+        unsafe {
+            dpdk_sys::shim_mbuf_cut(self.0.as_ptr(), i32::from(is_v4), link, network, transport, share);
+        }
+        true
     }
 
     fn free(burst: &mut Burst<Self>) {

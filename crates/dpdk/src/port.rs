@@ -8,8 +8,8 @@ use dpdk_sys::rte_eth_dev_info;
 
 use crate::eal::Running;
 use crate::{
-    Device, Eal, Failure, HashFields, LinkState, Mempool, PortFacts, Rss, RxQueue, Statistics, TxQueue, log,
-    plug, setup,
+    CutsBy, Device, Eal, Failure, HashFields, LinkState, Mempool, PortFacts, Rss, RxQueue, Statistics,
+    TxQueue, log, plug, queue, setup,
 };
 
 /// What to start a port with.
@@ -31,6 +31,10 @@ pub struct PortOptions {
     pub hash: HashFields,
     /// Whether to receive frames for other MAC addresses, too. Multicast is received anyway.
     pub promiscuous: bool,
+    /// Whether to have the device do what it can: check checksums, send frames of several segments.
+    pub offloads: bool,
+    /// Whether it is to cut TCP frames as well ([`nic::Frame::cut_on_transmit`]). Many drivers then send all frames in a slower way.
+    pub cuts: bool,
 }
 
 impl Default for PortOptions {
@@ -44,6 +48,8 @@ impl Default for PortOptions {
             mac: None,
             hash: HashFields::Both,
             promiscuous: false,
+            offloads: true,
+            cuts: false,
         }
     }
 }
@@ -108,6 +114,21 @@ pub struct Queues {
     pub transmit: Vec<TxQueue>,
     /// How frames are spread over the receive queues; `None` when there is one, or the device does not hash.
     pub rss: Option<Rss>,
+    /// What the device does of its own.
+    pub offloads: Offloads,
+}
+
+/// What a device was asked to do, and does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// Checks the checksums of IPv4, TCP and UDP while it receives.
+    pub checksums: bool,
+    /// Sends frames of several segments.
+    pub segments: bool,
+    /// The families over which it cuts TCP frames into segments while it sends them.
+    pub cuts: CutsBy,
+    /// Bytes of the largest frame that it makes of them.
+    pub largest_cut: u16,
 }
 
 /// The last holder closes the port.
@@ -163,14 +184,14 @@ impl Port {
         }
         state.pools.push(pool.clone());
         let captured = log::capture_output();
-        let rss = setup::run(open, options, pool)?;
+        let (rss, offloads) = setup::run(open, options, pool)?;
         drop(captured);
         state.started = true;
         let receive = (0..options.receive_queues).map(|index| RxQueue::new(Arc::clone(open), index));
-        let segments = self.0.facts()?.transmit_segments;
+        let limits = queue::Limits::of(&self.0.facts()?, offloads);
         let transmit =
-            (0..options.transmit_queues).map(|index| TxQueue::new(Arc::clone(open), index, segments));
-        Ok(Queues { receive: receive.collect(), transmit: transmit.collect(), rss })
+            (0..options.transmit_queues).map(|index| TxQueue::new(Arc::clone(open), index, limits));
+        Ok(Queues { receive: receive.collect(), transmit: transmit.collect(), rss, offloads })
     }
 
     /// What the device is and can do.
@@ -242,9 +263,9 @@ impl OpenPort {
         &self.running
     }
 
-    /// Counts a frame that cannot be sent.
-    pub(crate) fn count_unsendable(&self) {
-        self.unsendable.fetch_add(1, Ordering::Relaxed);
+    /// Counts frames that cannot be sent.
+    pub(crate) fn count_unsendable(&self, frames: u64) {
+        self.unsendable.fetch_add(frames, Ordering::Relaxed);
     }
 
     /// The NUMA node; `None` where there is none.

@@ -8,12 +8,12 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use dpdk_sys::{rte_eth_fp_ops, rte_eth_rxtx_callback};
+use dpdk_sys::{rte_eth_fp_ops, rte_eth_rxtx_callback, rte_mbuf};
 use nic::{Burst, Frame};
 
-use crate::Mbuf;
 use crate::mbuf::as_pointers;
 use crate::port::OpenPort;
+use crate::{CutsBy, Mbuf, Offloads, PortFacts};
 
 /// A receive queue, for one thread.
 ///
@@ -79,8 +79,49 @@ pub struct RxQueue(Queue);
 #[derive(Debug)]
 pub struct TxQueue {
     queue: Queue,
-    /// Whether the device sends frames of several segments.
-    segments: bool,
+    limits: Limits,
+    /// Frames that were freed because the device cannot send them, and that nobody has been told of.
+    unsendable: usize,
+}
+
+/// Which frames a device does not send as they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most segments of a frame.
+    segments: u16,
+    /// The same of a frame that is to be cut.
+    segments_to_cut: u16,
+    /// Whether frames may be to be cut, which drivers want to see before.
+    cuts: bool,
+}
+
+impl Limits {
+    /// What a device can that is asked for these offloads.
+    pub(crate) fn of(facts: &PortFacts, offloads: Offloads) -> Self {
+        let (segments, segments_to_cut) = if offloads.segments {
+            (facts.transmit_segments, facts.transmit_segments_to_cut)
+        } else {
+            (1, 1)
+        };
+        Self { segments, segments_to_cut, cuts: offloads.cuts != CutsBy::None }
+    }
+
+    /// Whether any frame needs to be looked at.
+    #[inline]
+    const fn is_needed(self) -> bool {
+        self.segments < u16::MAX || self.cuts
+    }
+
+    /// Whether a device sends a frame without more.
+    #[inline]
+    const fn lets_pass(self, frame: &rte_mbuf) -> bool {
+        frame.nb_segs <= self.segments && frame.ol_flags & dpdk_sys::SHIM_MBUF_TX_CUT == 0
+    }
+
+    /// The most segments that a frame may lie in.
+    const fn segments_of(self, frame: &rte_mbuf) -> u16 {
+        if frame.ol_flags & dpdk_sys::SHIM_MBUF_TX_CUT == 0 { self.segments } else { self.segments_to_cut }
+    }
 }
 
 /// What both kinds have in common.
@@ -165,22 +206,46 @@ impl nic::RxQueue for RxQueue {
 }
 
 impl TxQueue {
-    pub(crate) fn new(open: Arc<OpenPort>, index: u16, segments: bool) -> Self {
-        Self { queue: Queue::new(open, index), segments }
+    pub(crate) fn new(open: Arc<OpenPort>, index: u16, limits: Limits) -> Self {
+        Self { queue: Queue::new(open, index), limits, unsendable: 0 }
     }
 
-    /// Makes one segment of each frame; drops the frames that do not fit into one, since the driver would read beyond
-    /// their first.
+    /// Makes frames such as the device sends: of fewer segments, and seen by its driver before if they are to be cut. Frees those
+    /// that cannot be made so, since drivers would read beyond the last segment that they take, or stop there for good.
     #[cold]
-    fn join_segments(&self, burst: &mut Burst<Mbuf>) {
+    fn prepare(&mut self, burst: &mut Burst<Mbuf>) {
+        let before = burst.len();
+        let limits = self.limits;
         burst.retain(|frame| {
             let length = frame.length();
-            let joined = frame.pull(length) && frame.raw().nb_segs == 1;
-            if !joined {
-                self.queue.open.count_unsendable();
-            }
-            joined
+            frame.raw().nb_segs <= limits.segments_of(frame.raw())
+                || frame.pull(length) && frame.raw().nb_segs == 1
         });
+        if limits.cuts {
+            self.show_to_driver(burst);
+        }
+        let freed = before - burst.len();
+        self.unsendable += freed;
+        self.queue.open.count_unsendable(freed as u64);
+    }
+
+    /// Lets the driver see frames before it sends them (`rte_eth_tx_prepare`); frees those that it refuses.
+    fn show_to_driver(&self, burst: &mut Burst<Mbuf>) {
+        let table = self.queue.table();
+        let Some(prepare) = table.tx_pkt_prepare else { return };
+        let data = self.queue.driver_data(table.txq.data);
+        let mut seen = 0;
+        while let Some(left) = burst.len().checked_sub(seen).filter(|left| *left > 0) {
+            let frames = as_pointers(burst).wrapping_add(seen);
+            // Fits: a burst has at most `MAX_BURST` frames.
+            // SAFETY: `prepare` and `data` belong together, and `frames` holds `left` frames that we own.
+            let good = unsafe { prepare(data, frames, left as u16) };
+            seen += usize::from(good);
+            // It stops in front of one that it refuses.
+            if seen < burst.len() {
+                burst.remove(seen);
+            }
+        }
     }
 }
 
@@ -189,8 +254,9 @@ impl nic::TxQueue for TxQueue {
 
     #[inline]
     fn transmit(&mut self, burst: &mut Burst<Mbuf>) {
-        if !self.segments && burst.iter().any(|frame| frame.raw().nb_segs != 1) {
-            self.join_segments(burst);
+        let limits = self.limits;
+        if limits.is_needed() && !burst.iter().all(|frame| limits.lets_pass(frame.raw())) {
+            self.prepare(burst);
         }
         let queue = &self.queue;
         let table = queue.table();
@@ -211,6 +277,11 @@ impl nic::TxQueue for TxQueue {
         // SAFETY: `transmit` and `data` belong together, and `frames` holds `count` frames that we own.
         let sent = unsafe { transmit(data, frames, count) };
         forget_front(burst, usize::from(sent));
+    }
+
+    #[inline]
+    fn take_unsendable(&mut self) -> usize {
+        std::mem::take(&mut self.unsendable)
     }
 }
 

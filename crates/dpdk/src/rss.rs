@@ -22,10 +22,36 @@ pub enum HashFields {
 pub struct Rss {
     /// The fields that are hashed; [`HashFields::Both`] where the device cannot do what was asked for.
     pub fields: HashFields,
+    /// The packets of which ports are hashed as well.
+    pub ports: HashedPorts,
     /// The hash key; empty when the device does not tell.
     pub key: Vec<u8>,
     /// The receive queue for each value of the hash's low bits; empty when the device does not tell.
     pub table: Vec<u16>,
+}
+
+/// The packets of which a device hashes ports as well as addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HashedPorts {
+    /// TCP over IPv4.
+    pub tcp_v4: bool,
+    /// UDP over IPv4.
+    pub udp_v4: bool,
+    /// TCP over IPv6.
+    pub tcp_v6: bool,
+    /// UDP over IPv6.
+    pub udp_v6: bool,
+}
+
+impl HashedPorts {
+    const fn of(flags: u64) -> Self {
+        Self {
+            tcp_v4: flags & dpdk_sys::SHIM_RSS_TCP_V4 != 0,
+            udp_v4: flags & dpdk_sys::SHIM_RSS_UDP_V4 != 0,
+            tcp_v6: flags & dpdk_sys::SHIM_RSS_TCP_V6 != 0,
+            udp_v6: flags & dpdk_sys::SHIM_RSS_UDP_V6 != 0,
+        }
+    }
 }
 
 /// The flags to ask a device for that offers `offered`, and what they amount to; `None` when it cannot hash IP.
@@ -45,10 +71,12 @@ pub(crate) const fn flags(offered: u64, wanted: HashFields) -> Option<(u64, Hash
 
 /// Asks the device for its key and its table.
 pub(crate) fn read(port: u16, fields: HashFields, key_length: u8, table_length: u16) -> Rss {
-    Rss { fields, key: read_key(port, key_length), table: read_table(port, table_length) }
+    let (key, ports) = read_key(port, key_length);
+    Rss { fields, ports, key, table: read_table(port, table_length) }
 }
 
-fn read_key(port: u16, length: u8) -> Vec<u8> {
+/// The key, and of what it says that ports are hashed.
+fn read_key(port: u16, length: u8) -> (Vec<u8>, HashedPorts) {
     // Drivers that do not tell the length use 40 bytes.
     let length = if length == 0 { 40 } else { length };
     let mut key = vec![0; usize::from(length)];
@@ -56,7 +84,10 @@ fn read_key(port: u16, length: u8) -> Vec<u8> {
         rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len: length, ..rte_eth_rss_conf::default() };
     // SAFETY: the port is open, and `rss_key` has room for `rss_key_len` bytes.
     let result = unsafe { dpdk_sys::rte_eth_dev_rss_hash_conf_get(port, &raw mut question) };
-    if result == 0 && key.iter().any(|byte| *byte != 0) { key } else { Vec::new() }
+    if result != 0 || key.iter().all(|byte| *byte == 0) {
+        return (Vec::new(), HashedPorts::default());
+    }
+    (key, HashedPorts::of(question.rss_hf))
 }
 
 fn read_table(port: u16, length: u16) -> Vec<u16> {

@@ -3,11 +3,14 @@
 use std::ptr;
 
 use dpdk_sys::{
-    SHIM_TX_OFFLOAD_FAST_FREE, SHIM_TX_OFFLOAD_MULTI_SEGMENT, rte_eth_conf, rte_eth_dev_info, rte_ether_addr,
+    SHIM_TX_OFFLOAD_CUT, SHIM_TX_OFFLOAD_FAST_FREE, SHIM_TX_OFFLOAD_MULTI_SEGMENT, rte_eth_conf,
+    rte_eth_dev_info, rte_ether_addr,
 };
 
 use crate::port::OpenPort;
-use crate::{Failure, HashFields, Mempool, PortError, PortOptions, Rss, facts, log, rss};
+use crate::{
+    CutsBy, Failure, HashFields, Mempool, Offloads, PortError, PortFacts, PortOptions, Rss, facts, log, rss,
+};
 
 /// Descriptors in a queue where neither the options nor the driver say.
 const DESCRIPTORS: u16 = 1024;
@@ -17,18 +20,24 @@ const ANY_SOCKET: u32 = u32::MAX;
 const NOT_SUPPORTED: i32 = -95;
 
 /// Configures and starts the port; how it spreads frames over its receive queues.
-pub(crate) fn run(open: &OpenPort, options: &PortOptions, pool: &Mempool) -> Result<Option<Rss>, PortError> {
+///
+/// And what it does of its own.
+pub(crate) fn run(
+    open: &OpenPort,
+    options: &PortOptions,
+    pool: &Mempool,
+) -> Result<(Option<Rss>, Offloads), PortError> {
     let information = open.information()?;
     let setup = Setup { open, options, information: &information, mark: log::mark() };
     setup.check_queues()?;
-    let fields = setup.configure(pool)?;
+    let (fields, offloads) = setup.configure(pool)?;
     setup.set_mtu()?;
     setup.make_queues(pool)?;
     setup.set_mac()?;
     setup.start()?;
     setup.open_filters()?;
     let rss = |fields| rss::read(open.id(), fields, information.hash_key_size, information.reta_size);
-    Ok(fields.map(rss))
+    Ok((fields.map(rss), offloads))
 }
 
 struct Setup<'a> {
@@ -61,8 +70,8 @@ impl Setup<'_> {
         Err(PortError::Queues { device: self.open.device().to_string(), receive, transmit })
     }
 
-    /// Asks for queues, hash and offloads; what is hashed.
-    fn configure(&self, pool: &Mempool) -> Result<Option<HashFields>, PortError> {
+    /// Asks for queues, hash and offloads; what is hashed, and what the device does of its own.
+    fn configure(&self, pool: &Mempool) -> Result<(Option<HashFields>, Offloads), PortError> {
         let mut wanted = rte_eth_conf::default();
         let fields = self.ask_for_hash(&mut wanted);
         wanted.rxmode.mtu = self.mtu_to_tell().map_or(0, u32::from);
@@ -70,14 +79,26 @@ impl Setup<'_> {
         // Held until the device is configured, so that no second pool comes into being meanwhile.
         let mut census = self.open.running().census();
         let one_pool = census.pools == 1;
-        wanted.txmode.offloads = transmit_offloads(self.information.tx_offload_capa, one_pool);
+        wanted.txmode.offloads = transmit_offloads(self.information.tx_offload_capa, one_pool, self.options);
         let (receive, transmit) = (self.options.receive_queues, self.options.transmit_queues);
         // SAFETY: the port is open and not started; `wanted` is read only.
         let result =
             unsafe { dpdk_sys::rte_eth_dev_configure(self.open.id(), receive, transmit, &raw const wanted) };
         self.check("its configuration", result)?;
         census.one_pool |= wanted.txmode.offloads & SHIM_TX_OFFLOAD_FAST_FREE != 0;
-        Ok(fields)
+        Ok((fields, self.in_use(wanted.rxmode.offloads)))
+    }
+
+    /// What the device does of its own, when it was asked for this while receiving.
+    fn in_use(&self, receive: u64) -> Offloads {
+        let facts = PortFacts::from_raw(self.information, None);
+        let Self { options, information, .. } = self;
+        Offloads {
+            checksums: receive & dpdk_sys::SHIM_RX_OFFLOAD_CHECKSUM != 0,
+            segments: options.offloads && facts.transmit_segments > 1,
+            cuts: if options.offloads && options.cuts { facts.cuts } else { CutsBy::None },
+            largest_cut: facts::largest_cut(information, options.mtu),
+        }
     }
 
     fn ask_for_hash(&self, wanted: &mut rte_eth_conf) -> Option<HashFields> {
@@ -94,7 +115,8 @@ impl Setup<'_> {
     fn receive_offloads(&self, pool: &Mempool) -> u64 {
         let offered = self.information.rx_offload_capa;
         let checksums = dpdk_sys::SHIM_RX_OFFLOAD_CHECKSUM;
-        let checksums = if offered & checksums == checksums { checksums } else { 0 };
+        let is_asked = self.options.offloads && offered & checksums == checksums;
+        let checksums = if is_asked { checksums } else { 0 };
         let longest = self.options.mtu.map_or(1500, u32::from) + OVERHEAD;
         let segments =
             if longest > pool.frame_room() { offered & dpdk_sys::SHIM_RX_OFFLOAD_SCATTER } else { 0 };
@@ -178,20 +200,46 @@ impl Setup<'_> {
 }
 
 /// What to ask for of what is offered. Fast free wants one pool and frames without a second owner; ours never have one.
-fn transmit_offloads(offered: u64, one_pool: bool) -> u64 {
+fn transmit_offloads(offered: u64, one_pool: bool, options: &PortOptions) -> u64 {
+    if !options.offloads {
+        return 0;
+    }
     let fast_free = if one_pool { SHIM_TX_OFFLOAD_FAST_FREE } else { 0 };
-    offered & (SHIM_TX_OFFLOAD_MULTI_SEGMENT | fast_free)
+    let cut = if options.cuts && offered & SHIM_TX_OFFLOAD_CUT == SHIM_TX_OFFLOAD_CUT {
+        SHIM_TX_OFFLOAD_CUT
+    } else {
+        0
+    };
+    offered & (SHIM_TX_OFFLOAD_MULTI_SEGMENT | fast_free) | cut
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn asked(offered: u64, one_pool: bool, cuts: bool) -> u64 {
+        transmit_offloads(offered, one_pool, &PortOptions { cuts, ..PortOptions::default() })
+    }
+
     #[test]
     fn fast_free_is_asked_for_while_there_is_one_pool() {
         let both = SHIM_TX_OFFLOAD_MULTI_SEGMENT | SHIM_TX_OFFLOAD_FAST_FREE;
-        assert_eq!(transmit_offloads(u64::MAX, true), both);
-        assert_eq!(transmit_offloads(u64::MAX, false), SHIM_TX_OFFLOAD_MULTI_SEGMENT);
-        assert_eq!(transmit_offloads(SHIM_TX_OFFLOAD_MULTI_SEGMENT, true), SHIM_TX_OFFLOAD_MULTI_SEGMENT);
+        assert_eq!(asked(u64::MAX, true, false), both);
+        assert_eq!(asked(u64::MAX, false, false), SHIM_TX_OFFLOAD_MULTI_SEGMENT);
+        assert_eq!(asked(SHIM_TX_OFFLOAD_MULTI_SEGMENT, true, false), SHIM_TX_OFFLOAD_MULTI_SEGMENT);
+    }
+
+    #[test]
+    fn cutting_is_asked_for_whole_and_where_it_is_wanted() {
+        let all = SHIM_TX_OFFLOAD_MULTI_SEGMENT | SHIM_TX_OFFLOAD_CUT;
+        assert_eq!(asked(u64::MAX, false, true), all);
+        let half = SHIM_TX_OFFLOAD_CUT & SHIM_TX_OFFLOAD_CUT.wrapping_neg();
+        assert_eq!(asked(half, false, true), 0);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_where_the_operator_wants_nothing() {
+        let options = PortOptions { offloads: false, cuts: true, ..PortOptions::default() };
+        assert_eq!(transmit_offloads(u64::MAX, true, &options), 0);
     }
 }

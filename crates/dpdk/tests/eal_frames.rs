@@ -9,9 +9,9 @@
 
 mod environment;
 
-use dpdk::{Mbuf, MbufSource, Mempool, PoolOptions, PortOptions};
+use dpdk::{CutsBy, Mbuf, MbufSource, Mempool, Offloads, PoolOptions, PortOptions};
 use environment::{capture, numbered, open, open_and_start, places, pool, pool_of, receive_all, start};
-use nic::{Burst, Frame, FrameSource, MAX_BURST, ReceivedChecksum, RxQueue, TxQueue};
+use nic::{Burst, Frame, FrameSource, MAX_BURST, ReceivedChecksum, RxQueue, Segmentation, TxQueue};
 
 fn frame(source: &mut MbufSource, length: usize) -> Mbuf {
     source.allocate(length).unwrap()
@@ -352,13 +352,14 @@ fn a_device_that_sends_one_segment_gets_one_or_nothing() {
     cut_segment(&mut short, 0, 14);
     assert!(short.resize(100));
     let (port, mut queues) = open_and_start(&eal, "net_null0", &pool);
-    assert!(!port.facts().unwrap().transmit_segments);
+    assert_eq!(port.facts().unwrap().transmit_segments, 1);
     let mut burst = Burst::new();
     burst.push(long);
     burst.push(short);
     queues.transmit[0].transmit(&mut burst);
     let statistics = port.statistics();
     assert_eq!((statistics.transmitted_frames, statistics.transmit_errors, burst.len()), (1, 1, 0));
+    assert_eq!([queues.transmit[0].take_unsendable(), queues.transmit[0].take_unsendable()], [1, 0]);
     assert_eq!(pool.in_use(), 0);
 }
 
@@ -401,4 +402,26 @@ fn a_pool_may_be_as_big_as_it_said_it_needs() {
     assert_eq!(pool.in_use(), 0);
     let second = Mempool::try_new(&eal, &PoolOptions { name: "second".to_owned(), ..options });
     assert!(matches!(second, Err(dpdk::PoolError::Refused { .. })), "{second:?}");
+}
+
+#[test]
+fn a_tap_cuts_what_it_is_asked_to() {
+    let eal = start();
+    let pool = pool_of(&eal, 255, 16_384);
+    let options = PortOptions { cuts: true, ..PortOptions::default() };
+    for (options, expected) in [
+        (options.clone(), [true, true]),
+        (PortOptions { cuts: false, ..options.clone() }, [true, false]),
+        (PortOptions { offloads: false, ..options }, [false, false]),
+    ] {
+        let mut port = open(&eal, "net_tap_card,iface=tg-card-cut");
+        let queues = port.start(&options, &pool).unwrap();
+        let Offloads { segments, cuts, .. } = queues.offloads;
+        assert_eq!([segments, cuts == CutsBy::V4], expected);
+        assert_eq!(queues.offloads.largest_cut, 1500);
+    }
+    let mut frame = pool.source().allocate(5000).unwrap();
+    let how = Segmentation { is_v4: true, link: 14, network: 20, transport: 32, share: 1000 };
+    assert!(!frame.cut_on_transmit(Segmentation { network: 512, ..how }), "there is no room for that number");
+    assert!(frame.cut_on_transmit(how));
 }

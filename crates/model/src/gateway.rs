@@ -90,6 +90,8 @@ pub struct Port {
     pub domain: u8,
     /// What comes and goes by it with tags.
     pub vlans: Vec<Vlan>,
+    /// Whether its device is asked to do what it can (`offloads: auto`).
+    pub offloads: bool,
 }
 
 /// A network behind one or several routers.

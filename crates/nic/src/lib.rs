@@ -85,6 +85,15 @@ pub trait Frame: Sized {
         ReceivedChecksum::Unknown
     }
 
+    /// Has the device cut the frame into several TCP segments while it sends it.
+    ///
+    /// The TCP checksum must be the sum of the pseudo-header, without a length, by the time that it is sent, and an IPv4 header's 0. False,
+    /// with the frame unchanged, where no device can be asked.
+    #[must_use]
+    fn cut_on_transmit(&mut self, _how: Segmentation) -> bool {
+        false
+    }
+
     /// Frees all frames of a burst at once.
     fn free(burst: &mut Burst<Self>) {
         burst.clear();
@@ -100,6 +109,21 @@ pub enum ReceivedChecksum {
     Good,
     /// The device found it wrong.
     Bad,
+}
+
+/// How a device is to cut a frame into TCP segments. Lengths are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segmentation {
+    /// Whether the IP header is one of IPv4.
+    pub is_v4: bool,
+    /// What lies in front of the IP header.
+    pub link: u16,
+    /// The IP header.
+    pub network: u16,
+    /// The TCP header.
+    pub transport: u16,
+    /// The data of each segment but for the last.
+    pub share: u16,
 }
 
 /// A queue that frames come out of.
@@ -118,6 +142,11 @@ pub trait TxQueue {
 
     /// Takes frames from the front of `burst` while there is room; what it did not take stays, in order.
     fn transmit(&mut self, burst: &mut Burst<Self::Frame>);
+
+    /// How many of the frames taken since the last call were freed, and not sent: they lie in more segments than the device can send.
+    fn take_unsendable(&mut self) -> usize {
+        0
+    }
 }
 
 /// Where new frames come from: answers and requests that are not made from a received frame.

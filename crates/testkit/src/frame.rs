@@ -2,7 +2,9 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use nic::{Frame, FrameSource, ReceivedChecksum};
+use nic::{Frame, FrameSource, ReceivedChecksum, Segmentation};
+
+use crate::card;
 
 /// A frame in memory, in one or several segments. Counts its drop, so that a test sees that none was lost.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub struct MemoryFrame {
     pub headroom: usize,
     /// What the device says of the L4 checksum.
     pub checksum: ReceivedChecksum,
+    /// How the device is to cut it.
+    pub cut: Option<Segmentation>,
     alive: Option<Rc<Cell<isize>>>,
 }
 
@@ -32,6 +36,7 @@ impl MemoryFrame {
             tailroom: 128,
             headroom: 128,
             checksum: ReceivedChecksum::Unknown,
+            cut: None,
             alive: None,
         }
     }
@@ -48,6 +53,17 @@ impl MemoryFrame {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.segments.concat()
+    }
+}
+
+impl MemoryFrame {
+    /// What a card makes of the frame while it sends it: itself, or the segments that it was asked to cut it into.
+    ///
+    /// # Panics
+    /// When the frame is not such as cards cut.
+    #[must_use]
+    pub fn as_sent(&self) -> Vec<Vec<u8>> {
+        self.cut.map_or_else(|| vec![self.bytes()], |how| card::cut(&self.bytes(), how))
     }
 }
 
@@ -137,6 +153,11 @@ impl Frame for MemoryFrame {
 
     fn checksum(&self) -> ReceivedChecksum {
         self.checksum
+    }
+
+    fn cut_on_transmit(&mut self, how: Segmentation) -> bool {
+        self.cut = Some(how);
+        true
     }
 }
 

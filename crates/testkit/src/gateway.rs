@@ -122,6 +122,7 @@ fn port(mac: [u8; 6], v4: &str, v6: &str, neighbours: Vec<&str>) -> Port {
         domain: 0,
         tag: None,
         vlans: vec![],
+        spread: None,
     }
 }
 

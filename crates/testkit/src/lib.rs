@@ -10,6 +10,7 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod card;
 pub mod frame;
 pub mod gateway;
 pub mod netns;

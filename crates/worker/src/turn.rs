@@ -225,7 +225,11 @@ fn send<T: TxQueue>(queue: &mut T, lane: &mut Lane<T::Frame>, counters: Counters
     for burst in lane.bursts() {
         let (all, all_bytes) = (burst.len(), bytes(burst));
         queue.transmit(burst);
-        frames.add((all - burst.len()) as u64);
+        let unsendable = queue.take_unsendable();
+        if unsendable > 0 {
+            meters.drop_packets(DropReason::FrameUnsendable, unsendable as u64);
+        }
+        frames.add((all - burst.len()).saturating_sub(unsendable) as u64);
         if let Some(counter) = count_bytes {
             counter.add(all_bytes - bytes(burst));
         }

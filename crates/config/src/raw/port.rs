@@ -68,6 +68,10 @@ pub(crate) struct Port {
     #[serde(default)]
     #[schemars(extend("default" = []))]
     pub(crate) vlans: List<Vlan>,
+    /// Whether the device is asked to check checksums, to send frames of several segments, and to cut large TCP frames up. `off`: all of it is done in software.
+    #[serde(default)]
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) offloads: Given<Offloads>,
 }
 
 /// A VLAN of a port: what comes with its tag, and leaves with it. Its Ethernet address and MTU are the port's.
@@ -123,6 +127,7 @@ impl Vlan {
             mtu: on.mtu.clone(),
             route_domain: self.route_domain.clone(),
             vlans: Given::Absent,
+            offloads: on.offloads.clone(),
         }
     }
 }
@@ -134,6 +139,16 @@ pub(crate) enum LastHop {
     /// they do
     Auto,
     /// they follow the routes
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Offloads {
+    /// what the device offers and frames here need
+    Auto,
+    /// nothing
     Off,
 }
 

@@ -11,14 +11,14 @@ use super::{Facts, PortFacts};
 pub(super) fn ports(gateway: &Gateway, facts: &Facts) -> Vec<Port> {
     let auto = host_limit(gateway);
     let devices = gateway.ports.iter().zip(&facts.ports);
-    let mut ports: Vec<Port> = devices.map(|(port, facts)| self::port(port, *facts, auto)).collect();
+    let mut ports: Vec<Port> = devices.map(|(port, facts)| self::port(port, facts, auto)).collect();
     let vlans = gateway.links().skip(gateway.ports.len()).zip(gateway.tags());
     for ((id, port), (parent, tag)) in vlans {
         let Some(facts) = facts.ports.get(parent.index()) else { continue };
         if let Some(parent) = ports.get_mut(parent.index()) {
             parent.vlans.push((tag, id));
         }
-        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, *facts, auto) });
+        ports.push(Port { tag: Some((parent, tag)), ..self::port(port, facts, auto) });
     }
     ports
 }
@@ -37,7 +37,7 @@ fn host_limit(gateway: &Gateway) -> u32 {
     BESIDES.saturating_add(packets.ceil() as u32)
 }
 
-fn port(port: &model::Port, facts: PortFacts, auto: u32) -> Port {
+fn port(port: &model::Port, facts: &PortFacts, auto: u32) -> Port {
     let own = || port.addresses.iter().map(ipnet::IpNet::addr);
     Port {
         mac: facts.mac,
@@ -60,6 +60,7 @@ fn port(port: &model::Port, facts: PortFacts, auto: u32) -> Port {
         domain: port.domain,
         tag: None,
         vlans: Vec::new(),
+        spread: facts.spread.clone(),
     }
 }
 

@@ -52,6 +52,7 @@ fn port(before: &Port, after: &Port) -> Vec<String> {
     compare("queues", before.queues != after.queues);
     compare("facing", before.facing != after.facing);
     compare("host", before.host != after.host);
+    compare("offloads", before.offloads != after.offloads);
     compare("mtu", before.mtu != after.mtu);
     compare("route_domain", before.domain != after.domain);
     // What else there is of a VLAN may change.

@@ -106,7 +106,13 @@ pub(super) fn snapshot(case: &Case) -> Result<Snapshot, Failure> {
     let text = text(case);
     let configuration =
         config::parse(&text, "bench.yaml").map_err(|mistakes| Failure::mistakes(mistakes.render(false)))?;
-    let port = PortFacts { mac: PORT_MAC, mtu: MTU, device: DeviceTraits::default() };
+    let port = PortFacts {
+        mac: PORT_MAC,
+        mtu: MTU,
+        device: DeviceTraits::default(),
+        offloads: vec![],
+        spread: None,
+    };
     let facts = Facts { generation: Generation(1), workers: 1, seed: SEED, ports: vec![port] };
     Ok(compile(&configuration.gateway, &mut Registry::default(), &Health::optimistic(), &facts))
 }

@@ -84,7 +84,13 @@ fn server(number: usize) -> SocketAddr {
 
 /// What is known of the machine besides.
 pub(super) fn facts(generation: u64) -> Facts {
-    let port = PortFacts { mac: PORT_MAC, mtu: 1500, device: DeviceTraits::default() };
+    let port = PortFacts {
+        mac: PORT_MAC,
+        mtu: 1500,
+        device: DeviceTraits::default(),
+        offloads: vec![],
+        spread: None,
+    };
     Facts { generation: Generation(generation), workers: 1, seed: SEED, ports: vec![port] }
 }
 

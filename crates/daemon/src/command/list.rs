@@ -1,4 +1,4 @@
-//! `tidegate virtual-server|pool|backend|flow|worker|drop list`
+//! `tidegate virtual-server|pool|backend|flow|worker|port|drop list`
 //!
 //! JSON and YAML are what the gateway answered, whole; a table shows what fits and what a person asks first.
 
@@ -190,6 +190,31 @@ fn worker_cells(worker: &view::Worker) -> Vec<String> {
         latency(worker.residence_p99_us),
         worker.generation.to_string(),
     ]
+}
+
+/// Lists the ports. `OFFLOADS` is what their devices do of their own.
+pub(crate) fn ports(list: &List) -> Result<(), Failure> {
+    let columns = [
+        ("PORT", Name),
+        ("DEVICE", Name),
+        ("MAC", Left),
+        ("MTU", Right),
+        ("RX", Right),
+        ("TX", Right),
+        ("OFFLOADS", Name),
+    ];
+    show(list, "/v1/ports", "no ports", &columns, |port: &view::Port| {
+        let offloads = if port.offloads.is_empty() { "none".to_owned() } else { port.offloads.join(", ") };
+        vec![
+            port.name.clone(),
+            port.device.clone(),
+            port.mac.clone(),
+            port.mtu.to_string(),
+            bytes(port.rx_bytes),
+            bytes(port.tx_bytes),
+            offloads,
+        ]
+    })
 }
 
 /// Lists what was dropped and why. A table leaves out what never happened.

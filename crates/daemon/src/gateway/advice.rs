@@ -1,8 +1,8 @@
 //! What an operator should be told once, when a counter shows it: workers do not log.
 
-use std::time::Duration;
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
-use control::Fleet;
+use control::{Fleet, Plane, Scarcity};
 use datapath::DropReason;
 
 /// How often to look.
@@ -31,10 +31,16 @@ const ADVICE: [(&[DropReason], &str); 4] = [
     ),
 ];
 
+/// Of a hundred source ports towards a backend: from how many in use on that is told, and below how many it may be told again.
+const SCARCE: u64 = 80;
+const AMPLE: u64 = 60;
+
 /// What was told already.
 #[derive(Debug, Default)]
 pub(crate) struct Advice {
     told: [bool; ADVICE.len()],
+    /// Backends towards which source ports got scarce, by pool.
+    scarce: HashSet<(String, SocketAddr)>,
 }
 
 impl Advice {
@@ -47,6 +53,27 @@ impl Advice {
                 *told = true;
             }
         }
+    }
+}
+
+impl Advice {
+    /// Looks at how many source ports are left; where they get scarce, that is logged before there are none.
+    pub(crate) fn look_at_source_ports(&mut self, plane: &Plane) {
+        for Scarcity { pool, backend, used_percent } in self.newly_scarce(plane.scarce_source_ports(AMPLE)) {
+            tracing::warn!(
+                "{used_percent} % of the source ports towards backend {backend} of pool {pool} are in use: when there is none left, clients are \
+                 refused (`snat_exhausted`). Give its virtual servers more addresses in `snat`, or the pool more backends"
+            );
+        }
+    }
+
+    /// Those of them that are to be told of.
+    fn newly_scarce(&mut self, known: Vec<Scarcity>) -> Vec<Scarcity> {
+        let name = |of: &Scarcity| (of.pool.clone(), of.backend);
+        let still: HashSet<_> = known.iter().map(name).collect();
+        self.scarce.retain(|told| still.contains(told));
+        let is_new = |of: &Scarcity| of.used_percent >= SCARCE && self.scarce.insert(name(of));
+        known.into_iter().filter(is_new).collect()
     }
 }
 
@@ -63,6 +90,19 @@ mod tests {
     use datapath::WorkerMeters;
 
     use super::*;
+
+    #[test]
+    fn scarce_source_ports_are_told_of_once_until_there_are_enough_again() {
+        let of = |used_percent| {
+            vec![Scarcity { pool: "p".to_owned(), backend: "192.0.2.1:80".parse().unwrap(), used_percent }]
+        };
+        let mut advice = Advice::default();
+        let told: Vec<usize> = [of(79), of(80), of(95), of(70), of(85), vec![], of(81)]
+            .into_iter()
+            .map(|known| advice.newly_scarce(known).len())
+            .collect();
+        assert_eq!(told, [0, 1, 0, 0, 0, 0, 1]);
+    }
 
     #[test]
     fn advice_is_given_once_and_only_when_it_is_due() {

@@ -1,6 +1,6 @@
 //! What a port's device is to Tidegate: a card, a capture of a kernel interface, a tap, a file.
 
-use datapath::snapshot::DeviceTraits;
+use datapath::snapshot::{Cuts, DeviceTraits};
 use dpdk::Device;
 use model::Port;
 
@@ -85,12 +85,18 @@ impl PortDevice {
     }
 
     /// What the datapath has to know of it.
-    pub(crate) const fn traits(&self) -> DeviceTraits {
+    pub(crate) fn traits(&self) -> DeviceTraits {
         DeviceTraits {
             partial_checksums: matches!(self.kind, Kind::AfPacket | Kind::AfXdp),
             cuts_frames: matches!(self.kind, Kind::AfPacket),
             spills_over: matches!(self.kind, Kind::AfPacket),
+            cuts: Cuts::default(),
         }
+    }
+
+    /// Whether it delivers frames of several TCP segments, of senders that leave cutting them to a card.
+    pub(crate) fn delivers_uncut(&self) -> bool {
+        matches!(self.kind, Kind::AfPacket)
     }
 
     /// The longest frame that it delivers in one piece.
@@ -178,6 +184,7 @@ pub(super) mod tests {
             mtu: 1500,
             domain: 0,
             vlans: Vec::new(),
+            offloads: true,
         }
     }
 

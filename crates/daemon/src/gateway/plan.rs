@@ -66,6 +66,9 @@ impl Plan {
                 Facing::Backends => HashFields::Destination,
                 Facing::Both => HashFields::Both,
             },
+            offloads: port.offloads,
+            // Where no port delivers frames that need it, none is asked: many drivers pay for it with each frame.
+            cuts: self.devices.iter().any(PortDevice::delivers_uncut),
             ..PortOptions::default()
         }
     }

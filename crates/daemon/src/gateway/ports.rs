@@ -1,16 +1,20 @@
 //! Opened ports with their queues, and their host twins.
 
-use dpdk::{Eal, Mempool, Port, PortOptions, RxQueue, TxQueue};
+use dpdk::{Eal, Mempool, Offloads, Port, PortOptions, Rss, RxQueue, TxQueue};
 use model::MacAddress;
 use worker::{HostQueues, PortQueues};
 
-use super::{device::PortDevice, host_twin, host_twin::HostTwin, plan::Plan, remedies};
+use super::{device::PortDevice, host_twin, host_twin::HostTwin, offloads, plan::Plan, remedies};
 use crate::failure::Failure;
 
 /// A port that was started.
 pub(crate) struct OpenPort {
     /// Its Ethernet address.
     pub(crate) mac: MacAddress,
+    /// What its device does of its own.
+    pub(crate) offloads: Offloads,
+    /// How its device spreads what it receives, where it tells.
+    pub(crate) rss: Option<Rss>,
     /// The kernel's side of its host twin. Before the devices: rules go before their interface.
     _twin: Option<HostTwin>,
     /// Keeps the devices open.
@@ -50,6 +54,8 @@ fn open_one(
     let queues = opened.start(&plan.port_options(port), pool).map_err(failed)?;
     let mac = MacAddress(opened.mac());
     tracing::info!("port {} is {} with {} queue(s), {mac}", port.name, device.device, plan.queues());
+    let (offloads, rss) = (queues.offloads, queues.rss.clone());
+    tell_offloads(port, offloads);
     let mut devices = vec![opened];
     let mut twin = None;
     let mut of_twin = Vec::new();
@@ -63,7 +69,15 @@ fn open_one(
     for (share, (rx, tx)) in shares.iter_mut().zip(pair(queues)) {
         share.push(PortQueues { rx, tx, host: of_twin.next() });
     }
-    Ok(OpenPort { mac, _twin: twin, _devices: devices })
+    Ok(OpenPort { mac, offloads, rss, _twin: twin, _devices: devices })
+}
+
+fn tell_offloads(port: &model::Port, offloads: Offloads) {
+    match offloads::names(offloads) {
+        _ if !port.offloads => tracing::info!("port {}: offloads are off", port.name),
+        names if names.is_empty() => tracing::info!("port {} has no offloads that are used", port.name),
+        names => tracing::info!("port {} uses offloads: {}", port.name, names.join(", ")),
+    }
 }
 
 fn open_twin(

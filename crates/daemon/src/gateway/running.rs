@@ -69,6 +69,7 @@ impl Gateway {
                 None => {
                     notify(NotifyState::Watchdog);
                     advice.look(&self.fleet);
+                    advice.look_at_source_ports(&self.plane);
                 }
                 Some(Wish::Reload) => self.control.order(Order::Reload),
                 Some(Wish::Drain) => {

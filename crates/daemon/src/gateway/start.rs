@@ -9,7 +9,10 @@ use std::{
 
 use config::Configuration;
 use control::{BindError, Facts, Fleet, Member, Plane, PortFacts, Runtime, Socket};
-use datapath::{HashKey, Snapshot, WorkerMeters};
+use datapath::{
+    HashKey, Snapshot, WorkerMeters,
+    snapshot::{DeviceTraits, Spread},
+};
 use dpdk::{Eal, Lcore, Mempool, TscClock};
 use model::{Generation, WorkerId};
 use nic::Clock;
@@ -24,7 +27,7 @@ use super::{
     control_thread::ControlThread,
     crew::{Crew, RunningWorker},
     flow_list::FlowList,
-    interfaces,
+    interfaces, offloads,
     plan::Plan,
     ports::{self, OpenPort, Share},
     remedies,
@@ -132,10 +135,13 @@ fn fleet(eal: &Eal) -> Fleet {
 
 fn facts(configuration: &Configuration, plan: &Plan, ports: &[OpenPort]) -> Result<Facts, Failure> {
     let configured = configuration.gateway.ports.iter().zip(&plan.devices).zip(ports);
+    let mut spreads: Vec<Arc<Spread>> = Vec::new();
     let ports = configured.map(|((port, device), open)| PortFacts {
         mac: open.mac,
         mtu: port.mtu,
-        device: device.traits(),
+        device: DeviceTraits { cuts: offloads::cuts(open.offloads), ..device.traits() },
+        offloads: offloads::names(open.offloads),
+        spread: spread_like(&mut spreads, open, plan.queues() as u8),
     });
     Ok(Facts {
         generation: Generation(0),
@@ -143,6 +149,16 @@ fn facts(configuration: &Configuration, plan: &Plan, ports: &[OpenPort]) -> Resu
         seed: configuration.control.seed.map_or_else(random, Ok)?,
         ports: ports.collect(),
     })
+}
+
+/// How a port spreads what it receives; ports that do it alike share it. With one worker there is nothing to know.
+fn spread_like(known: &mut Vec<Arc<Spread>>, port: &OpenPort, workers: u8) -> Option<Arc<Spread>> {
+    let spread = offloads::spread(port.rss.as_ref(), workers).filter(|_| workers > 1)?;
+    if let Some(same) = known.iter().find(|known| **known == spread) {
+        return Some(Arc::clone(same));
+    }
+    known.push(Arc::clone(&spread));
+    Some(spread)
 }
 
 /// Sixteen bytes that nobody can guess.

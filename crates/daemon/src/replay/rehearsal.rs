@@ -267,6 +267,8 @@ fn port_facts(configuration: &Configuration) -> Result<Vec<PortFacts>, Failure> 
                 mac: port.mac.unwrap_or(MacAddress([a, b, c, d, e, position])),
                 mtu: port.mtu,
                 device: PortDevice::of(port, 1)?.traits(),
+                offloads: Vec::new(),
+                spread: None,
             })
         })
         .collect()

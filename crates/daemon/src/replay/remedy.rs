@@ -95,6 +95,9 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::TransmitQueueFull | R::HostQueueFull | R::HandOverFull => {
             "More arrives than can leave: see `worker list`."
         }
+        R::FrameUnsendable => {
+            "Raise the largest `mtu` of the ports: packet memory is made in pieces of that size."
+        }
         R::OptionsUntranslatable => {
             "Have the client leave its IP options out, or give the pool a backend of the client's family."
         }

@@ -23,20 +23,20 @@ const LEAST: usize = UNIT;
 /// A packet that is complete but for its size. Offsets count from the first byte of its frame.
 pub(super) struct Whole {
     /// Of its first IP header.
-    network: usize,
+    pub(super) network: usize,
     /// Of the IP header of what is cut: behind outer headers, if there are any.
-    inner: usize,
+    pub(super) inner: usize,
     /// Of what is divided.
-    data: usize,
+    pub(super) data: usize,
     /// Of the end.
-    end: usize,
+    pub(super) end: usize,
     /// Bytes of that in each piece, but for the last.
-    share: usize,
-    how: How,
+    pub(super) share: usize,
+    pub(super) how: How,
 }
 
 /// What a packet is cut into.
-enum How {
+pub(super) enum How {
     Segments {
         /// Of the TCP header.
         transport: usize,
@@ -216,7 +216,7 @@ fn sum<F: Frame>(frame: &F, inner: usize, transport: usize) -> Option<u16> {
     Some(pseudo.plus(complete::payload_sum(frame, transport)).fold())
 }
 
-fn pseudo(head: &[u8], inner: usize, length: usize) -> Option<Sum> {
+pub(super) fn pseudo(head: &[u8], inner: usize, length: usize) -> Option<Sum> {
     Some(if is_v4(head, inner)? {
         let header: &Ipv4 = wire::header(head, inner)?;
         pseudo_v4(&header.source, &header.destination, protocol::TCP, length as u16)
