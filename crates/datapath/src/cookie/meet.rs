@@ -14,9 +14,9 @@ use super::{
     mint::{self, Found, SIZES},
 };
 use crate::{
-    DropReason, Snapshot, Verdict, admit,
+    DropReason, Snapshot, Verdict,
     answer::turn_round,
-    complete,
+    begin, complete,
     notice::{self, Saying},
     packet::{Kind, Packet},
     segment::Segment,
@@ -114,7 +114,7 @@ fn answer<F: Frame>(
     key: &FlowKey,
     (id, server): (VirtualServerId, &VirtualServer),
 ) -> Result<Verdict, DropReason> {
-    admit::may_have_new(memory, occasion, (id, server), key, packet)?;
+    begin::may_have_new(memory, occasion, (id, server), key, packet)?;
     if !occasion.snapshot.is_available(id) {
         return Err(DropReason::NoBackend);
     }
