@@ -9,6 +9,9 @@ use etherparse::{
 };
 use testkit::packets::check_checksums;
 
+/// What the segments of nearly all cases say.
+const USUAL_WINDOW: u16 = 64_000;
+
 /// What a frame is, to whom it goes on the link, how long it is, and what is wrong with its checksums.
 pub(crate) fn describe(frame: &[u8]) -> String {
     let packet = match SlicedPacket::from_ethernet(frame) {
@@ -149,10 +152,12 @@ fn service(header: Ipv4HeaderSlice<'_>) -> String {
         + if header.dont_fragment() { "" } else { ", may be fragmented" }
 }
 
-/// The numbers of a reset, and those of what the gateway asks: nobody else has no window.
+/// The numbers of a reset, and those of what the gateway asks: nobody else has no window. Of others the window, if it is not the usual one.
 fn numbers_of(segment: &TcpSlice<'_>) -> String {
-    if !segment.rst() && segment.window_size() != 0 {
-        return String::new();
+    match segment.window_size() {
+        USUAL_WINDOW if !segment.rst() => return String::new(),
+        window if !segment.rst() && window != 0 => return format!(" window {window}"),
+        _ => {}
     }
     let acknowledgement = segment.ack().then(|| format!(" ack {}", segment.acknowledgment_number()));
     format!(" seq {}{}", segment.sequence_number(), acknowledgement.unwrap_or_default())

@@ -1,9 +1,12 @@
 //! New connections go to the backends that the pool's method names.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
 
 use model::Mode;
-use testkit::netns::{Device, Plan, Topology};
+use testkit::netns::{Device, Plan, Topology, program};
 
 use crate::site::Site;
 
@@ -52,4 +55,20 @@ fn elephants_and_datagrams_arrive_whole_with_adaptive() {
     let opened = site.gateway.count("/v1/virtual-servers", "/flows_opened").unwrap();
     assert!(opened >= 160, "{opened}");
     site.stop();
+}
+
+/// The short version of `scripts/elephants`, which ends with an error when a transfer breaks off or arrives as another one.
+#[test]
+fn elephants_under_way_all_the_time_arrive_whole_with_adaptive() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/elephants");
+    let scene = ["--seconds", "4", "--warm-up", "1", "--capacity", "500000", "--ways", "adaptive"];
+    let output =
+        Command::new(script).args(scene).env("TIDEGATE", program().unwrap()).stdin(Stdio::null()).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let completed = said.lines().filter(|line| line.contains("adaptive"));
+    let completed: Vec<u64> =
+        completed.map(|line| line.split_whitespace().last().unwrap().parse().unwrap()).collect();
+    assert!(completed.len() == 4 && completed.iter().all(|&transfers| transfers > 0), "{said}");
 }

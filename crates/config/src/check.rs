@@ -17,7 +17,7 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use crate::{
     mistake::{Findings, Place},
-    raw::{File, Given, List, Profile, SynCookies, Ttl},
+    raw::{File, Given, List, Profile, SynCookies, Ttl, WindowScale},
     text::Name,
     words::quoted,
 };
@@ -42,6 +42,7 @@ fn profiles(file: &File, findings: &mut Findings) {
         headers(profile, findings);
         keep_alive(profile, findings);
         syn_cookies(profile, findings);
+        window_scale(profile, findings);
         for (key, given, what) in [
             ("idle_timeout", &profile.idle_timeout, "every flow at once"),
             ("handshake_timeout", &profile.handshake_timeout, "every flow before its handshake is complete"),
@@ -88,6 +89,24 @@ fn syn_cookies(profile: &Profile, findings: &mut Findings) {
                 "remove it, or write `syn_cookies: auto` or `syn_cookies: always`",
             );
         }
+    }
+}
+
+/// What is said of window scales that are not rewritten, or cannot be.
+fn window_scale(profile: &Profile, findings: &mut Findings) {
+    let is_rewritten = profile.window_scale.value() == Some(&WindowScale::Rewrite);
+    if let Some((place, _)) = profile.window_scale_shift.at()
+        && !is_rewritten
+        && !profile.window_scale.is_mistaken()
+    {
+        let message = "`window_scale_shift` has no meaning without `window_scale: rewrite`";
+        findings.add_at(place, message, "remove it, or write `window_scale: rewrite`");
+    }
+    if let Some((place, true)) = profile.loose_initiation.at()
+        && is_rewritten
+    {
+        let message = "of a flow that is adopted in mid-stream nobody knows how its windows were rewritten";
+        findings.add_at(place, message, "write `false`, or another `window_scale`");
     }
 }
 

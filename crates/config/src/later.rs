@@ -1,12 +1,11 @@
 //! What the configuration format has and this version has not: known by name, so that the message can say so.
 
 /// Keys.
-const KEYS: &[&str] = &["path", "rtt_from_client", "rtt_from_server"];
+const KEYS: &[&str] = &["path"];
 
 /// Values, each with its key.
 const VALUES: &[(&str, &[&str])] = &[
     ("protocol", &["any"]),
-    ("window_scale", &["rewrite"]),
     (
         "type",
         &["tcp_half_open", "udp", "icmp", "http", "https", "s3", "grpc", "external", "inband", "min_of"],

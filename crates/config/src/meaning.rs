@@ -153,6 +153,10 @@ fn profile(raw: &raw::Profile) -> Option<Profile> {
         tcp: tcp_settings(raw),
         cookies: syn_cookies(raw),
         treatment: treatment(raw),
+        rtt: model::RoundTrips {
+            from_client: raw.rtt_from_client.value().copied().unwrap_or(true),
+            from_server: raw.rtt_from_server.value().copied().unwrap_or(true),
+        },
     })
 }
 
@@ -322,7 +326,13 @@ fn treatment(raw: &raw::Profile) -> Treatment {
         mss_override: raw.mss_override.value().copied().unwrap_or_default(),
         mss_clamp: raw.mss_clamp.value() != Some(&raw::MssClamp::None),
         strip_sack: flag(&raw.strip_sack),
-        strip_window_scale: raw.window_scale.value() == Some(&raw::WindowScale::Strip),
+        window_scale: match raw.window_scale.value() {
+            None | Some(raw::WindowScale::Preserve) => model::WindowScale::Preserve,
+            Some(raw::WindowScale::Rewrite) => model::WindowScale::Rewrite(
+                raw.window_scale_shift.value().copied().unwrap_or(default::WINDOW_SCALE_SHIFT),
+            ),
+            Some(raw::WindowScale::Strip) => model::WindowScale::Strip,
+        },
         timestamps: match raw.timestamps.value() {
             None | Some(raw::Timestamps::Preserve) => model::Timestamps::Preserve,
             Some(raw::Timestamps::Rewrite) => model::Timestamps::Rewrite,

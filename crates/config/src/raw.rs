@@ -29,6 +29,8 @@ pub(crate) mod default {
     pub(crate) const MTU: u16 = 1500;
     pub(crate) const TTL_V4: u8 = 255;
     pub(crate) const TTL_V6: u8 = 64;
+    /// What Linux has by default.
+    pub(crate) const WINDOW_SCALE_SHIFT: u8 = 7;
     pub(crate) const SOCKET: &str = "/run/tidegate/tidegate.sock";
     pub(crate) const WEIGHT: u16 = 1;
     pub(crate) const PRIORITY: u16 = 1;

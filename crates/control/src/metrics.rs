@@ -20,6 +20,24 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 const BOUNDS_US: [f64; 12] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 10_000.0, f64::INFINITY];
 
+/// Upper bounds of the buckets of round trips, in microseconds.
+const RTT_BOUNDS_US: [f64; 14] = [
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    25_000.0,
+    50_000.0,
+    100_000.0,
+    250_000.0,
+    500_000.0,
+    1_000_000.0,
+    f64::INFINITY,
+];
+
 /// All metrics of this moment.
 ///
 /// # Errors
@@ -43,6 +61,7 @@ struct Scrape {
     workers: Vec<view::Worker>,
     drops: Vec<view::Drop>,
     residence: Vec<Residence>,
+    round_trips: Vec<(String, [Option<hdrhistogram::Histogram<u64>>; 2])>,
     cycles_per_second: f64,
 }
 
@@ -71,6 +90,7 @@ impl Scrape {
                     Some(Residence::of(worker, &residence(&m.meters)?, cycles_per_second))
                 })
                 .collect(),
+            round_trips: plane.all_round_trips(),
             cycles_per_second,
         }
     }
@@ -99,7 +119,8 @@ impl Collector for Scrape {
         self.encode_ports(&mut encoder)?;
         self.encode_drops(&mut encoder)?;
         self.encode_workers(&mut encoder)?;
-        self.encode_residence(&mut encoder)
+        self.encode_residence(&mut encoder)?;
+        self.encode_round_trips(&mut encoder)
     }
 }
 
@@ -174,6 +195,30 @@ impl Scrape {
             let labels = [("worker", row.worker.to_string())];
             let mut sample = metric.encode_family(&labels)?;
             sample.encode_histogram::<NoLabelSet>(row.seconds, row.count, &row.buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Scrape {
+    fn encode_round_trips(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "From a SYN to the backend's answer (from: server), and from the SYN-ACK to the client's (from: client)";
+        let name = "virtual_server_rtt_seconds";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (server, sides) in &self.round_trips {
+            for (side, micros) in ["client", "server"].iter().zip(sides) {
+                let Some(micros) = micros else { continue };
+                let labels = [("virtual_server", server.as_str()), ("from", side)];
+                let mut below = 0;
+                let buckets = RTT_BOUNDS_US.map(|bound| {
+                    let all = micros.count_between(0, bound as u64).min(micros.len());
+                    let count = all - std::mem::replace(&mut below, all);
+                    (bound / 1e6, count)
+                });
+                let seconds = micros.mean() * micros.len() as f64 / 1e6;
+                let mut sample = metric.encode_family(&labels)?;
+                sample.encode_histogram::<NoLabelSet>(seconds, micros.len(), &buckets, None)?;
+            }
         }
         Ok(())
     }

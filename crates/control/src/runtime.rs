@@ -315,6 +315,8 @@ mod tests {
         meters.residence_cycles.record(3_000); // 3 µs
         meters.residence_cycles.record(150_000);
         meters.drop_packets(DropReason::NoFlow, 9);
+        (0..16).for_each(|id| meters.server_round_trips.record(id, 400));
+        running.plane.fleet.members[0].meters.server_round_trips.record(0, 90_000);
         let (status, text) = running.ask("GET", "/metrics").await;
         assert_eq!(status, StatusCode::OK);
         assert!(text.ends_with("# EOF\n"));
@@ -337,5 +339,14 @@ mod tests {
             [0.0, 1.0, 1.0, 2.0, 2.0]
         );
         assert_eq!(sample("tidegate_worker_residence_seconds_count{worker=\"1\"}"), 2.0);
+        let rtt = |what: &str, from: &str, le: &str| {
+            let labels = format!("virtual_server=\"others\",from=\"{from}\"");
+            sample(&format!("tidegate_virtual_server_rtt_seconds_{what}{{{le}{labels}}}"))
+        };
+        assert_eq!(rtt("count", "client", ""), 0.0);
+        let buckets =
+            ["le=\"0.00025\",", "le=\"0.0005\",", "le=\"+Inf\","].map(|le| rtt("bucket", "server", le));
+        assert_eq!(buckets[..2], [0.0, 1.0]);
+        assert_eq!(buckets[2], rtt("count", "server", ""));
     }
 }

@@ -30,7 +30,10 @@ impl Plane {
     fn virtual_server(&self, state: &State, server: &model::VirtualServer) -> view::VirtualServer {
         let pool = state.configuration.gateway.pools.get(server.pool.index());
         let id = state.registry.virtual_server(&server.name);
+        let [rtt_from_client, rtt_from_server] = self.round_trips(state, server);
         view::VirtualServer {
+            rtt_from_client: rtt_from_client.as_ref().map(round_trips),
+            rtt_from_server: rtt_from_server.as_ref().map(round_trips),
             name: server.name.clone(),
             address: server.address,
             length: server.length,
@@ -43,6 +46,25 @@ impl Plane {
                 .map(|id| state.baselines.since(Subject::VirtualServer(id), &self.fleet))
                 .unwrap_or_default(),
         }
+    }
+
+    /// Round trips of clients and backends, as far as a virtual server measures them, in microseconds.
+    fn round_trips(&self, state: &State, server: &model::VirtualServer) -> [Option<Histogram<u64>>; 2] {
+        let id = state.registry.virtual_server(&server.name);
+        let compiled = id.and_then(|id| Some((id, state.snapshot().virtual_server(id)?)));
+        let Some((id, compiled)) = compiled else { return [None, None] };
+        let [client, backend] = state.baselines.round_trips_since(Subject::VirtualServer(id), &self.fleet);
+        let model::RoundTrips { from_client, from_server } = compiled.rtt;
+        [(from_client, client), (from_server, backend)]
+            .map(|(is_measured, counts)| is_measured.then(|| histogram(&counts)).flatten())
+    }
+
+    /// The round trips of all virtual servers that measure any.
+    pub(crate) fn all_round_trips(&self) -> Vec<(String, [Option<Histogram<u64>>; 2])> {
+        let state = self.state();
+        let servers = state.configuration.gateway.virtual_servers.iter();
+        let all = servers.map(|server| (server.name.clone(), self.round_trips(&state, server)));
+        all.filter(|(_, both)| both.iter().any(Option::is_some)).collect()
     }
 
     /// All backends, in the order of the configuration.
@@ -218,6 +240,20 @@ fn worker(WorkerId(id): WorkerId, member: &Member, cycles_per_second: u64) -> vi
         residence_p50_us: microseconds(0.5),
         residence_p99_us: microseconds(0.99),
     }
+}
+
+/// `None` cannot happen: three digits are allowed.
+fn histogram(counts: &[u64]) -> Option<Histogram<u64>> {
+    let mut histogram = Histogram::new(3).ok()?;
+    for (bucket, &count) in counts.iter().enumerate() {
+        histogram.record_n(meter::Histograms::middle(bucket), count).ok()?;
+    }
+    Some(histogram)
+}
+
+fn round_trips(micros: &Histogram<u64>) -> view::RoundTrips {
+    let [p50_us, p90_us, p99_us] = [0.5, 0.9, 0.99].map(|quantile| micros.value_at_quantile(quantile));
+    view::RoundTrips { count: micros.len(), p50_us, p90_us, p99_us }
 }
 
 /// From receipt to transmission, in ticks. `None` cannot happen: three digits are allowed.

@@ -6,10 +6,13 @@ use datapath::{
     Colleagues,
     meters::{Capacities, PortMeters, TrafficMeters, WorkerMeters},
 };
-use meter::Counter;
+use meter::{Counter, Histograms};
 use model::{BackendId, PortId, VirtualServerId};
 
 use crate::view::Traffic;
+
+/// How often a round trip took as long as each of the buckets of [`Histograms`] says: of clients, and of backends.
+pub(crate) type RoundTrips = [Vec<u64>; 2];
 
 /// The workers, as control sees them.
 #[derive(Clone)]
@@ -40,7 +43,7 @@ pub(crate) enum Subject {
 
 /// What the counters said when an id was used again, so that nobody inherits another's traffic.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Baselines(HashMap<Subject, (u16, Traffic)>);
+pub(crate) struct Baselines(HashMap<Subject, (u16, Traffic, RoundTrips)>);
 
 impl Fleet {
     /// The workers, as each of them sees the others.
@@ -65,6 +68,21 @@ impl Fleet {
             Subject::Backend(id) => member.meters.backend(id),
         });
         meters.fold(Traffic::default(), add)
+    }
+
+    /// The round trips of a virtual server, over all workers.
+    pub(crate) fn round_trips(&self, subject: Subject) -> RoundTrips {
+        let Subject::VirtualServer(id) = subject else { return RoundTrips::default() };
+        let sum = |of: fn(&WorkerMeters) -> &Histograms| {
+            let mut sum = vec![0; Histograms::BUCKETS];
+            for member in &self.members {
+                sum.iter_mut()
+                    .zip(of(&member.meters).read(id.index()))
+                    .for_each(|(sum, count)| *sum += count);
+            }
+            sum
+        };
+        [sum(|meters| &meters.client_round_trips), sum(|meters| &meters.server_round_trips)]
     }
 
     /// The lowest generation that a worker says it runs with; 0 before all have begun.
@@ -92,16 +110,26 @@ impl Baselines {
     pub(crate) fn renew(&mut self, in_use: impl Iterator<Item = (Subject, u16)>, fleet: &Fleet) {
         let used_again = in_use.filter(|(_, incarnation)| *incarnation > 0);
         let renewed = used_again.map(|(subject, incarnation)| match self.0.get(&subject) {
-            Some(known) if known.0 == incarnation => (subject, *known),
-            _ => (subject, (incarnation, fleet.traffic(subject))),
+            Some(known) if known.0 == incarnation => (subject, known.clone()),
+            _ => (subject, (incarnation, fleet.traffic(subject), fleet.round_trips(subject))),
         });
         self.0 = renewed.collect();
+    }
+
+    /// The round trips of a subject since it was configured.
+    pub(crate) fn round_trips_since(&self, subject: Subject, fleet: &Fleet) -> RoundTrips {
+        let mut all = fleet.round_trips(subject);
+        if let Some((_, _, before)) = self.0.get(&subject) {
+            let counts = all.iter_mut().flatten().zip(before.iter().flatten());
+            counts.for_each(|(count, before)| *count = count.saturating_sub(*before));
+        }
+        all
     }
 
     /// The traffic of a subject since it was configured. Flows are what is open, whoever opened them.
     pub(crate) fn since(&self, subject: Subject, fleet: &Fleet) -> Traffic {
         let all = fleet.traffic(subject);
-        let Some((_, before)) = self.0.get(&subject) else { return all };
+        let Some((_, before, _)) = self.0.get(&subject) else { return all };
         Traffic {
             flows: all.flows,
             flows_opened: all.flows_opened.saturating_sub(before.flows_opened),

@@ -46,9 +46,26 @@ pub struct VirtualServer {
     pub pool: String,
     /// Whether any backend takes new flows.
     pub available: bool,
+    /// How long its clients take to answer the SYN-ACK; `None`: it is not measured.
+    pub rtt_from_client: Option<RoundTrips>,
+    /// How long its backends take to answer the SYN; `None`: it is not measured.
+    pub rtt_from_server: Option<RoundTrips>,
     /// What went through it.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// Round trips of handshakes, each known to a sixteenth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// How many were measured.
+    pub count: u64,
+    /// Microseconds that half of them did not exceed.
+    pub p50_us: u64,
+    /// Microseconds that 90 of 100 did not exceed.
+    pub p90_us: u64,
+    /// Microseconds that 99 of 100 did not exceed.
+    pub p99_us: u64,
 }
 
 /// A row of `/v1/pools`.

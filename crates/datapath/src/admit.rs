@@ -4,7 +4,7 @@
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
 use flow::{Absent, Candidate, FlowIndex, FlowKey, FlowState, Found, Hit, Side, Tracked};
-use model::{Address, ShowClient, Treatment};
+use model::{Address, RoundTrips, ShowClient, Treatment};
 use nic::Frame;
 use wire::tcp::flags;
 
@@ -19,7 +19,7 @@ use crate::{
     parse::is_group,
     pass,
     plan::Plan,
-    portless, quote, resolve,
+    portless, quote, resolve, scale,
     segment::Segment,
     serve::{self, Occasion, Sought},
     show::{self, Show},
@@ -165,7 +165,7 @@ fn continued<F: Frame>(
     let segment = Segment::read(frame.head(), packet);
     let flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
     match (track::course(&flow, side, (packet, segment.as_ref()), occasion.snapshot), segment) {
-        (Course::GoesOn, Some(segment)) if track::is_translated(flow.hot) => {
+        (Course::GoesOn, Some(segment)) if track::is_by_cookie(flow.hot) => {
             cookie::follow(memory, occasion, (frame, packet), (index, side), segment).map(Continued::Passed)
         }
         (Course::GoesOn, _) => {
@@ -227,7 +227,8 @@ pub(crate) fn goes_on<F: Frame>(
         limiter.check_bandwidth(occasion.snapshot, flow.hot, side, occasion.now)?;
     }
     if matches!(flow.hot.state(), FlowState::Handshake | FlowState::Answered) {
-        outlook.follow_handshake(meters, (index, flow.hot.backend), side);
+        let measured = server.map_or(RoundTrips::NONE, |server| server.rtt);
+        outlook.follow_handshake(meters, flow.hot, (side, packet.flags & flags::SYN != 0), measured);
     }
     if flow.hot.checked != occasion.flow_generation() {
         resolve::forget_lost_hop(neighbours, occasion.snapshot, flow.hot);
@@ -241,7 +242,7 @@ pub(crate) fn goes_on<F: Frame>(
     let is_renewed = track::track(&mut flow, side, segment.as_ref(), occasion.flow_generation(), is_special);
     match (was_embryonic, track::is_embryonic(flow.hot.state(), flow.hot.checked)) {
         (true, false) => guard.end(),
-        (false, true) => guard.begin(),
+        (false, true) => guard.begin(occasion.now),
         _ => {}
     }
     if is_renewed {
@@ -267,7 +268,7 @@ fn pass_on_treated<F: Frame>(
     (index, side): (FlowIndex, Side),
 ) -> Result<Step, DropReason> {
     let Memory { flows, neighbours, meters, .. } = memory;
-    let flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
+    let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let snapshot = occasion.snapshot;
     let server = snapshot.virtual_server(flow.hot.virtual_server());
     if side == Side::Client
@@ -277,7 +278,8 @@ fn pass_on_treated<F: Frame>(
         flow.numbers.heard = [segment.acknowledgement, segment.end()];
     }
     let is_handshake = packet.flags & flags::SYN != 0;
-    let translation = cookie::Translation::of(&flow);
+    let of = (server, occasion.flow_generation());
+    let translation = scale::translation((&mut flow, side), (frame.head(), packet), of);
     let is_concerned =
         |server: &&VirtualServer| server.extent.all || is_handshake && server.extent.handshakes;
     let treatment = server.filter(is_concerned).map(|server| server.treatment);

@@ -62,8 +62,8 @@ pub(crate) fn open<F: Frame>(
     if let Opened::Flow(index) = opened {
         show::begin(&mut memory.flows, index, server);
         limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
-        if !is_planned && let Some(flow) = memory.flows.flow(index) {
-            select::opened(memory, occasion, (index, &flow));
+        if let Some(flow) = memory.flows.flow(index) {
+            select::opened(memory, occasion, &flow, (server, is_planned));
         }
     }
     Ok(opened)
@@ -144,7 +144,7 @@ fn enter<F: Frame>(
         Err(Refused::Full) => return Err(DropReason::FlowTableFull),
         Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
     };
-    memory.guard.opened(state);
+    memory.guard.opened(state, occasion.now);
     count_opened(&memory.meters, (flow.backend, flow.virtual_server));
     Ok(Opened::Flow(index))
 }

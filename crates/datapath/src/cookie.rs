@@ -24,24 +24,28 @@ pub(crate) use self::{
     follow::{follow, resume},
     guard::Guard,
     meet::{Met, begin, meet},
-    terms::{Accord, Terms},
+    terms::{SCALE, Terms},
 };
-use crate::track;
+use crate::{scale::Scales, track};
 
-/// What is between the backend's segments and what the client knows.
+/// What is between both sides' segments and what the other one knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Translation {
-    /// What is added to the backend's sequence numbers, and to the values of its timestamps.
-    pub(crate) shifts: [u32; 2],
-    pub(crate) accord: Accord,
+    /// What is added to the backend's sequence numbers, and to the values of its timestamps, if the flow was opened with a cookie.
+    pub(crate) shifts: Option<[u32; 2]>,
+    /// Of the windows of both.
+    pub(crate) scales: Scales,
 }
 
 impl Translation {
     /// That of a flow, if it has any.
     pub(crate) fn of(flow: &Tracked<'_>) -> Option<Self> {
-        let accord = Accord::of_word(flow.numbers.accord);
+        if !track::is_translated(flow.hot) {
+            return None;
+        }
         // Before the backend has answered, nothing of its is known.
         let shifts = if flow.hot.state() == FlowState::Handshake { [0; 2] } else { flow.numbers.shifts };
-        track::is_translated(flow.hot).then_some(Self { shifts, accord })
+        let shifts = track::is_by_cookie(flow.hot).then_some(shifts);
+        Some(Self { shifts, scales: Scales::of(flow.numbers) })
     }
 }

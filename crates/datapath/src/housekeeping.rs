@@ -129,7 +129,7 @@ fn last_word<F>(flow: &Hot, server: Option<&VirtualServer>, is_gone: bool) -> Op
         FlowState::Established if resets => Some(|voice, flow| voice.give_up(flow)),
         FlowState::Broken if !is_gone => Some(|voice, flow| voice.doubt(flow)),
         // Its client believes that it is connected.
-        FlowState::Handshake if resets && track::is_translated(flow) => Some(|voice, flow| {
+        FlowState::Handshake if resets && track::is_by_cookie(flow) => Some(|voice, flow| {
             voice.apologise(flow);
             false
         }),

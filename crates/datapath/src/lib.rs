@@ -48,6 +48,7 @@ mod quote;
 mod resolve;
 mod rewrite;
 mod room;
+mod scale;
 mod segment;
 mod select;
 mod serve;

@@ -30,8 +30,9 @@ pub(crate) struct Seen {
 #[inline(never)]
 pub(crate) fn look_all<F: Frame>(lens: Lens<'_>, burst: &mut Burst<F>, packets: &mut Packets) -> Seen {
     for frame in burst.iter() {
-        if let Some(line) = frame.head().first_chunk::<64>() {
-            cpu::prefetch(line);
+        // Its line: the shortest frames are shorter than that.
+        if let Some(first) = frame.head().first() {
+            cpu::prefetch(first);
         }
     }
     packets.count = burst.len();

@@ -7,7 +7,7 @@
 //!
 //! and for one worker with `handed_in` on the left and `handed_out` on the right.
 
-use meter::{Counter, Gauge, Histogram};
+use meter::{Counter, Gauge, Histogram, Histograms};
 use model::{BackendId, MAX_BACKENDS, MAX_PORTS, MAX_VIRTUAL_SERVERS, PortId, VirtualServerId};
 
 use crate::{DropReason, limit::SourceRates, persistence::Noted};
@@ -26,6 +26,10 @@ pub struct WorkerMeters {
     pub source_rates: SourceRates,
     /// By [`BackendId`]: what the other workers look at when they choose.
     pub loads: Box<[LoadMeters]>,
+    /// By [`VirtualServerId`]: microseconds that clients took to answer a SYN-ACK.
+    pub client_round_trips: Histograms,
+    /// By [`VirtualServerId`]: microseconds that backends took to answer a SYN.
+    pub server_round_trips: Histograms,
     /// Which backends clients keep.
     pub persistence: Noted,
     /// Frames made here: ARP requests, neighbour solicitations, answers beyond the packet that they replace.
@@ -172,6 +176,8 @@ impl WorkerMeters {
             backends: zeroed(MAX_BACKENDS),
             source_rates: SourceRates::default(),
             loads: zeroed(MAX_BACKENDS),
+            client_round_trips: Histograms::new(MAX_VIRTUAL_SERVERS),
+            server_round_trips: Histograms::new(MAX_VIRTUAL_SERVERS),
             persistence: Noted::default(),
             originated_frames: Counter::default(),
             absorbed_frames: Counter::default(),

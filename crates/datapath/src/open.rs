@@ -83,7 +83,7 @@ fn enter_v4<'a, F>(
     let headers = wire::header::<EthernetIpv4Tcp>(head, 0)?;
     let (snapshot, ends) = (occasion.snapshot, headers.ends());
     let is_ours = admit::foreign_owner(memory, occasion, || packet.key(head, 0)).is_none();
-    if server.extent.all || !is_ours || !may_open(server, packet) || memory.flows.is_full() {
+    if server.extent.first || !is_ours || !may_open(server, packet) || memory.flows.is_full() {
         return None;
     }
     if memory.guard.concerns(&server.cookies) {
@@ -110,10 +110,13 @@ fn enter_v4<'a, F>(
     hot.checked = track::checked((state, server.mode), occasion.flow_generation(), false);
     hot.backend = id;
     hot.neighbour = neighbour.0;
-    let Memory { flows, neighbours, tallies, meters, guard, .. } = memory;
+    let Memory { flows, neighbours, tallies, meters, guard, outlook, .. } = memory;
     let hot = flows.open_v4(packet.place, hot)?;
-    guard.opened(state);
+    guard.opened(state, occasion.now);
     count_opened(meters, (id, plan.server));
+    if state == FlowState::Handshake && server.rtt.is_any() {
+        outlook.begin_handshake((ends.source, ends.source_port.get()), hot.created, id);
+    }
     if has_options(headers) && server.extent.handshakes && is_first_segment(packet) {
         treat::handshake(
             head,

@@ -51,6 +51,22 @@ impl Memo {
         let to_us = if lens.port.domain == 0 { Unicast::to(lens.port.mac.0) } else { Unicast::NONE };
         Self { to_us, destination: (nowhere, lens.addresses.way_v4(nowhere)) }
     }
+
+    /// What a destination says.
+    #[inline(always)]
+    fn way(&mut self, lens: Lens<'_>, destination: [u8; 4]) -> Way {
+        if self.destination.0 != destination {
+            self.destination = (destination, way_v4(lens, destination));
+        }
+        self.destination.1
+    }
+}
+
+/// Not within its caller, where nearly all packets have the destination of the one before: it would take registers from them.
+#[cold]
+#[inline(never)]
+fn way_v4(lens: Lens<'_>, destination: [u8; 4]) -> Way {
+    lens.addresses.way_v4(destination)
 }
 
 /// Parses one frame, and asks for the memory in which its flow is looked for first.
@@ -164,10 +180,7 @@ fn lay_out_v4(
     (protocol, flags): (u8, u8),
     packet: &mut Packet,
 ) {
-    let destination = headers.network.destination;
-    if memo.destination.0 != destination {
-        memo.destination = (destination, lens.addresses.way_v4(destination));
-    }
+    let way = memo.way(lens, headers.network.destination);
     // Before its flow's place, which takes all registers.
     packet.kind = Kind::PlainV4;
     packet.v6 = false;
@@ -175,7 +188,7 @@ fn lay_out_v4(
     packet.flags = flags;
     packet.transport = (ethernet::HEADER + ipv4::HEADER) as u16;
     packet.length = headers.network.total_length.get();
-    let place = lens.flows.place_v4(memo.destination.1, &headers.ends(), protocol, 0);
+    let place = lens.flows.place_v4(way, &headers.ends(), protocol, 0);
     lens.flows.prefetch(place);
     packet.place = place;
 }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use balance::{Chooser, Hashes, Sight};
-use flow::{Flow, FlowIndex, FlowKey, FlowState, Side};
-use model::{BackendId, Millis, VirtualServerId, WorkerId};
+use flow::{Flow, FlowKey, FlowState, Hot, Side};
+use model::{BackendId, Millis, RoundTrips, VirtualServerId, WorkerId};
 use wire::U16;
 
 use crate::{
@@ -43,22 +43,40 @@ pub(crate) struct Outlook {
     colleagues: Colleagues,
     /// By pool: whose turn it is here.
     turns: Box<[u32]>,
-    /// SYNs whose answers are timed, by the flow's position.
+    /// Handshakes that are timed.
     handshakes: Box<[Handshake]>,
-    /// Whether any pool's method is `fastest`.
+    /// Whether any are: a pool's method is `fastest`, or a virtual server measures round trips.
     times_handshakes: bool,
+    /// Whether any pool's method is `fastest`.
+    compares_handshakes: bool,
     /// Ticks of any beginning.
     pub(crate) ticks: u64,
     pub(crate) ticks_per_micro: u64,
 }
 
-/// A SYN that was sent to a backend.
+/// A handshake that is timed.
 #[derive(Clone, Copy, Default)]
 struct Handshake {
-    flow: Option<FlowIndex>,
-    /// When, in ticks.
-    sent: u64,
+    /// Whose it is; 0: nobody's.
+    mark: u64,
     backend: BackendId,
+    /// When its last segment was sent on, in ticks.
+    sent: u64,
+    /// Whether that is the backend's.
+    is_answered: bool,
+}
+
+impl Handshake {
+    /// Tells the flows apart of which handshakes are timed at once: by the client's address, as far as it lies in the flow's line, its
+    /// port, and when the flow was opened.
+    #[inline(always)]
+    const fn mark((source, port): ([u8; 4], u16), created: u32) -> u64 {
+        (u32::from_ne_bytes(source) as u64) << 32 | (port as u64) << 16 | created as u16 as u64 | 1
+    }
+
+    const fn place(mark: u64) -> usize {
+        (mark.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - HANDSHAKES.trailing_zeros())) as usize
+    }
 }
 
 impl Outlook {
@@ -66,53 +84,74 @@ impl Outlook {
         // Workers begin with different turns, so that they do not all begin with the same backend.
         let turns = std::iter::repeat_n(u32::from(id.0), TURNS).collect();
         let handshakes = std::iter::repeat_n(Handshake::default(), HANDSHAKES).collect();
-        Self { colleagues, turns, handshakes, times_handshakes: false, ticks: 0, ticks_per_micro: 1 }
+        Self {
+            colleagues,
+            turns,
+            handshakes,
+            times_handshakes: false,
+            compares_handshakes: false,
+            ticks: 0,
+            ticks_per_micro: 1,
+        }
     }
 
     /// Times the answer to a SYN that goes to a backend.
-    fn begin_handshake(&mut self, flow: FlowIndex, backend: BackendId) {
-        let sent = self.ticks;
-        if let Some(handshake) = self.handshake(flow) {
-            *handshake = Handshake { flow: Some(flow), sent, backend };
+    #[inline(always)]
+    pub(crate) fn begin_handshake(&mut self, client: ([u8; 4], u16), created: u32, backend: BackendId) {
+        let (mark, sent) = (Handshake::mark(client, created), self.ticks);
+        if let Some(handshake) = self.handshakes.get_mut(Handshake::place(mark)) {
+            *handshake = Handshake { mark, backend, sent, is_answered: false };
         }
     }
 
-    /// Takes note of the first packet from the backend of a flow, if its SYN is timed.
-    fn end_handshake(&mut self, meters: &WorkerMeters, flow: FlowIndex, backend: BackendId) {
-        let (now, ticks_per_micro) = (self.ticks, self.ticks_per_micro);
-        let Some(handshake) = self.handshake(flow) else { return };
-        let begun = std::mem::take(handshake);
-        let took = now.wrapping_sub(begun.sent) / ticks_per_micro;
-        if begun.flow == Some(flow)
-            && begun.backend == backend
-            && took < LONGEST_HANDSHAKE
-            && let Some(LoadMeters { handshake_micros, .. }) = meters.load(backend)
-        {
-            let (known, took) = (handshake_micros.read(), took.max(1));
-            let average = (known * (HANDSHAKE_PART - 1) + took).div_ceil(HANDSHAKE_PART);
-            handshake_micros.set(if known == 0 { took } else { average });
-        }
-    }
-
-    /// Takes note of a further packet of a handshake: the backend's ends it, and if the client's SYN has come again, the answer says
-    /// nothing.
+    /// Takes note of a further packet of a handshake. What comes twice says nothing: it may answer either of what it answers.
     pub(crate) fn follow_handshake(
         &mut self,
         meters: &WorkerMeters,
-        (flow, backend): (FlowIndex, BackendId),
-        side: Side,
+        flow: &Hot,
+        (side, is_syn): (Side, bool),
+        measured: RoundTrips,
     ) {
-        match side {
-            _ if !self.times_handshakes => {}
-            Side::Backend => self.end_handshake(meters, flow, backend),
-            Side::Client => {
-                self.handshake(flow).map(std::mem::take);
+        if !self.times_handshakes {
+            return;
+        }
+        let client = flow.ends(Side::Client);
+        let mark = Handshake::mark((client.source, client.source_port.get()), flow.created);
+        let (now, ticks_per_micro, compares) = (self.ticks, self.ticks_per_micro, self.compares_handshakes);
+        let Some(handshake) = self.handshakes.get_mut(Handshake::place(mark)) else { return };
+        let begun = std::mem::take(handshake);
+        if begun.mark != mark || begun.backend != flow.backend {
+            *handshake = begun;
+            return;
+        }
+        let took = now.wrapping_sub(begun.sent) / ticks_per_micro;
+        if took >= LONGEST_HANDSHAKE {
+            return;
+        }
+        match (side, begun.is_answered) {
+            (Side::Backend, false) => {
+                *handshake = Handshake { sent: now, is_answered: true, ..begun };
+                if measured.from_server {
+                    meters.server_round_trips.record(flow.virtual_server().index(), took);
+                }
+                if compares {
+                    note_handshake(meters, flow.backend, took);
+                }
             }
+            (Side::Client, true) if !is_syn && measured.from_client => {
+                meters.client_round_trips.record(flow.virtual_server().index(), took);
+            }
+            _ => {}
         }
     }
+}
 
-    fn handshake(&mut self, flow: FlowIndex) -> Option<&mut Handshake> {
-        self.handshakes.get_mut(flow.0 as usize % HANDSHAKES)
+/// What is known of a backend when a handshake with it took so many microseconds.
+fn note_handshake(meters: &WorkerMeters, backend: BackendId, took: u64) {
+    if let Some(LoadMeters { handshake_micros, .. }) = meters.load(backend) {
+        let (known, took) = (handshake_micros.read(), took.max(1));
+        let average = (known * (HANDSHAKE_PART - 1) + took).div_ceil(HANDSHAKE_PART);
+        handshake_micros.set(if known == 0 { took } else { average });
     }
 }
 
@@ -166,10 +205,24 @@ const fn seconds(occasion: &Occasion<'_>) -> u64 {
     occasion.now.0 / 1000
 }
 
-/// Takes note of a flow that was opened after a choice made here.
-pub(crate) fn opened<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, (index, flow): (FlowIndex, &Flow)) {
+/// Takes note of a flow that was opened, after a choice made here if it was not planned.
+pub(crate) fn opened<F>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    flow: &Flow,
+    (server, is_planned): (&VirtualServer, bool),
+) {
     let (Memory { meters, outlook, .. }, snapshot) = (memory, occasion.snapshot);
-    let Some(server) = snapshot.virtual_server(flow.virtual_server) else { return };
+    if flow.state == FlowState::Handshake && (server.rtt.is_any() || !is_planned) {
+        outlook.begin_handshake(
+            (flow.client.source.v4(), flow.client.source_port),
+            flow.created,
+            flow.backend,
+        );
+    }
+    if is_planned {
+        return;
+    }
     if let Some(Persistence { source, timeout }) = server.persistence {
         let network = Network::of(&snapshot.hash_key, flow.virtual_server, flow.client.source, source);
         meters.persistence.note(network, flow.backend, (seconds(occasion), timeout));
@@ -177,9 +230,6 @@ pub(crate) fn opened<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, (index,
     let Some(pool) = snapshot.pool(server.pool) else { return };
     if pool.chooser.looks_at_flows() {
         meters.note_flows(flow.backend);
-    }
-    if matches!(pool.chooser, Chooser::Handshake(_)) && flow.state == FlowState::Handshake {
-        outlook.begin_handshake(index, flow.backend);
     }
 }
 
@@ -190,7 +240,10 @@ pub(crate) fn adopt<F>(memory: &mut Memory<F>, snapshot: &Snapshot) {
         pool.members.iter().for_each(|&backend| meters.note_flows(backend));
     }
     let is_fastest = |pool: &Arc<Pool>| matches!(pool.chooser, Chooser::Handshake(_));
-    outlook.times_handshakes = snapshot.pools.iter().any(is_fastest);
+    outlook.compares_handshakes = snapshot.pools.iter().any(is_fastest);
+    let measures = |server: &VirtualServer| server.rtt.is_any();
+    outlook.times_handshakes =
+        outlook.compares_handshakes || snapshot.virtual_servers.iter().flatten().any(measures);
 }
 
 /// A pool's backends as all workers see them.

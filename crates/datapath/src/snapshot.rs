@@ -25,7 +25,7 @@ use flow::{FlowKey, HashKey};
 use foldhash::fast::FixedState;
 use model::{
     Address, BackendId, Generation, Limits, MAX_PORTS, MacAddress, Mode, OnBackendDown, PoolId, PortId,
-    Protocol, ShowClient, Treatment, VirtualServerId,
+    Protocol, RoundTrips, ShowClient, Treatment, VirtualServerId, WindowScale,
 };
 
 pub use self::{
@@ -168,6 +168,8 @@ pub struct VirtualServer {
     pub cookies: Cookies,
     /// What is changed in its packets.
     pub treatment: Treatment,
+    /// Which round trips are measured.
+    pub rtt: RoundTrips,
     /// In which of them: [`VirtualServer::extent_of`] the rest.
     pub extent: Extent,
     /// `full_nat`: the source addresses by port that the backend is reached by; empty in the other modes.
@@ -286,6 +288,8 @@ impl VirtualServer {
 pub struct Extent {
     /// All: none of its flows is steady.
     pub all: bool,
+    /// First packets: all, or what is remembered of handshakes begins with them.
+    pub first: bool,
     /// SYN and SYN-ACK.
     pub handshakes: bool,
 }
@@ -295,7 +299,8 @@ impl VirtualServer {
     #[must_use]
     pub fn extent_of(treatment: &Treatment, tcp: &TcpRules) -> Extent {
         let all = treatment.is_of_all() || tcp.keep_alive != 0;
-        Extent { all, handshakes: treatment.is_of_handshakes() }
+        let first = all || matches!(treatment.window_scale, WindowScale::Rewrite(_));
+        Extent { all, first, handshakes: treatment.is_of_handshakes() }
     }
 }
 

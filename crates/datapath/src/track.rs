@@ -128,22 +128,26 @@ const IN_TUNNEL: u32 = 1 << 31;
 
 /// What a flow remembers instead whose packets are translated because it was opened with a SYN cookie, as long as it lives. None of its
 /// packets passes without that: no generation is as far away, and what else is remembered has both of the highest bits or the other one.
-pub(crate) const TRANSLATED: u32 = 1 << 30;
+pub(crate) const BY_COOKIE: u32 = 1 << 30;
+/// The same of a flow whose windows are said anew, for as long as they have to be.
+pub(crate) const SCALED: u32 = BY_COOKIE | 1;
 
-/// Whether a flow's packets are translated because it was opened with a SYN cookie.
+/// Whether a flow's packets are translated, for one of both reasons.
 #[inline(always)]
 pub(crate) const fn is_translated(flow: &Hot) -> bool {
-    is_mark_of_translation(flow.checked)
+    flow.checked >> BY_COOKIE.trailing_zeros() == 1
 }
 
-const fn is_mark_of_translation(checked: u32) -> bool {
-    checked >> TRANSLATED.trailing_zeros() == 1
+/// Whether a flow was opened with a SYN cookie, and its packets are therefore translated.
+#[inline(always)]
+pub(crate) const fn is_by_cookie(flow: &Hot) -> bool {
+    flow.checked == BY_COOKIE
 }
 
 /// Whether a flow takes room though nobody has shown yet that its client is there. It has such a state and has remembered such a check.
 #[inline(always)]
 pub(crate) const fn is_embryonic(state: FlowState, checked: u32) -> bool {
-    matches!(state, FlowState::Handshake | FlowState::Answered) && !is_mark_of_translation(checked)
+    matches!(state, FlowState::Handshake | FlowState::Answered) && checked != BY_COOKIE
 }
 
 /// The same as [`is_steady`] for a flow whose packets travel within others; false for all other flows.
@@ -181,7 +185,7 @@ fn begins_anew(
     }
     match flow.hot.state() {
         // Its client has begun anew: this is not the SYN that it has got an answer to.
-        FlowState::Handshake if is_translated(flow.hot) => {
+        FlowState::Handshake if is_by_cookie(flow.hot) => {
             let [_, next] = flow.numbers.heard;
             !backend_up || segment.sequence.wrapping_add(1) != next
         }

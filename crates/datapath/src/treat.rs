@@ -5,7 +5,7 @@
 //! never steady.
 
 use flow::{FlowKey, Side, Tracked};
-use model::{Df, Timestamps, Treatment, Ttl};
+use model::{Df, Timestamps, Treatment, Ttl, WindowScale};
 use wire::{
     U16, U32,
     checksum::Delta,
@@ -17,9 +17,10 @@ use wire::{
 
 use crate::{
     Snapshot,
-    cookie::{Accord, Terms, Translation},
+    cookie::{Terms, Translation},
     notice::Saying,
     packet::Packet,
+    scale::Scales,
 };
 
 /// What both sides' numbers are moved by, by the side whose they are.
@@ -47,7 +48,7 @@ impl Shifts {
         let sequence = secret(treatment.generate_isn, &client.reversed());
         let is_rewritten = treatment.timestamps == Timestamps::Rewrite;
         let time = secret(is_rewritten, &FlowKey { protocol: !client.protocol, ..*client });
-        let Some(Translation { shifts: [of_numbers, of_times], .. }) = translation else {
+        let Some(Translation { shifts: Some([of_numbers, of_times]), .. }) = translation else {
             return Self { sequence, time };
         };
         // The backend's follow from what the client was told, which nobody could guess either.
@@ -79,8 +80,8 @@ pub(crate) fn before(
         if treatment.moves_numbers() || translation.is_some() {
             move_numbers(head, packet, side, Shifts::of(snapshot, (client, translation), treatment));
         }
-        if let Some(Translation { accord, .. }) = translation {
-            scale_window(head, packet, side, accord);
+        if let Some(Translation { scales, .. }) = translation {
+            scale_window(head, packet, side, scales);
         }
     }
     treatment.is_of_all().then(|| After::of(head, (packet, leaves), side, treatment)).flatten()
@@ -96,10 +97,23 @@ pub(crate) fn handshake(head: &mut [u8], packet: &Packet, treatment: &Treatment,
             Some(())
         }
         (option::SACK_PERMITTED, option) if treatment.strip_sack => strip(option),
-        (option::WINDOW_SCALE, option) if treatment.strip_window_scale => strip(option),
+        (option::WINDOW_SCALE, option) => rescale(option, treatment.window_scale),
         (option::TIMESTAMPS, option) if treatment.timestamps == Timestamps::Strip => strip(option),
         _ => Some(()),
     });
+}
+
+/// Says another scale of windows, if any.
+fn rescale(option: &mut [u8], way: WindowScale) -> Option<()> {
+    if way == WindowScale::Strip {
+        return strip(option);
+    }
+    if let [_, _, shift] = option
+        && let Some(told) = way.told(*shift)
+    {
+        *shift = told;
+    }
+    Some(())
 }
 
 /// The MSS to be said instead of one, where the largest IP packet that fits has so many bytes; 0 for any.
@@ -117,7 +131,7 @@ pub(crate) fn largest_mss(treatment: &Treatment, largest: u16, v6: bool) -> u16 
 /// What a profile leaves of the options of a SYN.
 pub(crate) fn terms(said: Terms, treatment: &Treatment) -> Terms {
     Terms {
-        window_scale: said.window_scale.filter(|_| !treatment.strip_window_scale),
+        window_scale: said.window_scale.and_then(|own| treatment.window_scale.told(own)),
         sack: said.sack && !treatment.strip_sack,
         timestamps: said.timestamps.filter(|_| treatment.timestamps != Timestamps::Strip),
         ..said
@@ -263,7 +277,7 @@ pub(crate) fn shift(snapshot: &Snapshot, flow: &Tracked<'_>, side: Side) -> u32 
 }
 
 /// Makes the window of a segment mean to its receiver what it means to its sender.
-fn scale_window(head: &mut [u8], packet: &Packet, side: Side, accord: Accord) -> Option<()> {
+fn scale_window(head: &mut [u8], packet: &Packet, side: Side, scales: Scales) -> Option<()> {
     // In a SYN it is not scaled (RFC 7323, 2.2).
     if packet.flags & flags::SYN != 0 {
         return None;
@@ -271,10 +285,7 @@ fn scale_window(head: &mut [u8], packet: &Packet, side: Side, accord: Accord) ->
     let transport = usize::from(packet.transport);
     let header = wire::header_mut::<Tcp>(head, transport)?;
     let said = header.window.get();
-    let read = match side {
-        Side::Client => accord.window_for_backend(said),
-        Side::Backend => accord.window_for_client(said),
-    };
+    let read = scales.window(side, said);
     header.window.set(read);
     repair(head, transport, Delta::of(&said.to_be_bytes(), &read.to_be_bytes()))
 }

@@ -306,6 +306,50 @@ fn a_conversation_over_a_broken_one_is_not_translated() {
     assert_eq!(read(&site.rig.forwarded(CLIENTS, &ack, BACKENDS)).numbers, [80_001, 60_001]);
 }
 
+/// A reset for which there is no bandwidth ends nothing: the SYN that is sent again, and all behind it, are as if it had not come.
+#[test]
+fn a_reset_that_does_not_go_on_leaves_the_handshake_as_it_was() {
+    for is_client in [true, false] {
+        let mut site = Site::new(Mode::Nat, false, ALWAYS);
+        site.rig.publish(|snapshot| {
+            let servers = Arc::make_mut(&mut snapshot.virtual_servers);
+            servers.iter_mut().flatten().for_each(|server| server.limits.bandwidth = 8);
+        });
+        site.port = 8;
+        let (cookie, source) = site.connect(500, 9000);
+        let [data, other_data] = [
+            site.of_client(ACK, [501, cookie.wrapping_add(1)], &[], &[7; 1400]),
+            site.of_backend(source, ACK, [9001, 501], &[]),
+        ];
+        site.port = 7;
+        let answer = site.ask(1000, &syn_options(1460, Some([50, 0]), 7));
+        let stamp = answer.times.unwrap()[0];
+        let syn = site.bring(1000, &answer, &times(Some([51, stamp])));
+        let source = syn.from.unwrap();
+        // The other connection takes all that there is.
+        for _ in 0..400 {
+            site.rig.burst(CLIENTS, &[&data]);
+            site.rig.burst(BACKENDS, &[&other_data]);
+            site.rig.sent();
+        }
+        if is_client {
+            let reset = site.of_client(RST, [1001, 0], &[], b"");
+            site.rig.dropped(CLIENTS, &reset, DropReason::BandwidthLimit);
+        } else {
+            let reset = site.of_backend(source, Flags { ack: true, ..RST }, [0, 1001], &[]);
+            site.rig.dropped(BACKENDS, &reset, DropReason::BandwidthLimit);
+        }
+        site.rig.now.0 += 1000;
+        let again: Vec<_> = site.rig.keep_house().iter().map(|(_, frame)| read(frame)).collect();
+        assert_eq!(again, [syn], "reset by the client: {is_client}");
+        site.rig.now.0 += 1_000_000;
+        let options = syn_options(1460, Some([700, 51]), 7);
+        let (update, _) = site.agree(source, [7000, 1001], &options);
+        assert_eq!(update.times, Some([stamp, 51]), "reset by the client: {is_client}");
+        site.rig.assert_conserved();
+    }
+}
+
 #[test]
 fn a_flow_is_translated_over_every_change() {
     let mut site = Site::new(Mode::Nat, false, ALWAYS);

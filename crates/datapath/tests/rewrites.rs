@@ -11,7 +11,7 @@ use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT_MAC, CLIENTS, CLIENTS_MAC, Rig, SELF,
     SELF_6, address, virtual_address,
 };
-use model::{Df, Mode, PoolId, PortId, Timestamps, Treatment, Ttl};
+use model::{Df, Mode, PoolId, PortId, Timestamps, Treatment, Ttl, WindowScale};
 
 const FLOWS: u64 = 96;
 const TCP: u8 = 6;
@@ -147,7 +147,8 @@ fn treatment(dice: &mut Dice) -> Treatment {
         mss_override: [0, 536][dice.below(2) as usize],
         mss_clamp: dice.below(2) == 0,
         strip_sack: dice.below(2) == 0,
-        strip_window_scale: dice.below(2) == 0,
+        window_scale: [WindowScale::Preserve, WindowScale::Rewrite(3), WindowScale::Strip]
+            [dice.below(3) as usize],
         timestamps: [Timestamps::Preserve, Timestamps::Rewrite, Timestamps::Strip][dice.below(3) as usize],
         generate_isn: dice.below(2) == 0,
         ttl: [Ttl::Decrement, Ttl::Preserve, Ttl::Set { v4: 7, v6: 9 }][dice.below(3) as usize],

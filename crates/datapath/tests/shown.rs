@@ -75,6 +75,7 @@ impl Talk {
             for server in Arc::make_mut(&mut snapshot.virtual_servers).iter_mut().flatten() {
                 server.show_client = ShowClient::ProxyV2;
                 server.extent.all = true;
+                server.extent.first = true;
                 server.extent.handshakes = true;
             }
         });

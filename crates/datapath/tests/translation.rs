@@ -16,7 +16,7 @@ use fixture::{
     BACKEND, BACKEND_6, BACKEND_MAC, BACKENDS, BACKENDS_MAC, CLIENT, CLIENT_6, CLIENT_MAC, CLIENTS,
     CLIENTS_MAC, Rig, virtual_address,
 };
-use model::{Df, Millis, Mode, Timestamps, Treatment, Ttl};
+use model::{Df, Millis, Mode, Timestamps, Treatment, Ttl, WindowScale};
 use proptest::prelude::*;
 use testkit::packets::{self, ACK, Flags, SYN, SYN_ACK, check_checksums};
 
@@ -174,7 +174,11 @@ proptest! {
             mss_override: if mss[0] { 700 } else { 0 },
             mss_clamp: mss[1],
             strip_sack: flags[0],
-            strip_window_scale: flags[1],
+            window_scale: match (flags[1], mode) {
+                (true, _) => WindowScale::Strip,
+                (false, 2) => WindowScale::Preserve,
+                (false, _) => WindowScale::Rewrite(5),
+            },
             generate_isn: flags[2] && mode < 2,
             timestamps: match times {
                 0 => Timestamps::Strip,

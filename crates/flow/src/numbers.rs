@@ -24,15 +24,15 @@ pub struct Numbers {
     first: u32,
     /// Whether the backend has been shown; 0 or 1.
     shown: u32,
-    /// What both sides have agreed on, in the datapath's form; of flows that were opened with a SYN cookie.
+    /// What its client has offered, in the datapath's form; of flows that were opened with a SYN cookie.
     pub accord: u32,
     /// What is added to sequence numbers and to values of timestamps of the backend, before the client sees them; of the same flows.
     /// Until the backend has answered: the values of timestamps that client and gateway have said.
     pub shifts: [u32; 2],
     /// Bytes of the largest packet that the paths of the flow with this [creation](crate::Hot::created) take, of which half is kept.
     path: [u16; 2],
-    /// Nothing: the whole is whole words.
-    spare: u32,
+    /// How windows are scaled, in the datapath's form; of flows whose windows are said anew.
+    pub scales: u32,
 }
 
 impl Numbers {

@@ -14,13 +14,17 @@
 #![forbid(unsafe_code)]
 
 mod histogram;
+mod histograms;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use histogram::Histogram;
+pub use histograms::Histograms;
+use zerocopy::FromZeros;
 
 /// A number of events or bytes, which only grows.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromZeros)]
+#[repr(transparent)]
 pub struct Counter(AtomicU64);
 
 impl Counter {

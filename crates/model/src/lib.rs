@@ -19,7 +19,9 @@ pub use gateway::{
     slots_for,
 };
 pub use id::{BackendId, Generation, Millis, PoolId, PortId, VirtualServerId, WorkerId};
-pub use profile::{Df, Profile, SynCookies, TcpSettings, Timestamps, Treatment, Ttl, UseOfCookies};
+pub use profile::{
+    Df, Profile, RoundTrips, SynCookies, TcpSettings, Timestamps, Treatment, Ttl, UseOfCookies, WindowScale,
+};
 
 /// Ports of one gateway at most, their VLANs included.
 pub const MAX_PORTS: usize = 16;

@@ -19,6 +19,31 @@ pub struct Profile {
     pub cookies: SynCookies,
     /// What is changed in packets.
     pub treatment: Treatment,
+    /// Which round trips are measured.
+    pub rtt: RoundTrips,
+}
+
+/// Which round trips are measured in handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// From the SYN-ACK to the client's answer.
+    pub from_client: bool,
+    /// From the SYN to the backend's answer.
+    pub from_server: bool,
+}
+
+impl RoundTrips {
+    /// None.
+    pub const NONE: Self = Self { from_client: false, from_server: false };
+    /// Both.
+    pub const BOTH: Self = Self { from_client: true, from_server: true };
+
+    /// Whether any is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_any(self) -> bool {
+        self.from_client | self.from_server
+    }
 }
 
 impl Default for Profile {
@@ -31,6 +56,7 @@ impl Default for Profile {
             tcp: TcpSettings::default(),
             cookies: SynCookies::default(),
             treatment: Treatment::default(),
+            rtt: RoundTrips::BOTH,
         }
     }
 }
@@ -73,8 +99,8 @@ pub struct Treatment {
     pub mss_clamp: bool,
     /// Whether SACK is taken out of handshakes.
     pub strip_sack: bool,
-    /// Whether window scaling is taken out of handshakes.
-    pub strip_window_scale: bool,
+    /// What becomes of the scales of windows.
+    pub window_scale: WindowScale,
     /// What becomes of timestamps.
     pub timestamps: Timestamps,
     /// Whether sequence numbers are translated to others.
@@ -102,7 +128,7 @@ impl Treatment {
         mss_override: 0,
         mss_clamp: true,
         strip_sack: false,
-        strip_window_scale: false,
+        window_scale: WindowScale::Preserve,
         timestamps: Timestamps::Preserve,
         generate_isn: false,
         ttl: Ttl::Decrement,
@@ -128,7 +154,7 @@ impl Treatment {
         self.mss_clamp
             || self.mss_override != 0
             || self.strip_sack
-            || self.strip_window_scale
+            || self.window_scale != WindowScale::Preserve
             || self.timestamps == Timestamps::Strip
     }
 
@@ -149,6 +175,33 @@ impl Treatment {
     #[must_use]
     pub fn moves_numbers(&self) -> bool {
         self.generate_isn || self.timestamps == Timestamps::Rewrite
+    }
+}
+
+/// What becomes of the scales of windows in handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowScale {
+    /// They stay.
+    #[default]
+    Preserve,
+    /// Both sides are told this shift, and windows are said anew where that is not the other side's own.
+    Rewrite(u8),
+    /// They are taken out.
+    Strip,
+}
+
+impl WindowScale {
+    /// The largest shift (RFC 7323, 2.3).
+    pub const LARGEST: u8 = 14;
+
+    /// What is said instead of a side's own shift.
+    #[must_use]
+    pub const fn told(self, own: u8) -> Option<u8> {
+        match self {
+            Self::Preserve => Some(own),
+            Self::Rewrite(shift) => Some(shift),
+            Self::Strip => None,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use datapath::{
 };
 use model::{
     Address, BackendId, Generation, Limits, MacAddress, Mode, OnBackendDown, PoolId, PortId, Protocol,
-    Treatment, VirtualServerId,
+    RoundTrips, Treatment, VirtualServerId,
 };
 
 /// The port that clients are behind.
@@ -159,6 +159,7 @@ fn add_server(snapshot: &mut Snapshot, mode: Mode, v6: bool, protocol: Protocol)
         tcp: TcpRules::default(),
         cookies: Cookies::OFF,
         treatment: Treatment::default(),
+        rtt: if matches!(mode, Mode::Nat | Mode::FullNat) { RoundTrips::BOTH } else { RoundTrips::NONE },
         extent: VirtualServer::extent_of(&Treatment::default(), &TcpRules::default()),
         loose_initiation: false,
         reassembles: false,

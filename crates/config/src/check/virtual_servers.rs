@@ -8,7 +8,7 @@ use crate::{
     mistake::{Findings, Place},
     raw::{
         Backend, File, Given, Mode, Pool, Profile, Protocol, ShowClient, SynCookies, Timestamps,
-        VirtualServer, domain,
+        VirtualServer, WindowScale, domain,
     },
     text,
     words::quoted,
@@ -65,6 +65,7 @@ fn both_directions(server: &VirtualServer, file: &File, findings: &mut Findings)
     let settings = [
         ("generate_isn: true", profile.generate_isn.value() == Some(&true)),
         ("timestamps: rewrite", profile.timestamps.value() == Some(&Timestamps::Rewrite)),
+        ("window_scale: rewrite", profile.window_scale.value() == Some(&WindowScale::Rewrite)),
         ("syn_cookies: always", profile.syn_cookies.value() == Some(&SynCookies::Always)),
     ];
     for (setting, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {

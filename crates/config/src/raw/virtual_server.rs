@@ -80,10 +80,23 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) window_scale: Given<WindowScale>,
+    /// The scale that both sides are told with `window_scale: rewrite`: windows are said in units of 2 to the power of this, and none is
+    /// larger than 65,535 of them.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 14), extend("default" = 7))]
+    pub(crate) window_scale_shift: Given<u8>,
     /// What becomes of TCP timestamps.
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) timestamps: Given<Timestamps>,
+    /// Whether it is measured how long clients take to answer the SYN-ACK; TCP in `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) rtt_from_client: Given<bool>,
+    /// Whether it is measured how long backends take to answer the SYN; TCP in `nat` and `full_nat` only.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) rtt_from_server: Given<bool>,
     /// Whether both sides see other sequence numbers than the other one sends, which nobody can guess; `nat` and `full_nat` only.
     #[serde(default)]
     #[schemars(extend("default" = false))]
@@ -266,6 +279,9 @@ pub(crate) enum MssClamp {
 pub(crate) enum WindowScale {
     /// it stays
     Preserve,
+    /// both sides are told `window_scale_shift`, if both have window scaling, and windows are said anew where that is not the other side's
+    /// own; `nat` and `full_nat` only
+    Rewrite,
     /// it is taken out of handshakes
     Strip,
 }
@@ -276,8 +292,8 @@ pub(crate) enum WindowScale {
 pub(crate) enum SynCookies {
     /// none
     Off,
-    /// from 16,384 flows of a worker on whose handshake is not complete (in a smaller flow table from half of it on), until there are
-    /// half as many
+    /// from 16,384 flows of a worker on whose handshake is not complete (in a smaller flow table from half of it on), or four times as many
+    /// that begin in one second, until there are half as many
     Auto,
     /// all
     Always,

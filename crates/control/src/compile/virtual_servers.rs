@@ -65,6 +65,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
     let mut extent = VirtualServer::extent_of(&treatment, &tcp);
     // The client's numbers are moved.
     extent.all |= server.show_client == ShowClient::ProxyV2;
+    extent.first |= extent.all;
     VirtualServer {
         service: service(server),
         mode: server.mode,
@@ -79,6 +80,7 @@ fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualSe
         tcp,
         cookies: cookies(gateway, server),
         treatment,
+        rtt: round_trips(server),
         loose_initiation: server.profile.loose_initiation,
         reassembles: server.profile.reassembles,
         snat: address::snat_ranges(gateway, server),
@@ -99,6 +101,12 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
         keep_alive: settings.keep_alive.map_or(0, millis),
         evicts_embryonic: settings.evicts_embryonic,
     }
+}
+
+/// In other modes the backend's half of the handshake is not seen; UDP has none.
+fn round_trips(server: &model::VirtualServer) -> model::RoundTrips {
+    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol != Protocol::Udp;
+    if is_possible { server.profile.rtt } else { model::RoundTrips::NONE }
 }
 
 /// In other modes the handshake could not be translated; UDP has none. Where any protocol is taken, TCP has cookies too.

@@ -1,6 +1,7 @@
 //! Packets of flows that were opened with a cookie.
 
 use flow::{FlowIndex, FlowState, Side, Tracked};
+use model::RoundTrips;
 use nic::Frame;
 use wire::{
     U16,
@@ -8,11 +9,12 @@ use wire::{
     tcp::{Tcp, flags},
 };
 
-use super::{Accord, Terms, Translation, meet};
+use super::{Terms, Translation, meet, terms::Accord};
 use crate::{
     DropReason, Snapshot, admit,
     notice::{self, Saying, Voice},
     packet::{Packet, Step},
+    scale::{self, Scales},
     segment::Segment,
     serve::Occasion,
     state::Memory,
@@ -34,7 +36,7 @@ pub(crate) fn follow<F: Frame>(
     segment: Segment,
 ) -> Result<Step, DropReason> {
     let mut flow = memory.flows.tracked(index).ok_or(DropReason::NoFlow)?;
-    let state = flow.hot.state();
+    let (state, shifts) = (flow.hot.state(), flow.numbers.shifts);
     let is_agreement = segment.has(flags::SYN | flags::ACK);
     match (side, state) {
         // A reset with another number than the client's next is not its own (RFC 5961, 3.2).
@@ -60,11 +62,24 @@ pub(crate) fn follow<F: Frame>(
         }
         // To a SYN that the client has sent over the old conversation: the new one needs no translation.
         (Side::Backend, FlowState::Broken | FlowState::Doubted | FlowState::Closing) if is_agreement => {
-            flow.hot.checked = !occasion.flow_generation();
+            flow.hot.checked = scale::without_cookie(flow.numbers, occasion.flow_generation());
         }
         _ => {}
     }
-    admit::goes_on(memory, occasion, (frame, packet), (index, side), Some(segment))
+    let step = admit::goes_on(memory, occasion, (frame, packet), (index, side), Some(segment));
+    if let (Err(_), FlowState::Handshake) = (&step, state) {
+        keep_waiting(memory, index, shifts);
+    }
+    step
+}
+
+/// A segment that would have ended the wait for the backend goes nowhere: if it has not ended it, what the backend is told stays.
+fn keep_waiting<F>(memory: &mut Memory<F>, index: FlowIndex, shifts: [u32; 2]) {
+    if let Some(flow) = memory.flows.tracked(index)
+        && flow.hot.state() == FlowState::Handshake
+    {
+        flow.numbers.shifts = shifts;
+    }
 }
 
 /// What a backend's segment means to our SYN (RFC 9293, 3.10.7.3).
@@ -125,19 +140,21 @@ fn join<F: Frame>(
     let mut flow = flows.tracked(index).ok_or(DropReason::NoFlow)?;
     let terms = Terms::read(frame.head(), packet);
     if flow.hot.state() == FlowState::Handshake {
-        outlook.follow_handshake(meters, (index, flow.hot.backend), Side::Backend);
+        let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
+        let measured = server.map_or(RoundTrips::NONE, |server| server.rtt);
+        outlook.follow_handshake(meters, flow.hot, (Side::Backend, true), measured);
         agree(&mut flow, &terms, &segment);
     }
-    let accord = Accord::of_word(flow.numbers.accord);
+    let (accord, scales) = (Accord::of_word(flow.numbers.accord), Scales::of(flow.numbers));
     let acknowledgement = Saying {
-        window: accord.window_for_backend(accord.window),
+        window: scales.window(Side::Client, accord.window),
         terms: Terms { timestamps: terms.timestamps.map(|[value, echo]| [echo, value]), ..Terms::NONE },
         ..Saying::new(flags::ACK, segment.acknowledgement, segment.end())
     };
     let mut voice = Voice { notices, neighbours, snapshot: occasion.snapshot, now: occasion.flow_time() };
     // If it cannot be said now, the backend asks again.
     let _ = voice.tell((&flow, Side::Backend), acknowledgement);
-    into_acknowledgement(frame.head_mut(), packet, accord).ok_or(DropReason::HeadersScattered)?;
+    into_acknowledgement(frame.head_mut(), packet, scales).ok_or(DropReason::HeadersScattered)?;
     let (packet, sequence) = (Packet { flags: flags::ACK, ..*packet }, segment.sequence.wrapping_add(1));
     let segment = Segment { flags: flags::ACK, sequence, length: 0, ..segment };
     admit::goes_on(memory, occasion, (frame, &packet), (index, Side::Backend), Some(segment))
@@ -147,9 +164,7 @@ fn join<F: Frame>(
 fn agree(flow: &mut Tracked<'_>, terms: &Terms, segment: &Segment) {
     let [next_of_backend, _] = flow.numbers.heard;
     let [_, stamp] = flow.numbers.shifts;
-    let accord = Accord::of_word(flow.numbers.accord);
-    let backend_scale = terms.window_scale.filter(|_| accord.client_scale.is_some());
-    flow.numbers.accord = Accord { backend_scale, ..accord }.word();
+    scale::agree_by_cookie(flow.numbers, terms.window_scale);
     flow.numbers.shifts = [
         next_of_backend.wrapping_sub(segment.sequence.wrapping_add(1)),
         terms.timestamps.map_or(0, |[value, _]| stamp.wrapping_sub(value)),
@@ -158,7 +173,7 @@ fn agree(flow: &mut Tracked<'_>, terms: &Terms, segment: &Segment) {
 }
 
 /// Makes of a SYN-ACK the ACK that its sender would send next. Its window is not scaled yet.
-fn into_acknowledgement(head: &mut [u8], packet: &Packet, accord: Accord) -> Option<()> {
+fn into_acknowledgement(head: &mut [u8], packet: &Packet, scales: Scales) -> Option<()> {
     treat::for_each_option(head, packet, |kind, option| {
         if kind == option::TIMESTAMPS { Some(()) } else { treat::strip(option) }
     })?;
@@ -170,7 +185,7 @@ fn into_acknowledgement(head: &mut [u8], packet: &Packet, accord: Accord) -> Opt
     let before = words(header);
     header.sequence.set(header.sequence.get().wrapping_add(1));
     header.flags = flags::ACK;
-    header.window = U16::new(header.window.get() >> accord.backend_scale.unwrap_or(0));
+    header.window = U16::new(header.window.get() >> scales.of_backend());
     let delta = Delta::of(&before, &words(header));
     header.checksum = U16::new(delta.apply(header.checksum.get()));
     Some(())
@@ -178,7 +193,7 @@ fn into_acknowledgement(head: &mut [u8], packet: &Packet, accord: Accord) -> Opt
 
 /// Sends the SYN again to a backend that has not answered. Its client, which believes that it is connected, may have nothing to say.
 pub(crate) fn resume<F>(voice: &mut Voice<'_, F>, flow: &mut Tracked<'_>) {
-    let is_waiting = flow.hot.state() == FlowState::Handshake && track::is_translated(flow.hot);
+    let is_waiting = flow.hot.state() == FlowState::Handshake && track::is_by_cookie(flow.hot);
     if !is_waiting || voice.now.wrapping_sub(flow.numbers.asked) < PATIENCE {
         return;
     }
@@ -191,5 +206,6 @@ pub(crate) fn resume<F>(voice: &mut Voice<'_, F>, flow: &mut Tracked<'_>) {
     let syn = treat::say(syn, voice.snapshot, of, (&server.treatment, largest));
     if voice.tell((flow, Side::Backend), syn) {
         flow.numbers.asked = voice.now;
+        scale::tell_again(flow.numbers, syn.terms.window_scale);
     }
 }

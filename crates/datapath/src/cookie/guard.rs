@@ -8,6 +8,11 @@ use crate::{WorkerMeters, snapshot::Cookies};
 
 /// Flows whose handshake is not complete, from which on `auto` answers with cookies; with half as many it ends.
 const MOST_EMBRYONIC: usize = 16_384;
+/// So many times as many flows that begin in one second are too many, however soon their handshakes end: a flood whose SYN-ACKs are
+/// answered with resets, by those whose addresses it takes, leaves no handshake open. With half as many that ends.
+const MOST_BEGUN: usize = 4;
+/// Milliseconds.
+const SECOND: u64 = 1000;
 /// Sets of the allowlist; a power of two.
 const SETS: usize = 4096;
 /// Entries of a set: half a cache line.
@@ -22,29 +27,45 @@ pub(crate) struct Guard {
     embryonic: usize,
     /// From so many on there are too many.
     most: usize,
+    /// The same of those that begin in one second.
+    most_begun: usize,
     is_engaged: bool,
     /// Which use of cookies concerns packets now: [`UseOfCookies::Always`], or while there may be cookies of it that come back
     /// [`UseOfCookies::Auto`] too.
     least: UseOfCookies,
     /// When `auto` has given the last one.
     last: Millis,
-    /// Cookies that it has given in this second, which one that is, and in the one before.
-    given: (usize, u64, usize),
+    /// This second and the one before.
+    seconds: [Second; 2],
+    /// When this second is over.
+    ends: Millis,
     allowlist: Allowlist,
+}
+
+/// What has come in one second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    /// Flows that began with a handshake.
+    begun: usize,
+    /// Cookies that `auto` has given, less those that came back.
+    given: usize,
 }
 
 impl Guard {
     /// Of a worker whose table has room for so many flows.
     pub(crate) fn new(flows: usize) -> Self {
+        // A smaller table is to keep room for others.
+        let most = MOST_EMBRYONIC.min(flows.div_ceil(2)).max(1);
         Self {
             mint: Mint::new(),
             embryonic: 0,
-            // A smaller table is to keep room for others.
-            most: MOST_EMBRYONIC.min(flows.div_ceil(2)).max(1),
+            most,
+            most_begun: most * MOST_BEGUN,
             is_engaged: false,
             least: UseOfCookies::Always,
             last: Millis(0),
-            given: (0, 0, 0),
+            seconds: [Second::default(); 2],
+            ends: Millis(0),
             allowlist: Allowlist(std::iter::repeat_n([0; WAYS], SETS).collect()),
         }
     }
@@ -71,30 +92,35 @@ impl Guard {
     pub(super) fn note_given(&mut self, cookies: &Cookies, now: Millis) {
         if cookies.use_of == UseOfCookies::Auto {
             self.last = now;
-            self.see_second(now);
-            self.given.0 += 1;
+            let [second, _] = self.see_second(now);
+            second.given += 1;
         }
     }
 
     /// Notes that a source, of which this is a hash, has brought a cookie back. Other handshakes do not count: that their last segment
     /// comes from who has got the one before is the backend's to know.
     pub(super) fn note_proof(&mut self, source: u64, now: Millis) {
+        let [second, _] = self.see_second(now);
+        second.given = second.given.saturating_sub(1);
         self.allowlist.note(source, now);
     }
 
     /// Notes that a flow was opened, and how far it is.
     #[inline(always)]
-    pub(crate) fn opened(&mut self, state: FlowState) {
+    pub(crate) fn opened(&mut self, state: FlowState, now: Millis) {
         if state == FlowState::Handshake {
-            self.begin();
+            self.begin(now);
         }
     }
 
     /// Notes that there is one more flow whose handshake is not complete.
     #[inline]
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, now: Millis) {
+        let [second, _] = self.see_second(now);
+        second.begun += 1;
+        let begun = second.begun;
         self.embryonic += 1;
-        if self.embryonic >= self.most {
+        if begun >= self.most_begun || self.embryonic >= self.most {
             self.is_engaged = true;
             self.least = UseOfCookies::Auto;
         }
@@ -116,9 +142,12 @@ impl Guard {
     /// Ends the use of cookies when it is time, and tells what there is of it. The flood that was answered with cookies opens no flows: as long as it
     /// would soon open too many again, it goes on.
     pub(crate) fn settle(&mut self, meters: &WorkerMeters, now: Millis) {
-        self.see_second(now);
-        let (given, _, given_before) = self.given;
-        if self.is_engaged && self.embryonic.max(given).max(given_before) <= self.most / 2 {
+        let (embryonic, half) = (self.embryonic, self.most / 2);
+        let seconds = *self.see_second(now);
+        let is_calm = |second: &Second| {
+            second.given <= half && second.begun + second.given <= half.saturating_mul(MOST_BEGUN)
+        };
+        if self.is_engaged && embryonic <= half && seconds.iter().all(is_calm) {
             self.is_engaged = false;
         }
         if !self.is_engaged && now.since(self.last) >= LIFETIME {
@@ -128,12 +157,21 @@ impl Guard {
         meters.cookies_engaged.set(u64::from(self.is_engaged));
     }
 
-    fn see_second(&mut self, now: Millis) {
-        let (given, second, _) = self.given;
-        let present = now.0 / 1000;
-        if present != second {
-            self.given = (0, present, if present == second + 1 { given } else { 0 });
+    /// This second and the one before.
+    #[inline(always)]
+    fn see_second(&mut self, now: Millis) -> &mut [Second; 2] {
+        if now >= self.ends {
+            self.turn(now);
         }
+        &mut self.seconds
+    }
+
+    #[cold]
+    fn turn(&mut self, now: Millis) {
+        let [last, _] = self.seconds;
+        let is_next = now.since(self.ends) < SECOND;
+        self.seconds = [Second::default(), if is_next { last } else { Second::default() }];
+        self.ends = Millis(now.0 - now.0 % SECOND + SECOND);
     }
 }
 
@@ -186,9 +224,9 @@ mod tests {
     #[test]
     fn auto_begins_with_too_many_and_ends_with_half_of_them() {
         let mut guard = Guard::new(1 << 20);
-        (0..16_383).for_each(|_| guard.begin());
+        (0..16_383).for_each(|_| guard.begin(Millis(5)));
         assert!(!guard.concerns(&AUTO) && !guard.wants(&AUTO, 7, Millis(5)));
-        guard.begin();
+        guard.begin(Millis(5));
         assert!(guard.concerns(&AUTO) && guard.wants(&AUTO, 7, Millis(5)));
         (0..8191).for_each(|_| guard.end());
         assert!(settle(&mut guard, 2000));
@@ -201,14 +239,14 @@ mod tests {
         let mut guard = Guard::new(16);
         guard.note_proof(7, Millis(1000));
         assert!(guard.wants(&ALWAYS, 8, Millis(2000)) && !guard.wants(&ALWAYS, 7, Millis(2000)));
-        (0..8).for_each(|_| guard.begin());
+        (0..8).for_each(|_| guard.begin(Millis(5)));
         assert!(guard.wants(&ALWAYS, 7, Millis(2000)) && guard.wants(&AUTO, 7, Millis(2000)));
     }
 
     #[test]
     fn auto_goes_on_while_a_flood_goes_on() {
         let mut guard = Guard::new(1 << 20);
-        (0..16_384).for_each(|_| guard.begin());
+        (0..16_384).for_each(|_| guard.begin(Millis(5)));
         (0..16_384).for_each(|_| guard.end());
         (0..8193).for_each(|_| guard.note_given(&AUTO, Millis(10_500)));
         assert!(settle(&mut guard, 10_999) && settle(&mut guard, 11_999));
@@ -216,9 +254,44 @@ mod tests {
     }
 
     #[test]
+    fn auto_begins_with_too_many_in_one_second_and_ends_with_half_of_them() {
+        let mut guard = Guard::new(1 << 20);
+        let flows = |guard: &mut Guard, count: usize, now: u64| {
+            for _ in 0..count {
+                guard.begin(Millis(now));
+                guard.end();
+            }
+        };
+        flows(&mut guard, 65_535, 1000);
+        flows(&mut guard, 65_535, 2000);
+        assert!(!guard.wants(&AUTO, 7, Millis(2000)) && !settle(&mut guard, 2999));
+        flows(&mut guard, 1, 2999);
+        assert!(guard.wants(&AUTO, 7, Millis(2999)));
+        flows(&mut guard, 32_769, 3000);
+        assert!(
+            settle(&mut guard, 3999) && settle(&mut guard, 4000),
+            "there are still more than half as many"
+        );
+        flows(&mut guard, 32_768, 4000);
+        assert!(settle(&mut guard, 4999) && !settle(&mut guard, 5000));
+    }
+
+    #[test]
+    fn cookies_that_come_back_keep_nothing_going() {
+        let mut guard = Guard::new(1 << 20);
+        (0..16_384).for_each(|_| guard.begin(Millis(10_000)));
+        (0..16_384).for_each(|_| guard.end());
+        for source in 0..10_000 {
+            guard.note_given(&AUTO, Millis(11_000));
+            guard.note_proof(source << TIME_BITS, Millis(11_000));
+        }
+        assert!(!settle(&mut guard, 11_000));
+    }
+
+    #[test]
     fn cookies_that_may_come_back_are_looked_for() {
         let mut guard = Guard::new(8);
-        (0..4).for_each(|_| guard.begin());
+        (0..4).for_each(|_| guard.begin(Millis(5)));
         guard.note_given(&AUTO, Millis(1000));
         (0..4).for_each(|_| guard.end());
         assert!(!settle(&mut guard, 3000) && guard.concerns(&AUTO));
@@ -230,9 +303,9 @@ mod tests {
     fn a_small_table_begins_when_half_of_it_is_taken() {
         for (flows, most) in [(16, 8), (1, 1), (0, 1), (1 << 14, 1 << 13)] {
             let mut guard = Guard::new(flows);
-            (0..most - 1).for_each(|_| guard.begin());
+            (0..most - 1).for_each(|_| guard.begin(Millis(5)));
             assert!(!guard.is_engaged, "{flows}");
-            guard.begin();
+            guard.begin(Millis(5));
             assert!(guard.is_engaged, "{flows}");
         }
     }

@@ -10,8 +10,9 @@ use wire::{
 };
 
 use super::{
-    Accord, Terms,
+    Terms,
     mint::{self, Found, SIZES},
+    terms::{Accord, SCALE},
 };
 use crate::{
     DropReason, Snapshot, Verdict,
@@ -19,6 +20,7 @@ use crate::{
     begin, complete,
     notice::{self, Saying},
     packet::{Kind, Packet},
+    scale,
     segment::Segment,
     serve::Occasion,
     snapshot::VirtualServer,
@@ -119,7 +121,10 @@ fn answer<F: Frame>(
         return Err(DropReason::NoBackend);
     }
     check_checksum(frame, packet)?;
-    let offered = treat::terms(Terms::read(frame.head(), packet), &server.treatment);
+    let said = Terms::read(frame.head(), packet);
+    let left = treat::terms(said, &server.treatment);
+    // Its own, which its windows are scaled by, whatever the backend is told.
+    let offered = Terms { window_scale: left.window_scale.and(said.window_scale), ..left };
     let mss = mint::number_of(offered.mss.unwrap_or(if packet.v6 { UNSAID_V6 } else { UNSAID_V4 }));
     let cookie_key = occasion.snapshot.cookie_key;
     let cookie = memory.guard.mint.make(cookie_key, (key, segment.sequence), mss, occasion.now);
@@ -127,7 +132,7 @@ fn answer<F: Frame>(
     let lasting = if offered.timestamps.is_some() { offered } else { Terms::NONE };
     let terms = Terms {
         mss: offered.mss.map(|_| mss_for_client(occasion, server, packet.v6)),
-        window_scale: lasting.window_scale.map(|_| super::terms::SCALE),
+        window_scale: lasting.window_scale.and(server.treatment.window_scale.told(SCALE)),
         sack: lasting.sack,
         timestamps: lasting.timestamps.map(|[value, _]| [lasting.stamp(cookie.moment), value]),
     };
@@ -162,7 +167,6 @@ fn prove(head: &[u8], packet: &Packet, (isn, cookie): (u32, u32), mss: u8) -> Pr
         sack: offered.sack,
         timestamps: timestamps.is_some(),
         client_scale: offered.window_scale,
-        backend_scale: None,
     };
     Proof { isn, cookie, stamps: [value, stamp], accord }
 }
@@ -203,11 +207,13 @@ fn into_syn<F: Frame>(frame: &mut F, packet: &Packet, key: &FlowKey, proof: &Pro
 pub(crate) fn begin<F>(memory: &mut Memory<F>, occasion: &Occasion<'_>, index: FlowIndex, proof: &Proof) {
     let Memory { flows, guard, .. } = memory;
     let Some(flow) = flows.tracked(index) else { return };
-    flow.hot.checked = track::TRANSLATED;
+    flow.hot.checked = track::BY_COOKIE;
     flow.numbers.heard = [proof.cookie.wrapping_add(1), proof.isn.wrapping_add(1)];
     flow.numbers.asked = occasion.flow_time();
     flow.numbers.accord = proof.accord.word();
     flow.numbers.shifts = proof.stamps;
+    let server = occasion.snapshot.virtual_server(flow.hot.virtual_server());
+    scale::begin(flow.numbers, proof.accord.client_scale, server);
     // Of the flow's client it is known that it is there.
     guard.end();
     let source = source_hash(occasion.snapshot, &flow.key(Side::Client));

@@ -3,13 +3,13 @@
 //! What a client offers in its SYN is not remembered. Of the MSS the cookie says enough; window scaling and SACK are in the last bits of
 //! the timestamp that it will echo (as Linux does it), so a client without timestamps has none of them.
 
-use crate::{packet::Packet, treat::option};
+use crate::{packet::Packet, scale, treat::option};
+use model::WindowScale;
 use wire::tcp::{self, Tcp};
 
-/// The shift of the windows that clients are told, before it is known what the backend has. The one that Linux has by default.
-pub(super) const SCALE: u8 = 7;
-/// The largest shift (RFC 7323, 2.3).
-const LARGEST_SCALE: u8 = 14;
+/// The shift of the windows that clients are told, before it is known what the backend has, if no profile says another. The one that
+/// Linux has by default.
+pub(crate) const SCALE: u8 = 7;
 /// Bits of the first timestamp that say what the client has offered.
 const OFFER: u32 = 0x3f;
 /// In four bits: no window scaling.
@@ -32,7 +32,7 @@ impl Terms {
     pub(crate) const NONE: Self = Self { mss: None, window_scale: None, sack: false, timestamps: None };
 
     /// Those of a segment. What is behind something that is no option is not read.
-    pub(super) fn read(head: &[u8], packet: &Packet) -> Self {
+    pub(crate) fn read(head: &[u8], packet: &Packet) -> Self {
         Self::of(head, packet).unwrap_or_default()
     }
 
@@ -61,7 +61,7 @@ impl Terms {
     fn take(&mut self, option: &[u8]) {
         match *option {
             [option::MSS, 4, high, low] => self.mss = Some(u16::from_be_bytes([high, low])),
-            [option::WINDOW_SCALE, 3, shift] => self.window_scale = Some(shift.min(LARGEST_SCALE)),
+            [option::WINDOW_SCALE, 3, shift] => self.window_scale = Some(shift.min(WindowScale::LARGEST)),
             [option::SACK_PERMITTED, 2] => self.sack = true,
             [option::TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
                 self.timestamps = Some([[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes));
@@ -118,7 +118,7 @@ fn scale_of(bits: u8) -> Option<u8> {
     Some(bits & NO_SCALE).filter(|&shift| shift != NO_SCALE)
 }
 
-/// What is remembered of a handshake for as long as the flow lives.
+/// What is remembered of what a client has offered for as long as the flow lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accord {
     /// The client's window when it came, as it said it.
@@ -127,22 +127,19 @@ pub(crate) struct Accord {
     pub(super) mss: u8,
     pub(super) sack: bool,
     pub(super) timestamps: bool,
-    /// The shift of the client's windows; then it was told [`SCALE`] for the backend's.
+    /// The shift of the client's windows.
     pub(super) client_scale: Option<u8>,
-    /// The shift of the backend's windows; then it was told the client's.
-    pub(super) backend_scale: Option<u8>,
 }
 
 impl Accord {
     /// As it lies in [`flow::Numbers::accord`].
     pub(super) fn word(self) -> u32 {
-        let scale = |shift: Option<u8>| u32::from(shift.unwrap_or(NO_SCALE));
+        let scale = u32::from(self.client_scale.unwrap_or(NO_SCALE));
         u32::from(self.window)
             | u32::from(self.mss) << 16
             | u32::from(self.sack) << 19
             | u32::from(self.timestamps) << 20
-            | scale(self.client_scale) << 21
-            | scale(self.backend_scale) << 25
+            | scale << 21
     }
 
     pub(super) fn of_word(word: u32) -> Self {
@@ -152,35 +149,13 @@ impl Accord {
             sack: word >> 19 & 1 == 1,
             timestamps: word >> 20 & 1 == 1,
             client_scale: scale_of((word >> 21) as u8),
-            backend_scale: scale_of((word >> 25) as u8),
         }
-    }
-
-    /// The window of a client's segment as the backend reads it: one that does not scale reads it as it stands.
-    pub(crate) fn window_for_backend(self, window: u16) -> u16 {
-        match (self.client_scale, self.backend_scale) {
-            (Some(shift), None) => shortened(u32::from(window) << shift),
-            _ => window,
-        }
-    }
-
-    /// The window of a backend's segment as the client reads it.
-    pub(crate) fn window_for_client(self, window: u16) -> u16 {
-        if self.client_scale.is_none() {
-            return window;
-        }
-        shortened((u32::from(window) << self.backend_scale.unwrap_or(0)) >> SCALE)
     }
 
     /// The window of a SYN: it is never scaled (RFC 7323, 2.2).
     pub(super) fn window_of_syn(self) -> u16 {
-        shortened(u32::from(self.window) << self.client_scale.unwrap_or(0))
+        scale::shortened(u32::from(self.window) << self.client_scale.unwrap_or(0))
     }
-}
-
-/// The largest window that can be said.
-fn shortened(window: u32) -> u16 {
-    u16::try_from(window).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -223,28 +198,10 @@ mod tests {
 
         #[test]
         fn an_accord_is_remembered(
-            window: u16, mss in 0..8_u8, sack: bool, timestamps: bool,
-            client_scale in of(0..=14_u8), backend_scale in of(0..=14_u8),
+            window: u16, mss in 0..8_u8, sack: bool, timestamps: bool, client_scale in of(0..=14_u8),
         ) {
-            let accord = Accord { window, mss, sack, timestamps, client_scale, backend_scale };
+            let accord = Accord { window, mss, sack, timestamps, client_scale };
             prop_assert_eq!(Accord::of_word(accord.word()), accord);
-        }
-
-        /// Nobody reads more than was meant, and no less than the coarser of both scales (or 16 bits) can say.
-        #[test]
-        fn windows_mean_the_same_on_both_sides(
-            window: u16, client_scale in of(0..=14_u8), backend_scale in of(0..=14_u8),
-        ) {
-            // Who was not offered it does not scale.
-            let backend_scale = backend_scale.filter(|_| client_scale.is_some());
-            let accord = Accord { client_scale, backend_scale, ..Accord::default() };
-            let meant = u64::from(window) << client_scale.unwrap_or(0);
-            let read = u64::from(accord.window_for_backend(window)) << if backend_scale.is_some() { client_scale.unwrap() } else { 0 };
-            prop_assert!(read == meant || read == 65_535 && meant > read);
-            let meant = u64::from(window) << backend_scale.unwrap_or(0);
-            let shift = if client_scale.is_some() { SCALE } else { 0 };
-            let read = u64::from(accord.window_for_client(window)) << shift;
-            prop_assert!(read <= meant && (meant - read < 1 << shift || read == 65_535 << shift));
         }
 
         #[test]

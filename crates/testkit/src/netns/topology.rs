@@ -235,11 +235,11 @@ impl Topology {
         namespace.ip(&format!("address add {}/24 dev eth0", backend_address(number, false)))?;
         namespace.ip(&format!("address add {}/64 dev eth0", backend_address(number, true)))?;
         match self.plan.mode {
-            Mode::Nat => add_default_routes(&namespace, "10.10.2.1", "fd00:10:2::1")?,
+            Mode::Nat => add_default_routes(&namespace, ["10.10.2.1", "fd00:10:2::1"], self.mtu)?,
             Mode::FullNat => {}
             Mode::Dsr | Mode::Ipip | Mode::Gue => {
                 hold_the_virtual_servers(&namespace)?;
-                add_default_routes(&namespace, "10.10.2.100", "fd00:10:2::100")?;
+                add_default_routes(&namespace, ["10.10.2.100", "fd00:10:2::100"], self.mtu)?;
                 addresses.extend([service(false), service(true)]);
             }
         }
@@ -313,9 +313,11 @@ fn keep_the_kernel_off(namespace: &Namespace, interface: &str) -> Result<()> {
     namespace.run(&format!("sysctl -qw {setting}.rp_filter=1 {setting}.arp_ignore=8")).map(drop)
 }
 
-fn add_default_routes(namespace: &Namespace, v4: &str, v6: &str) -> Result<()> {
-    namespace.ip(&format!("route add default via {v4}"))?;
-    namespace.ip(&format!("route add default via {v6}"))?;
+/// With the MTU on the other side of the router: the link to it may take outer headers besides.
+fn add_default_routes(namespace: &Namespace, routers: [&str; 2], mtu: u16) -> Result<()> {
+    for router in routers {
+        namespace.ip(&format!("route add default via {router} mtu {mtu}"))?;
+    }
     Ok(())
 }
 
