@@ -38,7 +38,7 @@ pub(crate) fn serve<F: Frame>(
         return admit::converse(memory, occasion, frame, packet, &sought);
     }
     admit::check_addresses(packet, key, occasion)?;
-    stranger(memory, occasion, key, otherwise).map(|verdict| Step::Done(verdict))
+    stranger(memory, occasion, key, otherwise).map(Step::Done)
 }
 
 /// A packet that is for no virtual server, and of no flow here.
