@@ -134,7 +134,9 @@ fn internet(packet: &SlicedPacket<'_>, from: IpAddr, to: IpAddr, ttl: u8) -> Str
         }
         Some(TransportSlice::Icmpv4(message)) => message_v4(message, from, to),
         Some(TransportSlice::Icmpv6(message)) => message_v6(message, from, to),
-        Some(TransportSlice::Igmp(_)) | None => format!("ip {from} > {to}{}", fragment(packet)),
+        Some(TransportSlice::Igmp(_)) | None => {
+            format!("ip {from} > {to}{}{}", protocol(packet), fragment(packet))
+        }
     };
     format!("{what}, ttl {ttl}")
 }
@@ -268,6 +270,23 @@ fn message_v6(message: &Icmpv6Slice<'_>, from: IpAddr, to: IpAddr) -> String {
     }
 }
 
+/// Which protocol is behind the IP header, if it is not one that is known by its ports.
+fn protocol(packet: &SlicedPacket<'_>) -> String {
+    let number = match &packet.net {
+        // What an authentication header protects is not looked into.
+        Some(NetSlice::Ipv4(ip)) => ip.header().protocol(),
+        Some(NetSlice::Ipv6(ip)) if ip.header().next_header() == IpNumber::AUTHENTICATION_HEADER => {
+            IpNumber::AUTHENTICATION_HEADER
+        }
+        Some(NetSlice::Ipv6(ip)) => ip.payload().ip_number,
+        _ => return String::new(),
+    };
+    if matches!(number, IpNumber::TCP | IpNumber::UDP) {
+        return String::new();
+    }
+    format!(" protocol {}", number.0)
+}
+
 /// Which part of a packet a fragment is.
 fn fragment(packet: &SlicedPacket<'_>) -> String {
     let (offset, has_more, id) = match &packet.net {
@@ -283,6 +302,9 @@ fn fragment(packet: &SlicedPacket<'_>) -> String {
         },
         _ => return String::new(),
     };
+    if offset.value() == 0 && !has_more {
+        return String::new();
+    }
     let more = if has_more { ", more follow" } else { "" };
     format!(" fragment of {id} at {}{more}", usize::from(offset.value()) * 8)
 }
@@ -308,6 +330,9 @@ fn about(quote: &[u8]) -> String {
         Some(LaxNetSlice::Ipv6(ip)) => (ip.payload().ip_number.0, quote.len() - ip.payload().payload.len()),
         _ => (0, 0),
     };
+    if !matches!(protocol, 6 | 17) {
+        return format!(" about protocol {protocol} {from} > {to} in {} bytes", quote.len());
+    }
     let port = |at: usize| u16::from_be_bytes([quote[header + at], quote[header + at + 1]]);
     let protocol = if protocol == 6 { "tcp" } else { "udp" };
     let ends = (SocketAddr::new(from, port(0)), SocketAddr::new(to, port(2)));

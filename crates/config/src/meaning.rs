@@ -261,6 +261,7 @@ fn virtual_server(
         protocol: match raw.protocol.value()? {
             raw::Protocol::Tcp => model::Protocol::Tcp,
             raw::Protocol::Udp => model::Protocol::Udp,
+            raw::Protocol::Any => model::Protocol::Any,
         },
         mode: match raw.mode.value()? {
             raw::Mode::Nat => model::Mode::Nat,

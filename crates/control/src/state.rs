@@ -304,9 +304,5 @@ fn flow(row: &FlowRow, names: &Names) -> view::Flow {
 }
 
 fn protocol(number: u8) -> String {
-    match number {
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        other => other.to_string(),
-    }
+    datapath::protocol_name(number).map_or_else(|| number.to_string(), str::to_owned)
 }

@@ -38,7 +38,7 @@ pub struct VirtualServer {
     pub length: u8,
     /// The port clients send to; 0: any.
     pub port: u16,
-    /// TCP or UDP.
+    /// The protocol clients speak, or any.
     pub protocol: Protocol,
     /// How packets reach a backend.
     pub mode: Mode,
@@ -222,9 +222,9 @@ pub struct Flows {
 pub struct Flow {
     /// The worker that owns it.
     pub worker: u8,
-    /// `tcp`, `udp`, or the number of another protocol.
+    /// `tcp`, `udp`, the name of another protocol (`esp`, `gre`, `sctp`, …), or its number.
     pub protocol: String,
-    /// The client.
+    /// The client; the port is 0 where there are no ports.
     pub client: SocketAddr,
     /// What the client sends to.
     pub service: SocketAddr,

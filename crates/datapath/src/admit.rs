@@ -3,13 +3,14 @@
 //! The first packet of a conversation with a virtual server opens a flow; what is for the gateway itself is answered, goes
 //! to the host, or is refused. This is the rarer path: it may take several cache misses, but it never allocates.
 
-use flow::{Absent, Candidate, Flow, FlowIndex, FlowKey, FlowState, Found, Hit, Refused, Side, Tracked};
-use model::{Address, BackendId, RoundTrips, ShowClient, Treatment, VirtualServerId};
+use flow::{Absent, Candidate, FlowIndex, FlowKey, FlowState, Found, Hit, Side, Tracked};
+use model::{Address, RoundTrips, ShowClient, Treatment};
 use nic::Frame;
 use wire::tcp::flags;
 
 use crate::{
-    DropReason, Snapshot, Verdict, answer,
+    DropReason, Verdict, answer,
+    begin::{self, First, Opened},
     cookie::{self, Met},
     cross,
     cut::{self, Told},
@@ -18,16 +19,14 @@ use crate::{
     parse::is_group,
     pass,
     plan::Plan,
-    quic, quote, resolve, room, scale,
+    portless, quote, resolve, scale,
     segment::Segment,
-    select,
     serve::{self, Occasion, Sought},
     show::{self, Show},
-    snapshot::{Backend, VirtualServer, is_martian_destination, is_martian_source},
+    snapshot::{VirtualServer, is_martian_destination, is_martian_source},
     state::{Memory, close, count_opened},
-    stray::{unanswered, without_service},
+    stray::without_service,
     track::{self, Course},
-    translation::{self, translation},
     treat, tunnel, vlan,
 };
 
@@ -43,17 +42,7 @@ pub(crate) fn admit<F: Frame>(
 ) -> Result<Step, DropReason> {
     let key = sought.key;
     match packet.kind {
-        Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => {
-            let first = match absent_client(memory, sought) {
-                Some(absent) => First { absent, goes_on: false },
-                None => match continued(memory, occasion, frame, packet, sought)? {
-                    Continued::Passed(step) => return Ok(step),
-                    Continued::BeginsAnew(first) => first,
-                },
-            };
-            check_addresses(packet, key, occasion)?;
-            balanced(memory, occasion, frame, packet, (sought, first))
-        }
+        Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => converse(memory, occasion, frame, packet, sought),
         Kind::Arp => Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key))),
         Kind::Link => Ok(Step::Done(Verdict::ToHost(occasion.arrival.port))),
         Kind::Fragment => fragment::serve(memory, occasion, frame, packet),
@@ -65,10 +54,29 @@ pub(crate) fn admit<F: Frame>(
             Ok(Step::Done(answer::answer(memory, occasion, frame, packet, key)))
         }
         Kind::Other => {
-            check_addresses(packet, key, occasion)?;
-            Ok(Step::Done(unanswered(occasion, key, DropReason::ProtocolUnsupported)))
+            let of = (key, sought.candidate);
+            portless::serve(memory, occasion, (frame, packet), of, DropReason::ProtocolUnsupported)
         }
     }
+}
+
+/// A packet that may belong to a flow, or open one.
+pub(crate) fn converse<F: Frame>(
+    memory: &mut Memory<F>,
+    occasion: &Occasion<'_>,
+    frame: &mut F,
+    packet: &Packet,
+    sought: &Sought<'_>,
+) -> Result<Step, DropReason> {
+    let first = match absent_client(memory, sought) {
+        Some(absent) => First { absent, goes_on: false },
+        None => match continued(memory, occasion, frame, packet, sought)? {
+            Continued::Passed(step) => return Ok(step),
+            Continued::BeginsAnew(first) => first,
+        },
+    };
+    check_addresses(packet, sought.key, occasion)?;
+    balanced(memory, occasion, frame, packet, (sought, first))
 }
 
 /// That the packet is a client's, and of no flow: what is known of most first packets at once, since a plan says where they are
@@ -99,7 +107,7 @@ pub(crate) fn check_addresses(
     if is_martian_destination(key.destination) { Err(DropReason::DestinationMartian) } else { Ok(()) }
 }
 
-/// A TCP or UDP packet that continues no flow.
+/// A packet that continues no flow, but may open one.
 fn balanced<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -125,7 +133,7 @@ fn balanced<F: Frame>(
         Met::Answered(verdict) => return Ok(Step::Done(*verdict)),
         Met::Cookie(syn, proof) => (syn, Some(proof)),
     };
-    match open(memory, occasion, frame, packet, (key, first), &plan)? {
+    match begin::open(memory, occasion, frame, packet, (key, first), &plan)? {
         Opened::Flow(index) => {
             proof.inspect(|proof| cookie::begin(memory, occasion, index, proof));
             pass_on_treated(memory, occasion, (frame, packet), (index, Side::Client))
@@ -140,13 +148,6 @@ enum Continued {
     Passed(Step),
     /// There is no such flow, or no longer.
     BeginsAnew(First),
-}
-
-/// A packet that opens a flow.
-struct First {
-    absent: Absent,
-    /// Whether its conversation has begun already, with a backend that is down now.
-    goes_on: bool,
 }
 
 /// A packet of a flow that is not steady, or that was not found with the burst's (an earlier packet has opened it, or a hash
@@ -344,13 +345,6 @@ fn pass_on<F: Frame>(
     Ok(if is_of_packet { cut::for_path(step, told) } else { step })
 }
 
-/// What [`open`] has opened.
-enum Opened {
-    Flow(FlowIndex),
-    /// The table had no room: the packet goes by hash alone, as the first one of this flow would.
-    Untracked(Flow),
-}
-
 /// The worker that is to have a packet, unless it is this one or the packet has been handed over already.
 #[inline(always)]
 pub(crate) fn foreign_owner<F>(
@@ -362,131 +356,4 @@ pub(crate) fn foreign_owner<F>(
         return None;
     }
     ownership::owner(occasion.snapshot, occasion.arrival.port, &key()).filter(|owner| *owner != memory.id)
-}
-
-/// Opens a flow for the first packet of a conversation.
-fn open<F: Frame>(
-    memory: &mut Memory<F>,
-    occasion: &Occasion<'_>,
-    frame: &F,
-    packet: &Packet,
-    (key, first): (&FlowKey, First),
-    &Plan { server: id, backend, hash }: &Plan,
-) -> Result<Opened, DropReason> {
-    let snapshot = occasion.snapshot;
-    let server = snapshot.virtual_server(id).ok_or(DropReason::NoVirtualServer)?;
-    if !first.goes_on {
-        may_have_new(memory, occasion, (id, server), key, packet)?;
-    }
-    let (is_planned, named) = (backend.is_some(), quic::named(snapshot, server, frame, packet));
-    let named = named.filter(|named| !memory.limiter.is_full(*named, occasion.now));
-    let planned = named.map(|(id, _)| id).or(backend);
-    let (backend_id, backend) = backend_with_room(memory, occasion, (id, server), (key, hash), planned)?;
-    // A flood that finds the table full is to cost little.
-    room::make(memory, server)?;
-    let neighbour =
-        resolve::backend_hop(&mut memory.neighbours, snapshot, (backend_id, backend), hash, occasion.now)?;
-    let of = (neighbour, hash, translation::begins(frame.head(), packet, id));
-    let (reply, to_backend) = translation(memory, (snapshot, server), backend, key, of)?;
-    let state = if is_first_segment(packet) { FlowState::Handshake } else { FlowState::Established };
-    let flow = Flow {
-        client: *key,
-        last_seen: occasion.now.0 as u32,
-        checked: track::checked(
-            (state, server.mode),
-            occasion.flow_generation(),
-            translation::crosses(server, backend, key) || is_special(snapshot, (id, server), backend_id),
-        ),
-        backend: backend_id,
-        neighbour: neighbour.0,
-        to_backend,
-        state,
-        mode: server.mode,
-        marks: 0,
-        client_port: occasion.arrival.port,
-        reply,
-        virtual_server: id,
-        created: occasion.now.0 as u32,
-        client_mac: resolve::source_mac(frame),
-        incarnation: backend.incarnation as u8,
-    };
-    let index = match memory.flows.insert_absent(&flow, first.absent) {
-        Ok(index) => index,
-        Err(Refused::Full) if server.mode.is_direct() => return Ok(Opened::Untracked(flow)),
-        Err(Refused::Full) => return Err(DropReason::FlowTableFull),
-        Err(Refused::Duplicate) => return Err(DropReason::FlowCollision),
-    };
-    memory.guard.opened(state, occasion.now);
-    count_opened(&memory.meters, (flow.backend, flow.virtual_server));
-    show::begin(&mut memory.flows, index, server);
-    limit::note_source(&memory.meters, snapshot, (id, server), key, occasion.now);
-    select::opened(memory, occasion, &flow, (server, is_planned));
-    Ok(Opened::Flow(index))
-}
-
-/// Whether all packets of a flow are looked at, whatever its families are.
-fn is_special(
-    snapshot: &Snapshot,
-    (id, server): (VirtualServerId, &VirtualServer),
-    backend: BackendId,
-) -> bool {
-    server.extent.all || limit::has_bandwidth(snapshot, id, backend)
-}
-
-/// Refuses the first packet of a flow that a virtual server does not take. One that has begun already, with another backend, is none.
-pub(crate) fn may_have_new<F>(
-    memory: &mut Memory<F>,
-    &Occasion { snapshot, now, .. }: &Occasion<'_>,
-    (id, server): (VirtualServerId, &VirtualServer),
-    key: &FlowKey,
-    packet: &Packet,
-) -> Result<(), DropReason> {
-    if !server.permits(key.source) {
-        return Err(DropReason::SourceDenied);
-    }
-    if !may_open(server, packet) {
-        return Err(DropReason::NoFlow);
-    }
-    if server.limits.is_none() {
-        return Ok(());
-    }
-    let source = || limit::source_hash(snapshot, id, key);
-    memory.limiter.check_server((id, &server.limits), source, now)
-}
-
-/// The backend that is to have a new flow: the planned one, or who is chosen, or another one if that one has as much as it may.
-fn backend_with_room<'a, F>(
-    memory: &mut Memory<F>,
-    occasion: &Occasion<'a>,
-    (id, server): (VirtualServerId, &VirtualServer),
-    of: (&FlowKey, u64),
-    planned: Option<BackendId>,
-) -> Result<(BackendId, &'a Backend), DropReason> {
-    let Memory { outlook, limiter, .. } = memory;
-    let (snapshot, now) = (occasion.snapshot, occasion.now);
-    let known = |id: Option<BackendId>| id.and_then(|id| Some((id, snapshot.backend(id)?)));
-    let chosen = planned.or_else(|| select::select(outlook, occasion, (id, server), of));
-    let chosen = known(chosen).ok_or(DropReason::NoBackend)?;
-    if !limiter.is_full(chosen, now) {
-        return limiter.check_backend(chosen, now).map(|()| chosen);
-    }
-    let other =
-        known(select::another(outlook, limiter, occasion, server, of)).ok_or(DropReason::BackendLimit)?;
-    limiter.check_backend(other, now).map(|()| other)
-}
-
-const fn is_tcp(packet: &Packet) -> bool {
-    packet.flags != 0
-}
-
-pub(crate) const fn is_first_segment(packet: &Packet) -> bool {
-    packet.flags & (flags::SYN | flags::ACK) == flags::SYN
-}
-
-/// A TCP conversation begins with a SYN, or in mid-stream where the profile adopts those.
-pub(crate) const fn may_open(server: &VirtualServer, packet: &Packet) -> bool {
-    if !is_tcp(packet) || is_first_segment(packet) {
-        return true;
-    }
-    server.loose_initiation && packet.flags & (flags::RST | flags::SYN) == 0
 }

@@ -88,9 +88,11 @@ reasons! {
     BackendBandwidthLimit,
     /// The destination is one of our own addresses, and nothing listens there.
     NoListener,
-    /// The L4 protocol is not balanced.
+    /// No virtual server takes this L4 protocol.
     ProtocolUnsupported,
-    /// A fragment of a packet that is neither TCP nor UDP.
+    /// `nat` would change addresses that something in packets of this L4 protocol depends on, or may depend on.
+    ProtocolNotTranslated,
+    /// A fragment of a packet that no virtual server takes, being neither TCP nor UDP.
     Fragment,
     /// A fragment with bytes that have come before, or that contradicts where its packet ends.
     FragmentOverlap,

@@ -1,4 +1,5 @@
-//! Fragments of TCP and UDP packets: they follow the first of their packet, or are put together ([`join`]) where a profile says so.
+//! Fragments of TCP and UDP packets: they follow the first of their packet, or are put together ([`join`]) where a profile says so. Those of
+//! other packets need no first one ([`portless`]).
 //!
 //! Only the first fragment has ports. It is served like any packet, and what becomes of it is remembered ([`table`]) by source,
 //! destination, protocol and identification, for the others to follow. Those that come before it wait, a bounded number of them for
@@ -22,7 +23,7 @@ use nic::{Frame, FrameSource};
 use wire::{
     fragment::Fragment,
     ipv4::{self, Ipv4},
-    ipv6, protocol,
+    ipv6,
 };
 
 pub(crate) use self::table::Fragments;
@@ -38,10 +39,10 @@ use crate::{
     packet::{Kind, Packet, Step},
     parse::{self, Lens, Memo},
     plan::Plan,
-    resolve, rewrite,
+    portless, resolve, rewrite,
     serve::{Occasion, Sought},
     state::Memory,
-    stray, tunnel,
+    tunnel,
 };
 
 /// What a fragment says of itself.
@@ -67,8 +68,8 @@ pub(crate) fn serve<F: Frame>(
     let part = read(frame.head(), packet, occasion.domain).ok_or(DropReason::HeadersScattered)?;
     let snapshot = occasion.snapshot;
     admit::check_addresses(packet, &part.key, occasion)?;
-    if !matches!(part.key.protocol, protocol::TCP | protocol::UDP) {
-        return Ok(Step::Done(stray::unanswered(occasion, &part.key, DropReason::Fragment)));
+    if !portless::has_ports(part.key.protocol) {
+        return portless::serve_part(memory, occasion, (frame, packet), (&part.key, part.fragment));
     }
     // Nothing is kept of packets that are not for us.
     let addresses = occasion.addresses();

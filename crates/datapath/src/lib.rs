@@ -17,6 +17,7 @@
 
 mod admit;
 mod answer;
+mod begin;
 mod complete;
 mod cookie;
 mod cross;
@@ -42,6 +43,7 @@ mod parse;
 mod pass;
 mod persistence;
 mod plan;
+mod portless;
 mod quic;
 mod quote;
 mod resolve;
@@ -67,7 +69,7 @@ mod vlan;
 
 pub use cookie::CookieKey;
 pub use drop_reason::DropReason;
-pub use flow::HashKey;
+pub use flow::{HashKey, protocol_name};
 pub use forward::{Arrival, forward};
 pub use housekeeping::{calls_for_all_flows, housekeeping, stop};
 pub use inspect::{Answer, FlowRow, FlowStage, Request};

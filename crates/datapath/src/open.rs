@@ -14,7 +14,8 @@ use wire::{
 };
 
 use crate::{
-    admit::{self, is_first_segment, may_open},
+    admit,
+    begin::{is_first_segment, may_open},
     neighbour::Neighbours,
     packet::{Kind, Packet},
     pass,
@@ -42,7 +43,7 @@ pub(crate) fn open_v4<F>(
     if !matches!(server.mode, Mode::Nat | Mode::Dsr) {
         return None;
     }
-    let translate = |ends: &Ends, backend: &Backend, _| Some(translation(server.mode, ends, backend));
+    let translate = |ends: &Ends, backend: &Backend, _| Some(translation(server, ends, backend));
     let (hot, parts) = enter_v4(memory, occasion, (head, packet), (plan, server), translate)?;
     pass::send_v4((Side::Client, packet.protocol()), hot, parts, occasion, head, packet)
 }
@@ -134,11 +135,12 @@ const fn has_options(headers: &EthernetIpv4Tcp) -> bool {
 
 /// What the backend's replies carry, and how rewriting for the backend changes checksums.
 #[inline(always)]
-fn translation(mode: Mode, ends: &Ends, backend: &Backend) -> (Ends, Repair) {
-    if mode == Mode::Dsr {
+fn translation(server: &VirtualServer, ends: &Ends, backend: &Backend) -> (Ends, Repair) {
+    if server.mode == Mode::Dsr {
         return (ends.reversed(), Repair::default());
     }
-    let (address, port) = (backend.address.v4(), backend.port);
+    let address = backend.address.v4();
+    let port = server.port_behind(backend, ends.destination_port.get());
     let reply = Ends { source: address, source_port: port.into(), ..ends.reversed() };
     // The client's end stays as it is.
     let addresses = Delta::between(Sum::of_two(ends.destination), Sum::of_two(address));

@@ -3,7 +3,12 @@
 use flow::{Candidate, FlowKey, Place};
 use model::{Address, PortId};
 use nic::MAX_BURST;
-use wire::{U16, ipv4::Ipv4, ipv6::Ipv6, protocol};
+use wire::{
+    U16,
+    ipv4::Ipv4,
+    ipv6::{self, Ipv6},
+    protocol,
+};
 
 use crate::{Verdict, neighbour::NeighbourIndex, plan::Plan};
 
@@ -24,7 +29,7 @@ pub(crate) enum Kind {
     Icmp,
     /// A part of a packet, of any L4 protocol.
     Fragment,
-    /// Any other L4 protocol.
+    /// Any other L4 protocol. Without ports, but it may belong to a flow all the same.
     Other,
 }
 
@@ -66,7 +71,7 @@ impl Packet {
             return FlowKey::default();
         } else if self.v6 {
             let Some(header) = wire::header::<Ipv6>(head, network) else { return FlowKey::default() };
-            (Address::from_v6(header.source), Address::from_v6(header.destination), self.protocol_v6())
+            (Address::from_v6(header.source), Address::from_v6(header.destination), self.protocol_v6(head))
         } else {
             let Some(header) = wire::header::<Ipv4>(head, network) else { return FlowKey::default() };
             (Address::from_v4(header.source), Address::from_v4(header.destination), header.protocol)
@@ -77,12 +82,16 @@ impl Packet {
         FlowKey { source, destination, source_port, destination_port, protocol, domain, ..FlowKey::default() }
     }
 
-    /// Behind extension headers the L4 protocol is known by what was made of it.
-    const fn protocol_v6(&self) -> u8 {
+    /// Behind extension headers the L4 protocol is known by what was made of it, or found once more.
+    fn protocol_v6(&self, head: &[u8]) -> u8 {
         match self.kind {
             Kind::Icmp => protocol::ICMPV6,
             Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced => self.protocol(),
-            Kind::Arp | Kind::Link | Kind::Fragment | Kind::Other => 0,
+            Kind::Other => {
+                let packet = head.get(usize::from(self.network)..).unwrap_or_default();
+                ipv6::check_beginning(packet).map_or(0, |layout| layout.protocol)
+            }
+            Kind::Arp | Kind::Link | Kind::Fragment => 0,
         }
     }
 
@@ -98,9 +107,14 @@ impl Packet {
         if self.is_tcp() { protocol::TCP } else { protocol::UDP }
     }
 
-    /// Whether it has ports, so that it may belong to a flow.
+    /// Whether it has ports.
     pub(crate) const fn is_balanced(&self) -> bool {
         matches!(self.kind, Kind::PlainV4 | Kind::PlainV6 | Kind::Balanced)
+    }
+
+    /// Whether it may belong to a flow, by itself.
+    pub(crate) const fn has_flow(&self) -> bool {
+        self.is_balanced() || matches!(self.kind, Kind::Other)
     }
 }
 

@@ -261,7 +261,7 @@ fn parse<F: Frame>(lens: Lens<'_>, frame: &mut F, packet: &mut Packet) -> Result
         return Err(DropReason::TransportChecksum);
     }
     trim(frame, length, link.network + usize::from(packet.length));
-    if packet.is_balanced() {
+    if packet.has_flow() {
         key.domain = port.domain;
         packet.place = lens.flows.place(lens.addresses.way(key.destination), key);
         lens.flows.prefetch(packet.place);

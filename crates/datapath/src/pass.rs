@@ -163,7 +163,7 @@ fn pass_v6_from<F>(
     Some(link.port)
 }
 
-/// The same for any other packet that may belong to a flow: UDP over IPv6, and what has options, extension headers or a tag.
+/// The same for any other packet that may belong to a flow: UDP over IPv6, what has options, extension headers or a tag, and what has no ports.
 #[inline(never)]
 pub(crate) fn pass_other<F>(
     memory: &mut Memory<F>,

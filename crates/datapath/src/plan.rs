@@ -32,7 +32,7 @@ impl Plan {
     /// For a packet with this key; `None` when it is for no virtual server.
     pub(crate) fn find(snapshot: &Snapshot, key: &FlowKey) -> Option<Self> {
         let (id, server) = snapshot.service(key)?;
-        let hash = snapshot.hash_key.hash(key);
+        let hash = snapshot.hash(key);
         let backend = planned_pool(snapshot, server).and_then(|pool| pool.choose(hash));
         Some(Self { server: id, backend, hash })
     }
@@ -102,6 +102,7 @@ fn planned_pool<'a>(snapshot: &'a Snapshot, server: &VirtualServer) -> Option<&'
 }
 
 /// What a backend's replies carry when they are for the client.
-pub(crate) fn reply_in_nat(key: &FlowKey, backend: &Backend) -> FlowKey {
-    FlowKey { source: backend.address, source_port: backend.port, ..key.reversed() }
+pub(crate) fn reply_in_nat(key: &FlowKey, server: &VirtualServer, backend: &Backend) -> FlowKey {
+    let port = server.port_behind(backend, key.destination_port);
+    FlowKey { source: backend.address, source_port: port, ..key.reversed() }
 }

@@ -39,7 +39,7 @@ const SMALLEST_MTU_V4: u16 = 68;
 /// The same for IPv6 (RFC 8200, 5; RFC 8201, 4).
 const SMALLEST_MTU_V6: u32 = 1280;
 
-/// An ICMP error about a TCP or UDP packet.
+/// An ICMP error about a packet.
 pub(crate) struct Error {
     /// Where the quote begins in the frame.
     pub(crate) at: usize,
@@ -108,8 +108,7 @@ fn read<F: Frame>(frame: &F, packet: &Packet, key: &FlowKey) -> Result<Error, Dr
     let message = head.get(start..end.min(head.len())).unwrap_or_default();
     check_mtu(message, packet.v6)?;
     let quoted = message.get(quote::OFFSET..).ok_or(Refusal::QuoteTruncated)?;
-    let layout = if packet.v6 { quote::check_v6(quoted)? } else { quote::check_v4(quoted)? };
-    let quote = layout.ok_or(DropReason::QuoteUnknown)?;
+    let quote = if packet.v6 { quote::check_v6(quoted)? } else { quote::check_v4(quoted)? };
     let [source, destination] = addresses(quoted, packet.v6).ok_or(Refusal::QuoteTruncated)?;
     // To all that follows a mapped address is IPv4's.
     if packet.v6 && destination.is_v4() {
@@ -304,8 +303,7 @@ fn translate_message(
     error: &Error,
     (original, shift, outer): (&FlowKey, u32, Delta),
 ) -> Option<()> {
-    let until = error.quote.checksum.map_or(error.quote.transport + quote::LEAST, |checksum| checksum + 2);
-    let quoted = head.get_mut(error.at..error.at + until)?;
+    let quoted = head.get_mut(error.at..error.at + error.quote.end())?;
     let before = Sum::of(quoted);
     translate_quote(quoted, packet.v6, error, (original, shift))?;
     let change = Delta::between(before, Sum::of(quoted));
@@ -334,6 +332,9 @@ fn translate_quote(
         let header: &mut Ipv4 = wire::header_mut(quoted, 0)?;
         (header.source, header.destination) = (original.source.v4(), original.destination.v4());
         header.checksum = U16::new(addresses.apply(header.checksum.get()));
+    }
+    if !quote.has_ports() {
+        return Some(());
     }
     let ports: &mut [U16; 2] = wire::header_mut(quoted, quote.transport)?;
     *ports = [U16::new(original.source_port), U16::new(original.destination_port)];

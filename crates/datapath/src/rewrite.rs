@@ -15,7 +15,11 @@ use wire::{
     udp::Udp,
 };
 
-use crate::{DropReason, neighbour::Link, packet::Packet};
+use crate::{
+    DropReason,
+    neighbour::Link,
+    packet::{Kind, Packet},
+};
 
 /// Writes all that changes in a packet of a flow: both Ethernet addresses, and unless the mode leaves the packet as it is,
 /// addresses, ports and TTL, with the checksums over them repaired. A packet that is refused is unchanged.
@@ -83,6 +87,8 @@ fn translate_transport(head: &mut [u8], packet: &Packet, ends: &Ends, repair: Re
             (header.source_port, header.destination_port) = (ends.destination_port, ends.source_port);
             header.checksum = U16::new(Delta(repair.transport).apply(header.checksum.get()));
         }
+    } else if packet.kind == Kind::Other {
+        // Of what has no ports here nothing behind the IP header depends on it.
     } else if let Some(header) = wire::header_mut::<Udp>(head, transport) {
         (header.source_port, header.destination_port) = (ends.destination_port, ends.source_port);
         repair_udp(head, packet, repair);

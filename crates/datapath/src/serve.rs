@@ -93,7 +93,9 @@ pub(crate) fn serve_all<F: Frame>(
                 .as_ref()
                 .and_then(|plan| open::open_v4(memory, occasion, (frame.head_mut(), packet), plan)),
             Kind::PlainV6 => pass::pass_v6(memory, occasion, frame.head_mut(), packet, *candidate),
-            Kind::Balanced => pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate),
+            Kind::Balanced | Kind::Other => {
+                pass::pass_other(memory, occasion, frame.head_mut(), packet, *candidate)
+            }
             _ => None,
         };
         let port = match port {

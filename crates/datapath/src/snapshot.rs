@@ -41,7 +41,7 @@ pub use self::{
 };
 
 pub(crate) use self::spread::Home;
-use crate::{ConnectionIds, CookieKey, Persistence};
+use crate::{ConnectionIds, CookieKey, Persistence, portless};
 
 /// A hash map that is written once and read by workers.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, FixedState>;
@@ -87,9 +87,9 @@ pub struct Snapshot {
 pub struct Service {
     /// The virtual server's address.
     pub address: Address,
-    /// Its port.
+    /// Its port; 0: all of them.
     pub port: u16,
-    /// Its L4 protocol's number.
+    /// Its L4 protocol's number; 0: all of them.
     pub protocol: u8,
     /// Its route domain.
     pub domain: u8,
@@ -284,6 +284,12 @@ pub struct Backend {
 }
 
 impl VirtualServer {
+    /// The port that a backend takes packets at that clients send to a port: its own, or where any port leads here, that one.
+    #[inline(always)]
+    pub(crate) const fn port_behind(&self, backend: &Backend, port: u16) -> u16 {
+        if self.service.port == 0 { port } else { backend.port }
+    }
+
     /// Whether this source may open flows.
     #[inline]
     pub(crate) fn permits(&self, source: Address) -> bool {
@@ -331,6 +337,17 @@ impl Snapshot {
     pub(crate) fn find(&self, service: &Service) -> Option<VirtualServerId> {
         let exact = self.services.get(service).copied();
         if exact.is_some() || self.broad.is_empty() { exact } else { self.broad.service(service) }
+    }
+
+    /// What a backend is chosen by for packets with this key: its hash or, where it has no ports, that of its addresses alone.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        if portless::has_ports(key.protocol) {
+            return self.hash_key.hash(key);
+        }
+        let &FlowKey { source, destination, domain, .. } = key;
+        self.hash_key.hash(&FlowKey { source, destination, domain, ..FlowKey::default() })
     }
 
     /// The virtual server with this id.

@@ -36,13 +36,13 @@ pub(crate) fn translation<F>(
             let (ends, repair) = outer.ok_or(DropReason::NoRoute)?;
             return Ok((outer_key(key, &ends), repair));
         }
-        Mode::Nat => plan::reply_in_nat(key, backend),
+        Mode::Nat => plan::reply_in_nat(key, server, backend),
         Mode::FullNat => {
             let wish = snat::Wish {
                 worker: memory.id,
                 snapshot,
                 egress,
-                backend: (backend.address, backend.port),
+                backend: (backend.address, server.port_behind(backend, key.destination_port)),
                 protocol: key.protocol,
                 domain: key.domain,
                 hash,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use model::Address;
+use wire::protocol;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The fields of a packet that its flow is known by. 40 bytes, all of which are compared.
@@ -40,6 +41,12 @@ impl FlowKey {
     pub fn is_v4(&self) -> bool {
         let &[source_high, source, ..] = self.words();
         (source_high == 0) & (source as u32 == V4)
+    }
+
+    /// Whether its packets have ports, none of which is 0.
+    #[must_use]
+    pub const fn has_ports(&self) -> bool {
+        self.source_port != 0 || self.destination_port != 0
     }
 
     /// The key of packets in the opposite direction.
@@ -89,18 +96,22 @@ impl Hash for FlowKey {
 }
 
 impl fmt::Display for FlowKey {
-    /// As in `tcp 192.0.2.1:40000 > 198.51.100.1:80`.
+    /// As in `tcp 192.0.2.1:40000 > 198.51.100.1:80`, or where there are no ports as in `esp 192.0.2.1 > 198.51.100.1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.protocol {
-            1 => f.write_str("icmp ")?,
-            6 => f.write_str("tcp ")?,
-            17 => f.write_str("udp ")?,
-            58 => f.write_str("icmpv6 ")?,
-            other => write!(f, "protocol {other} ")?,
+        match (self.protocol, protocol::name(self.protocol)) {
+            (protocol::ICMP, _) => f.write_str("icmp ")?,
+            (protocol::ICMPV6, _) => f.write_str("icmpv6 ")?,
+            (_, Some(name)) => write!(f, "{name} ")?,
+            (other, None) => write!(f, "protocol {other} ")?,
         }
-        let source = SocketAddr::new(IpAddr::from(self.source), self.source_port);
-        let destination = SocketAddr::new(IpAddr::from(self.destination), self.destination_port);
-        write!(f, "{source} > {destination}")?;
+        let [source, destination] = [self.source, self.destination].map(IpAddr::from);
+        if self.has_ports() {
+            let [from, to] =
+                [(source, self.source_port), (destination, self.destination_port)].map(SocketAddr::from);
+            write!(f, "{from} > {to}")?;
+        } else {
+            write!(f, "{source} > {destination}")?;
+        }
         if self.domain == 0 { Ok(()) } else { write!(f, " in domain {}", self.domain) }
     }
 }
@@ -131,7 +142,10 @@ mod tests {
         assert_eq!(key().to_string(), "tcp 192.0.2.1:40000 > 198.51.100.1:80");
         let v6 = Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         let key = FlowKey { source: v6, destination: v6, protocol: 132, domain: 3, ..key() };
-        assert_eq!(key.to_string(), "protocol 132 [2001:db8::1]:40000 > [2001:db8::1]:80 in domain 3");
+        assert_eq!(key.to_string(), "sctp [2001:db8::1]:40000 > [2001:db8::1]:80 in domain 3");
+        let portless = FlowKey { source_port: 0, destination_port: 0, protocol: 200, ..self::key() };
+        assert_eq!(portless.to_string(), "protocol 200 192.0.2.1 > 198.51.100.1");
+        assert_eq!(FlowKey { protocol: 50, ..portless }.to_string(), "esp 192.0.2.1 > 198.51.100.1");
     }
 
     #[test]

@@ -31,3 +31,4 @@ pub use record::{Hit, Hot, Identity, Tracked};
 pub use repair::{Repair, TTL_STEP};
 pub use table::{Absent, Fate, FlowTable, Refused};
 pub use wide::Wide;
+pub use wire::protocol::name as protocol_name;

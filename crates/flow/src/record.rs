@@ -98,9 +98,13 @@ const STATE_BITS: u32 = 3;
 /// The state's bits.
 const STATE: u8 = (1 << STATE_BITS) - 1;
 
-/// No packet's: none has the destination port 0.
-const NO_ENDS: Ends =
-    Ends { source: [0; 4], destination: [0; 4], source_port: U16::ZERO, destination_port: U16::ZERO };
+/// No packet's: none has one port only.
+const NO_ENDS: Ends = Ends {
+    source: [0; 4],
+    destination: [0; 4],
+    source_port: U16::from_bytes([0, 1]),
+    destination_port: U16::ZERO,
+};
 
 /// The addresses, if IPv4, and the ports of a key.
 fn ends_of(key: &FlowKey) -> Ends {

@@ -320,7 +320,7 @@ pub struct VirtualServer {
     pub length: u8,
     /// The port clients send to; 0: any.
     pub port: u16,
-    /// TCP or UDP.
+    /// The protocol clients speak, or any.
     pub protocol: Protocol,
     /// How packets reach a backend.
     pub mode: Mode,
@@ -384,7 +384,7 @@ pub struct Persistence {
     pub timeout: Duration,
 }
 
-/// An L4 protocol that is balanced.
+/// What is balanced: an L4 protocol, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
@@ -392,13 +392,16 @@ pub enum Protocol {
     Tcp,
     /// RFC 768
     Udp,
+    /// All but ICMP, which is the gateway's.
+    Any,
 }
 
 impl Protocol {
-    /// The number in an IP header.
+    /// The number in an IP header; 0 for all, since no virtual server is for that protocol (hop-by-hop options) alone.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
+            Self::Any => 0,
             Self::Tcp => 6,
             Self::Udp => 17,
         }

@@ -18,7 +18,6 @@ const CHAIN: usize = 8;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
 const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION_OPTIONS: u8 = 60;
 
@@ -130,8 +129,10 @@ pub fn check_beginning(bytes: &[u8]) -> Result<Layout<'_>, Refusal> {
     if is_extension(protocol) { follow(bytes, layout) } else { Ok(layout) }
 }
 
-const fn is_extension(number: u8) -> bool {
-    matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | NO_NEXT_HEADER | DESTINATION_OPTIONS)
+/// Whether a number is that of an extension header that is followed. The authentication header (RFC 4302) is none here: as over IPv4, what it protects is not looked into.
+#[must_use]
+pub const fn is_extension(number: u8) -> bool {
+    matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | NO_NEXT_HEADER | DESTINATION_OPTIONS)
 }
 
 /// Follows the chain of extension headers (RFC 8200, 4.1) to the L4 header, which must be there (RFC 7112).
@@ -157,9 +158,6 @@ fn follow<'a>(bytes: &'a [u8], mut layout: Layout<'a>) -> Result<Layout<'a>, Ref
             HOP_BY_HOP if position > 0 => return Err(Refusal::Ipv6HopByHopNotFirst),
             ROUTING if kind == 0 => return Err(Refusal::Ipv6RoutingHeaderZero), // RFC 5095
             FRAGMENT => 8,
-            // RFC 4302, 2.2: 12 bytes at least
-            AUTHENTICATION if length == 0 => return Err(Refusal::Ipv6ChainTruncated),
-            AUTHENTICATION => (usize::from(length) + 2) * 4,
             _ => (usize::from(length) + 1) * 8,
         };
         if size > rest.len() {
@@ -192,7 +190,6 @@ pub fn fragment_header(bytes: &[u8]) -> Option<(usize, usize)> {
         let &[following, length, ..] = bytes.get(at..)? else { return None };
         let size = match next {
             FRAGMENT => return Some((at, place)),
-            AUTHENTICATION => (usize::from(length) + 2) * 4,
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (usize::from(length) + 1) * 8,
             _ => return None,
         };
@@ -246,9 +243,9 @@ mod tests {
         let packet = packet(HOP_BY_HOP, &chain);
         let layout = check(&packet, packet.len()).unwrap();
         assert_eq!((layout.transport, layout.protocol), (56, 6));
-        let packet = self::packet(AUTHENTICATION, &[&[6, 1][..], &[0; 10], &[0; 8]].concat());
+        let packet = self::packet(protocol::AUTHENTICATION, &[&[6, 1][..], &[0; 10], &[0; 8]].concat());
         let layout = check(&packet, packet.len()).unwrap();
-        assert_eq!((layout.transport, layout.protocol), (52, 6));
+        assert_eq!((layout.transport, layout.protocol), (40, 51), "not into what is protected");
     }
 
     #[test]
@@ -300,8 +297,6 @@ mod tests {
             Refusal::Ipv6ChainTruncated
         );
         assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &[17])), Refusal::Ipv6ChainTruncated);
-        let authentication = [extension(17, 0), [0; 8]].concat();
-        assert_eq!(refusal(&packet(AUTHENTICATION, &authentication)), Refusal::Ipv6ChainTruncated);
         assert_eq!(refusal(&packet(DESTINATION_OPTIONS, &options.repeat(9))), Refusal::Ipv6ChainTooLong);
         assert_eq!(
             refusal(&packet(DESTINATION_OPTIONS, &[extension(HOP_BY_HOP, 1), options].concat())),

@@ -15,26 +15,44 @@ pub const OFFSET: usize = 8;
 /// Bytes of L4 header that are quoted at least (RFC 792).
 pub const LEAST: usize = 8;
 
-/// Where things lie in a quoted TCP or UDP packet.
+/// Where things lie in a quoted packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quote {
-    /// Of the L4 header, of which there are eight bytes at least.
+    /// Of the L4 header, of which there are eight bytes at least if it is TCP's or UDP's.
     pub transport: usize,
-    /// [`protocol::TCP`] or [`protocol::UDP`].
+    /// Any but ICMP.
     pub protocol: u8,
-    /// The sender's port.
+    /// The sender's port; 0 if it is neither TCP nor UDP.
     pub source_port: u16,
-    /// The receiver's port.
+    /// The receiver's port; 0 likewise.
     pub destination_port: u16,
     /// Where the L4 checksum lies, if it is quoted.
     pub checksum: Option<usize>,
 }
 
-/// Checks an IPv4 packet that begins with `bytes`; `None` when it is neither TCP nor UDP.
+impl Quote {
+    /// Where that ends of it which may be changed.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        match self.checksum {
+            Some(checksum) => checksum + 2,
+            None if self.has_ports() => self.transport + LEAST,
+            None => self.transport,
+        }
+    }
+
+    /// Whether it has ports.
+    #[must_use]
+    pub const fn has_ports(&self) -> bool {
+        matches!(self.protocol, protocol::TCP | protocol::UDP)
+    }
+}
+
+/// Checks an IPv4 packet that begins with `bytes`.
 ///
 /// # Errors
 /// Why it cannot be told what it is. A wrong header checksum is one reason (RFC 5508, REQ-4 a).
-pub fn check_v4(bytes: &[u8]) -> Result<Option<Quote>, Refusal> {
+pub fn check_v4(bytes: &[u8]) -> Result<Quote, Refusal> {
     let header: &Ipv4 = crate::header(bytes, 0).ok_or(Refusal::QuoteTruncated)?;
     let length = usize::from(header.version_and_length & 0x0f) * 4;
     let is_sound = header.version_and_length >> 4 == 4
@@ -57,7 +75,7 @@ pub fn check_v4(bytes: &[u8]) -> Result<Option<Quote>, Refusal> {
 ///
 /// # Errors
 /// Why it cannot be told what it is.
-pub fn check_v6(bytes: &[u8]) -> Result<Option<Quote>, Refusal> {
+pub fn check_v6(bytes: &[u8]) -> Result<Quote, Refusal> {
     let layout = ipv6::check_beginning(bytes).map_err(|refusal| match refusal {
         Refusal::Ipv6Truncated | Refusal::Ipv6ChainTruncated => Refusal::QuoteTruncated,
         _ => Refusal::QuoteMalformed,
@@ -68,23 +86,26 @@ pub fn check_v6(bytes: &[u8]) -> Result<Option<Quote>, Refusal> {
     transport(bytes, layout.transport, layout.protocol, protocol::ICMPV6)
 }
 
-fn transport(bytes: &[u8], at: usize, number: u8, icmp: u8) -> Result<Option<Quote>, Refusal> {
+fn transport(bytes: &[u8], at: usize, number: u8, icmp: u8) -> Result<Quote, Refusal> {
     let field = match number {
         protocol::TCP => tcp::CHECKSUM,
         protocol::UDP => udp::CHECKSUM,
         number if number == icmp => return Err(Refusal::QuoteOfIcmp),
-        _ => return Ok(None),
+        _ => {
+            let ([source_port, destination_port], checksum) = ([0; 2], None);
+            return Ok(Quote { transport: at, protocol: number, source_port, destination_port, checksum });
+        }
     };
     let rest = bytes.get(at..).filter(|rest| rest.len() >= LEAST).ok_or(Refusal::QuoteTruncated)?;
     let [source_port, destination_port] =
         *crate::header::<[U16; 2]>(rest, 0).ok_or(Refusal::QuoteTruncated)?;
-    Ok(Some(Quote {
+    Ok(Quote {
         transport: at,
         protocol: number,
         source_port: source_port.get(),
         destination_port: destination_port.get(),
         checksum: (rest.len() >= field + 2).then_some(at + field),
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -119,20 +140,20 @@ mod tests {
             destination_port: 80,
             checksum,
         };
-        assert_eq!(check_v4(&packet(6, |_| (), &PORTS)), Ok(Some(expected(20, None))));
+        assert_eq!(check_v4(&packet(6, |_| (), &PORTS)), Ok(expected(20, None)));
         let more = [&PORTS[..], &[0; 10]].concat();
-        assert_eq!(check_v4(&packet(6, |_| (), &more)), Ok(Some(expected(20, Some(36)))));
-        assert_eq!(check_v4(&packet(6, |_| (), &more[..17])), Ok(Some(expected(20, None))));
-        assert_eq!(check_v6(&packet_v6(6, &PORTS)), Ok(Some(expected(40, None))));
+        assert_eq!(check_v4(&packet(6, |_| (), &more)), Ok(expected(20, Some(36))));
+        assert_eq!(check_v4(&packet(6, |_| (), &more[..17])), Ok(expected(20, None)));
+        assert_eq!(check_v6(&packet_v6(6, &PORTS)), Ok(expected(40, None)));
         let options = [6, 0, 1, 4, 0, 0, 0, 0];
         let chain = [&options[..], &PORTS].concat();
-        assert_eq!(check_v6(&packet_v6(60, &chain)), Ok(Some(expected(48, None))));
+        assert_eq!(check_v6(&packet_v6(60, &chain)), Ok(expected(48, None)));
     }
 
     #[test]
     fn a_datagrams_checksum_is_always_quoted() {
-        assert_eq!(check_v4(&packet(17, |_| (), &PORTS)).unwrap().unwrap().checksum, Some(26));
-        assert_eq!(check_v6(&packet_v6(17, &PORTS)).unwrap().unwrap().checksum, Some(46));
+        assert_eq!(check_v4(&packet(17, |_| (), &PORTS)).unwrap().checksum, Some(26));
+        assert_eq!(check_v6(&packet_v6(17, &PORTS)).unwrap().checksum, Some(46));
     }
 
     #[test]
@@ -156,13 +177,24 @@ mod tests {
     }
 
     #[test]
-    fn messages_later_fragments_and_other_protocols_have_no_ports() {
+    fn messages_and_later_fragments_are_refused() {
         assert_eq!(check_v4(&packet(1, |_| (), &PORTS)), Err(Refusal::QuoteOfIcmp));
         assert_eq!(check_v6(&packet_v6(58, &PORTS)), Err(Refusal::QuoteOfIcmp));
         assert_eq!(check_v4(&packet(6, |bytes| bytes[7] = 1, &PORTS)), Err(Refusal::QuoteOfLaterFragment));
         let later = [&[6, 0, 0, 8, 0, 0, 0, 1][..], &PORTS].concat();
         assert_eq!(check_v6(&packet_v6(44, &later)), Err(Refusal::QuoteOfLaterFragment));
-        assert_eq!(check_v4(&packet(132, |_| (), &PORTS)), Ok(None));
-        assert_eq!(check_v6(&packet_v6(132, &PORTS)), Ok(None));
+    }
+
+    #[test]
+    fn other_protocols_have_no_ports_and_need_no_bytes_of_their_own() {
+        for number in [50, 51, 132, 0] {
+            for rest in [&PORTS[..], &PORTS[..3], &[]] {
+                let quote = check_v4(&packet(number, |_| (), rest)).unwrap();
+                assert_eq!((quote.protocol, quote.source_port, quote.destination_port), (number, 0, 0));
+                assert_eq!((quote.has_ports(), quote.checksum, quote.end()), (false, None, 20));
+            }
+        }
+        let quote = check_v6(&packet_v6(132, &PORTS)).unwrap();
+        assert_eq!((quote.protocol, quote.has_ports(), quote.end()), (132, false, 40));
     }
 }

@@ -318,9 +318,10 @@ fn is_read_further(parts: &Parts, is_fragment: bool) -> bool {
     if is_v6 {
         // The chain behind a later fragment's header is followed.
         let is_message_short = protocol == protocol::ICMPV6 && end - start < 8;
-        is_fragment || is_message_short || matches!(protocol, protocol::ICMP | IGMP)
+        // An authentication header is an extension there.
+        is_fragment || is_message_short || matches!(protocol, AUTHENTICATION | protocol::ICMP | IGMP)
     } else {
-        // An authentication header is an extension there; timestamps (RFC 792) must be 20 bytes long.
+        // Here too; timestamps (RFC 792) must be 20 bytes long.
         matches!(protocol, AUTHENTICATION | protocol::ICMPV6 | IGMP) || matches!(parts.kind, Some(13 | 14))
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn check(file: &File, sites: &Sites<'_>, findings: &mut Findings) {
         both_directions(server, file, findings);
         outer::check(server, findings);
         show_client(server, findings);
-        broad(server, findings);
+        any(server, findings);
         quic(server, file, findings);
         if let Some((place, network)) = server.address.at()
             && let Some(site) = sites.of_domain(&server.route_domain)
@@ -108,6 +108,7 @@ fn overlaps(file: &File, findings: &mut Findings) {
         let protocol = match protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Any => "any protocol at",
         };
         if let Some(first) = firsts.before((domain, address.0, port, protocol), place) {
             let port = if port == 0 { "any port".to_owned() } else { format!("port {port}") };
@@ -141,19 +142,19 @@ fn show_client(server: &VirtualServer, findings: &mut Findings) {
     }
 }
 
-/// Many addresses or ports, in a mode in which replies would not tell which of them they are from.
-fn broad(server: &VirtualServer, findings: &mut Findings) {
-    let Some((_, mode)) = server.mode.at().filter(|(_, mode)| !mode.is_direct()) else { return };
-    let mode = if *mode == Mode::Nat { "nat" } else { "full_nat" };
-    if let Some((place, network)) = server.address.at()
-        && network.0.prefix_len() < network.0.max_prefix_len()
-    {
-        let message = format!("a network as `address` is not available with `mode: {mode}` in this version");
-        findings.add_at(place, message, "write one address, or use `dsr`, `ipip` or `gue`");
+/// Protocols that have no ports are not for a port, and cannot be told apart by one.
+fn any(server: &VirtualServer, findings: &mut Findings) {
+    if !matches!(server.protocol.value(), Some(Protocol::Any)) {
+        return;
     }
-    if let Some((place, &0)) = server.port.at() {
-        let message = format!("`port: 0` is not available with `mode: {mode}` in this version");
-        findings.add_at(place, message, "write a port from 1 to 65535, or use `dsr`, `ipip` or `gue`");
+    if let Some((place, port)) = server.port.at().filter(|(_, port)| **port != 0) {
+        let message = format!("`port: {port}` with `protocol: any`, of which most protocols have no ports");
+        findings.add_at(place, message, "write `port: 0`, or `protocol: tcp` or `protocol: udp`");
+    }
+    if let Some((place, Mode::FullNat)) = server.mode.at() {
+        let message = "`protocol: any` is not available in `full_nat`: replies without ports do not tell which client they are for";
+        let remedy = "write `nat`, `dsr`, `ipip` or `gue`, or a virtual server for each of `tcp` and `udp`";
+        findings.add_at(place, message, remedy);
     }
 }
 
@@ -210,8 +211,14 @@ fn pool_family(server: &VirtualServer, address: IpAddr, families: &Families<'_>,
 /// Connection ids are QUIC's, which is UDP's, and name backends that have a name.
 fn quic(server: &VirtualServer, file: &File, findings: &mut Findings) {
     let Some((place, _)) = server.quic.at() else { return };
-    if matches!(server.protocol.value(), Some(Protocol::Tcp)) {
-        findings.add_at(place, "`quic` means nothing to TCP", "remove it, or write `protocol: udp`");
+    let stranger = match server.protocol.value() {
+        Some(Protocol::Tcp) => Some("TCP"),
+        Some(Protocol::Any) => Some("protocols other than UDP"),
+        Some(Protocol::Udp) | None => None,
+    };
+    if let Some(stranger) = stranger {
+        let message = format!("`quic` means nothing to {stranger}");
+        findings.add_at(place, message, "remove it, or write `protocol: udp`");
     }
     let Some(name) = server.pool.value() else { return };
     let is_its = |pool: &&Pool| pool.name.value().is_some_and(|known| known.0 == name.0);

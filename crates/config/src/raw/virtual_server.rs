@@ -14,7 +14,7 @@ pub(crate) struct Profile {
     /// Its name; no other profile has it.
     #[schemars(extend("examples" = ["ingest"]))]
     pub(crate) name: Given<Name>,
-    /// How long a flow may be silent before it is forgotten. Without it 300s for TCP and 60s for UDP.
+    /// How long a flow may be silent before it is forgotten. Without it 60s for `protocol: udp` and 300s for others.
     #[serde(default)]
     pub(crate) idle_timeout: Given<Duration>,
     /// Whether a TCP packet in mid-stream opens a flow, as after a restart.
@@ -117,8 +117,8 @@ pub(crate) struct Profile {
     #[serde(default)]
     #[schemars(extend("default" = "preserve"))]
     pub(crate) df: Given<Df>,
-    /// Whether packets that come in fragments are put together, for which they wait, and go on as if they had come whole. Otherwise each
-    /// fragment follows the first one.
+    /// Whether TCP and UDP packets that come in fragments are put together, for which they wait, and go on as if they had come whole. Otherwise
+    /// each fragment follows the first one.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) reassemble_fragments: Given<bool>,
@@ -147,11 +147,13 @@ pub(crate) struct VirtualServer {
     /// Its name; no other virtual server has it.
     #[schemars(extend("examples" = ["s3"]))]
     pub(crate) name: Given<Name>,
-    /// The address that clients send to, or in `dsr`, `ipip` and `gue` a network of them; not one of a port. Of several virtual
-    /// servers a packet goes to the one with its address and port, then with its address and any port, then with the longest prefix.
+    /// The address that clients send to, or a network of them, with no address of a port or a backend. Of several virtual servers a packet goes to
+    /// the one with its address and port, then with its address and any port, then with the longest prefix; of two with the same address
+    /// and port to the one that names its protocol.
     #[schemars(extend("examples" = ["198.51.100.10"]))]
     pub(crate) address: Given<Addresses>,
-    /// The port that clients send to; in `dsr`, `ipip` and `gue` 0 is any.
+    /// The port that clients send to. 0 is any: backends get what was sent to a port at that one, in `nat` and `full_nat` too, and their own
+    /// port is for monitors.
     #[schemars(range(min = 0, max = 65535), extend("examples" = [443]))]
     pub(crate) port: Given<u16>,
     /// The protocol that clients speak.
@@ -382,6 +384,9 @@ pub(crate) enum Protocol {
     Tcp,
     /// RFC 768
     Udp,
+    /// all IP protocols but ICMP, with `port: 0` and not in `full_nat`: TCP and UDP flow by flow, all others by the addresses alone. `nat` takes
+    /// those of them that nothing is wrong with when their addresses have changed: ESP, GRE, SCTP, EtherIP, L2TPv3, MPLS and IP within IP
+    Any,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -393,11 +398,6 @@ pub(crate) enum Kind {
 }
 
 impl Mode {
-    /// Whether backends answer clients past the gateway.
-    pub(crate) const fn is_direct(self) -> bool {
-        matches!(self, Self::Dsr | Self::Ipip | Self::Gue)
-    }
-
     /// Whether packets travel to the backend within others.
     pub(crate) const fn is_tunnel(self) -> bool {
         matches!(self, Self::Ipip | Self::Gue)

@@ -10,9 +10,9 @@ use model::{Gateway, Mode, PoolId, Protocol, ShowClient, SynCookies, TcpSettings
 
 use super::{Registry, address};
 
-/// How long a TCP flow may be silent unless its profile says otherwise.
-const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a UDP flow may be silent unless its profile says otherwise.
+/// How long a flow may be silent unless its profile says otherwise.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// The same of virtual servers for UDP.
 const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// All virtual servers, by id.
@@ -57,7 +57,7 @@ fn connection_ids(
 
 fn virtual_server(gateway: &Gateway, server: &model::VirtualServer) -> VirtualServer {
     let default = match server.protocol {
-        Protocol::Tcp => TCP_IDLE_TIMEOUT,
+        Protocol::Tcp | Protocol::Any => IDLE_TIMEOUT,
         Protocol::Udp => UDP_IDLE_TIMEOUT,
     };
     let idle = server.profile.idle_timeout.unwrap_or(default);
@@ -105,15 +105,15 @@ fn tcp_rules(settings: &TcpSettings) -> TcpRules {
 
 /// In other modes the backend's half of the handshake is not seen; UDP has none.
 fn round_trips(server: &model::VirtualServer) -> model::RoundTrips {
-    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol == Protocol::Tcp;
+    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol != Protocol::Udp;
     if is_possible { server.profile.rtt } else { model::RoundTrips::NONE }
 }
 
-/// In other modes the handshake could not be translated; UDP has none.
+/// In other modes the handshake could not be translated; UDP has none. Where any protocol is taken, TCP has cookies too.
 fn cookies(gateway: &Gateway, server: &model::VirtualServer) -> Cookies {
     // What the gateway says in the handshake is of one family, and does not show the client.
     let is_plain = server.show_client == ShowClient::None && !address::crosses(gateway, server);
-    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol == Protocol::Tcp;
+    let is_possible = matches!(server.mode, Mode::Nat | Mode::FullNat) && server.protocol != Protocol::Udp;
     let is_possible = is_possible && is_plain;
     let SynCookies { use_of, mss, allowlist } = server.profile.cookies;
     if is_possible { Cookies { use_of, mss, allowlist: millis(allowlist) } } else { Cookies::OFF }
@@ -316,8 +316,12 @@ mod tests {
             fixture::gateway([fixture::pool("a", 1), fixture::pool("b", 1), fixture::pool("c", 1)]);
         gateway.virtual_servers[1].protocol = Protocol::Udp;
         gateway.virtual_servers[2].profile.idle_timeout = Some(Duration::from_millis(1_500));
-        let snapshot = compiled(&gateway, &mut Registry::default());
-        let timeouts: Vec<_> = snapshot.virtual_servers.iter().flatten().map(|s| s.idle_timeout).collect();
-        assert_eq!(timeouts, [300_000, 60_000, 1_500]);
+        let timeouts = |gateway: &Gateway| -> Vec<_> {
+            let snapshot = compiled(gateway, &mut Registry::default());
+            snapshot.virtual_servers.iter().flatten().map(|server| server.idle_timeout).collect()
+        };
+        assert_eq!(timeouts(&gateway), [300_000, 60_000, 1_500]);
+        gateway.virtual_servers[1].protocol = Protocol::Any;
+        assert_eq!(timeouts(&gateway), [300_000, 300_000, 1_500]);
     }
 }

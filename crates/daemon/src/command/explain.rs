@@ -112,8 +112,8 @@ struct Rewrite {
 
 #[derive(Serialize)]
 struct Change {
-    from: SocketAddr,
-    to: SocketAddr,
+    from: String,
+    to: String,
 }
 
 /// How it leaves.
@@ -248,7 +248,7 @@ impl Choice {
         let method = rehearsal.configuration().gateway.pools.get(pool.index())?.method;
         let slots = snapshot.pool(pool)?.slots.len() as u64;
         // The low bits choose, as `balance::choose` says.
-        let slot = snapshot.hash_key.hash(&flow.client).checked_rem(slots);
+        let slot = snapshot.hash(&flow.client).checked_rem(slots);
         Some(Self { backend, method, slot: slot.map(|slot| Slot { slot, slots }) })
     }
 
@@ -267,7 +267,10 @@ impl Choice {
 impl Rewrite {
     fn of(flow: &Flow) -> Self {
         let (old, new) = (flow.client, to_backend(flow));
-        let socket = |address: Address, port: u16| SocketAddr::new(address.into(), port);
+        let socket = |address: Address, port: u16| match port {
+            0 => IpAddr::from(address).to_string(),
+            port => SocketAddr::new(address.into(), port).to_string(),
+        };
         Self {
             source: Change {
                 from: socket(old.source, old.source_port),
@@ -342,6 +345,7 @@ virtual_servers:
   - { name: s3, address: 198.51.100.10, port: 443, protocol: tcp, mode: full_nat, pool: near }
   - { name: across, address: "2001:db8:100::10", port: 443, protocol: tcp, mode: full_nat, show_client: proxy_v2, pool: near }
   - { name: logs, address: 198.51.100.10, port: 514, protocol: udp, mode: nat, pool: far }
+  - { name: tunnels, address: 198.51.100.128/25, port: 0, protocol: any, mode: nat, pool: near }
 "#;
 
     fn explained(packet: &str) -> (Explanation, String) {
@@ -391,6 +395,32 @@ virtual_servers:
         assert_eq!(explanation.verdict, "held");
         assert!(text.contains("192.0.2.1, its MAC address is asked for"), "{text}");
         assert!(text.contains("203.0.113.7:40001 (unchanged)"), "{text}");
+    }
+
+    #[test]
+    fn a_packet_without_ports_is_explained_by_its_addresses() {
+        let (explanation, text) = explained("esp 203.0.113.7 > 198.51.100.130");
+        for part in [
+            "esp 203.0.113.7 > 198.51.100.130, received",
+            "forwarded",
+            "tunnels, mode nat",
+            "203.0.113.7 (unchanged)",
+            "198.51.100.130 → 192.0.2.11\n",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let slot = explanation.choice.unwrap().slot.unwrap().slot;
+        let (other, _) = explained("gre 203.0.113.7 > 198.51.100.130");
+        assert_eq!(other.choice.unwrap().slot.unwrap().slot, slot, "by the addresses alone");
+        let (_, text) = explained("tcp 203.0.113.7:40001 > 198.51.100.130:8080 syn");
+        assert!(text.contains("198.51.100.130:8080 → 192.0.2.11:8080"), "{text}");
+    }
+
+    #[test]
+    fn what_nat_cannot_translate_is_explained_with_what_to_do() {
+        let (explanation, text) = explained("ah 203.0.113.7 > 198.51.100.130");
+        assert_eq!(explanation.drop.unwrap().reason, "protocol_not_translated");
+        assert!(text.contains("`dsr`") && text.contains("tunnels"), "{text}");
     }
 
     #[test]

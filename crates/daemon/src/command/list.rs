@@ -128,8 +128,8 @@ pub(crate) fn flows(arguments: &FlowList) -> Result<(), Failure> {
     tabulate(&columns, &answer.flows, "no flows", |flow: &view::Flow| {
         vec![
             flow.protocol.clone(),
-            flow.client.to_string(),
-            flow.service.to_string(),
+            end(flow.client),
+            end(flow.service),
             flow.backend.map_or_else(|| "(removed)".to_owned(), |backend| backend.to_string()),
             word(&flow.mode),
             word(&flow.state),
@@ -139,6 +139,11 @@ pub(crate) fn flows(arguments: &FlowList) -> Result<(), Failure> {
         ]
     })?;
     more_flows(&answer, *limit).map_or(Ok(()), |text| print(&text))
+}
+
+/// An end of a flow; its address alone where packets have no ports.
+fn end(of: SocketAddr) -> String {
+    if of.port() == 0 { of.ip().to_string() } else { of.to_string() }
 }
 
 /// What a table does not show.

@@ -22,6 +22,8 @@ use super::notation::Notation;
 const TTL: u8 = 64;
 /// Bytes of an ICMPv6 echo message without data, as of an ICMP one.
 const ECHO: usize = icmpv4::HEADER;
+/// Bytes behind the IP header of what has no ports.
+const PORTLESS: usize = 8;
 
 /// The packet of `description` in a frame between two MAC addresses, with all its checksums.
 ///
@@ -31,9 +33,9 @@ pub(crate) fn compose(description: &Notation, from: MacAddress, to: MacAddress) 
         Notation::Balanced { protocol: Protocol::Tcp, from, to, .. } => {
             (from.ip(), to.ip(), protocol::TCP, tcp::HEADER)
         }
-        Notation::Balanced { protocol: Protocol::Udp, from, to, .. } => {
-            (from.ip(), to.ip(), protocol::UDP, udp::HEADER)
-        }
+        // The notation knows no other.
+        Notation::Balanced { from, to, .. } => (from.ip(), to.ip(), protocol::UDP, udp::HEADER),
+        Notation::Portless { protocol, from, to } => (from, to, protocol, PORTLESS),
         Notation::Echo { from, to } if from.is_ipv4() => (from, to, protocol::ICMP, ECHO),
         Notation::Echo { from, to } => (from, to, protocol::ICMPV6, ECHO),
     };
@@ -47,6 +49,9 @@ pub(crate) fn compose(description: &Notation, from: MacAddress, to: MacAddress) 
     };
     let pseudo = network(&mut frame, source, destination, number, length as u16)?;
     write_transport(&mut frame, transport, description)?;
+    if matches!(description, Notation::Portless { .. }) {
+        return Some(frame);
+    }
     let sum = if number == protocol::ICMP { Sum::default() } else { pseudo };
     let checksum = !sum.plus(Sum::of(frame.get(transport..)?)).fold();
     write_checksum(&mut frame, transport, number, checksum)?;
@@ -107,7 +112,7 @@ fn write_transport(frame: &mut [u8], offset: usize, description: &Notation) -> O
                 urgent: U16::new(0),
             };
         }
-        Notation::Balanced { protocol: Protocol::Udp, from, to, .. } => {
+        Notation::Balanced { from, to, .. } => {
             *wire::header_mut(frame, offset)? = Udp {
                 source_port: U16::new(from.port()),
                 destination_port: U16::new(to.port()),
@@ -115,6 +120,7 @@ fn write_transport(frame: &mut [u8], offset: usize, description: &Notation) -> O
                 checksum: U16::new(0),
             };
         }
+        Notation::Portless { .. } => {}
         Notation::Echo { from, .. } => {
             let kind = if from.is_ipv4() { icmpv4::ECHO_REQUEST } else { icmpv6::ECHO_REQUEST };
             *wire::header_mut(frame, offset)? =

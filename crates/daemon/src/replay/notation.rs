@@ -7,13 +7,15 @@ use std::{
 };
 
 use model::Protocol;
-use wire::tcp::flags;
+use wire::{protocol, tcp::flags};
 
 /// How packets are described, for messages.
 const GRAMMAR: &str = "\
 tcp ADDRESS:PORT > ADDRESS:PORT [FLAG ...]   (of syn ack fin rst psh urg; without: syn)
 udp ADDRESS:PORT > ADDRESS:PORT
 icmp ADDRESS > ADDRESS                       (an echo request)
+esp ADDRESS > ADDRESS                        (or ah, etherip, gre, ipip, l2tp, sctp; 8 bytes of zeros)
+protocol NUMBER ADDRESS > ADDRESS            (of any other protocol)
 IPv6 addresses with ports stand in brackets: [2001:db8::7]:40001";
 
 /// A packet, as described.
@@ -29,6 +31,15 @@ pub(crate) enum Notation {
         to: SocketAddr,
         /// Of a TCP segment.
         flags: u8,
+    },
+    /// A packet of a protocol whose ports, if it has any, are not looked at.
+    Portless {
+        /// Its number.
+        protocol: u8,
+        /// Who sends it.
+        from: IpAddr,
+        /// Whom it is for, of the same address family.
+        to: IpAddr,
     },
     /// An echo request.
     Echo {
@@ -56,24 +67,57 @@ impl FromStr for Notation {
 
     fn from_str(text: &str) -> Result<Self, NotationError> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let &[protocol, from, arrow, to, ref rest @ ..] = words.as_slice() else {
+        // `protocol 50` stands where other packets have a name.
+        let (number, words) = match words.as_slice() {
+            ["protocol", rest @ ..] => (rest.first().map(|number| numbered(number)).transpose()?, rest),
+            all => (None, all),
+        };
+        let &[protocol, from, arrow, to, ref rest @ ..] = words else {
             return Err(NotationError(format!("`{text}` is not of the form PROTOCOL SOURCE > DESTINATION")));
         };
         if arrow != ">" {
             return Err(NotationError(format!("`{arrow}` stands where `>` should")));
+        }
+        if let Some(number) = number.or_else(|| portless(protocol)) {
+            none_left(rest)?;
+            let (from, to) = addresses(from, to)?;
+            return Ok(Self::Portless { protocol: number, from, to });
         }
         match protocol {
             "tcp" => balanced(Protocol::Tcp, from, to, tcp_flags(rest)?),
             "udp" => none_left(rest).and_then(|()| balanced(Protocol::Udp, from, to, 0)),
             "icmp" => {
                 none_left(rest)?;
-                let (from, to) = (parse(from, "an address")?, parse(to, "an address")?);
-                same_family(from, to)?;
+                let (from, to) = addresses(from, to)?;
                 Ok(Self::Echo { from, to })
             }
-            other => Err(NotationError(format!("the protocol `{other}` is none of tcp, udp, icmp"))),
+            other => Err(NotationError(format!("the protocol `{other}` has no name here"))),
         }
     }
+}
+
+/// The number of a protocol without ports, by its name.
+fn portless(name: &str) -> Option<u8> {
+    wire::protocol::named(name).filter(|number| !has_words_of_its_own(*number))
+}
+
+/// A protocol that is given by its number.
+fn numbered(text: &str) -> Result<u8, NotationError> {
+    let number = parse(text, "a protocol's number")?;
+    if has_words_of_its_own(number) {
+        return Err(NotationError(format!("protocol {number} is written by its name")));
+    }
+    Ok(number)
+}
+
+const fn has_words_of_its_own(number: u8) -> bool {
+    matches!(number, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6)
+}
+
+fn addresses(from: &str, to: &str) -> Result<(IpAddr, IpAddr), NotationError> {
+    let (from, to) = (parse(from, "an address")?, parse(to, "an address")?);
+    same_family(from, to)?;
+    Ok((from, to))
 }
 
 fn balanced(protocol: Protocol, from: &str, to: &str, flags: u8) -> Result<Notation, NotationError> {
@@ -137,6 +181,10 @@ mod tests {
         assert!(matches!(datagram, Notation::Balanced { protocol: Protocol::Udp, flags: 0, .. }));
         let echo = "icmp 10.0.0.7 > 198.51.100.10".parse().unwrap();
         assert!(matches!(echo, Notation::Echo { from: IpAddr::V4(_), .. }));
+        for (text, number) in [("esp", 50), ("sctp", 132), ("protocol 50", 50), ("protocol 254", 254)] {
+            let packet = format!("{text} 10.0.0.7 > 198.51.100.10").parse().unwrap();
+            assert!(matches!(packet, Notation::Portless { protocol, .. } if protocol == number), "{text}");
+        }
     }
 
     #[test]
@@ -160,7 +208,12 @@ mod tests {
             ("", "PROTOCOL SOURCE > DESTINATION"),
             ("tcp 10.0.0.7:1 >", "PROTOCOL SOURCE > DESTINATION"),
             ("tcp 10.0.0.7:1 to 10.0.0.8:1", "`to`"),
-            ("sctp 10.0.0.7:1 > 10.0.0.8:1", "`sctp`"),
+            ("sctp 10.0.0.7:1 > 10.0.0.8:1", "`10.0.0.7:1` is not an address"),
+            ("dccp 10.0.0.7 > 10.0.0.8", "`dccp`"),
+            ("protocol 10.0.0.7 > 10.0.0.8", "`10.0.0.7` is not a protocol's number"),
+            ("protocol 17 10.0.0.7 > 10.0.0.8", "protocol 17 is written by its name"),
+            ("protocol 300 10.0.0.7 > 10.0.0.8", "`300`"),
+            ("esp 10.0.0.7 > 10.0.0.8 syn", "`syn`"),
             ("tcp 10.0.0.7 > 10.0.0.8:1", "`10.0.0.7` is not an address with a port"),
             ("tcp 10.0.0.7:1 > 2001:db8::1:1", "`2001:db8::1:1`"),
             ("icmp 10.0.0.7:1 > 10.0.0.8", "`10.0.0.7:1` is not an address"),

@@ -41,9 +41,12 @@ pub(crate) const fn remedy(reason: DropReason) -> &'static str {
         R::BackendLimit => "Add backends to the pool, or raise their `max_connections` or `new_per_second`.",
         R::BackendBandwidthLimit => "Add backends to the pool, or raise the backend's `bandwidth`.",
         R::NoListener => "`host: true` at the port passes such packets to the kernel.",
-        R::ProtocolUnsupported => "Only TCP and UDP are balanced.",
+        R::ProtocolUnsupported => "A virtual server with `protocol: any` takes all but ICMP.",
+        R::ProtocolNotTranslated => {
+            "Take `dsr`, `ipip` or `gue`, which leave packets as they are; `nat` passes ESP, GRE, SCTP, EtherIP, L2TPv3, MPLS and IP within IP."
+        }
         R::Fragment => {
-            "Only fragments of TCP and UDP packets are passed on: lower the sender's MTU, so that it does not fragment."
+            "Only a virtual server with `protocol: any` takes such packets, and ICMP is never passed on: lower the sender's MTU, so that it does not fragment."
         }
         R::FragmentOverlap => {
             "Nothing sound sends such fragments, but a link that doubles packets: look for who sends them."

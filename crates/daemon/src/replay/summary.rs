@@ -15,7 +15,7 @@ use wire::{
 pub(crate) struct Summary {
     /// In a line, as in `tcp 10.0.0.7:40001 > 198.51.100.10:443 syn`.
     pub(crate) text: String,
-    /// The key of its flow; `None` when it is not whole TCP or UDP.
+    /// The key of its flow; `None` when it has none, or a part of it does not tell.
     pub(crate) key: Option<FlowKey>,
 }
 
@@ -98,10 +98,12 @@ fn transport(
     bytes: &[u8],
     hop_limit: u8,
 ) -> Summary {
-    if is_fragment {
-        return format!("fragment {from} > {to}, protocol {number}").into();
-    }
     let key = FlowKey { source: from, destination: to, protocol: number, ..FlowKey::default() };
+    let is_portless = !matches!(number, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6);
+    if is_fragment {
+        let text = format!("fragment {from} > {to}, protocol {number}");
+        return Summary { text, key: Some(key).filter(|_| is_portless) };
+    }
     match number {
         protocol::TCP => segment(key, bytes),
         protocol::UDP => datagram(key, bytes),
@@ -113,7 +115,7 @@ fn transport(
             let kind = icmpv6::check(bytes, bytes.len()).map(|header| header.kind);
             control_message((from, to), kind, bytes, hop_limit)
         }
-        other => format!("protocol {other} {from} > {to}").into(),
+        _ => Summary { text: key.to_string(), key: Some(key) },
     }
 }
 
@@ -215,6 +217,9 @@ mod tests {
             "udp [2001:db8::7]:1 > [2001:db8::10]:65535",
             "icmp 10.0.0.7 > 198.51.100.10 echo request",
             "icmp 2001:db8::7 > 2001:db8::10 echo request",
+            "esp 10.0.0.7 > 198.51.100.10",
+            "gre 2001:db8::7 > 2001:db8::10",
+            "protocol 254 10.0.0.7 > 198.51.100.10",
         ] {
             assert_eq!(summary(&composed(text.trim_end_matches(" echo request"))).text, text);
         }

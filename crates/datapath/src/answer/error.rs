@@ -77,7 +77,7 @@ impl Trouble {
     }
 }
 
-/// What becomes of a TCP or UDP packet with this key that is to be dropped for `reason`: an error to its sender, if one is due.
+/// What becomes of a packet of a flow with this key that is to be dropped for `reason`: an error to its sender, if one is due.
 pub(crate) fn instead<F: Frame>(
     memory: &mut Memory<F>,
     occasion: &Occasion<'_>,
@@ -85,7 +85,7 @@ pub(crate) fn instead<F: Frame>(
     key: &FlowKey,
     reason: DropReason,
 ) -> Result<Step, DropReason> {
-    if !packet.is_balanced() {
+    if !packet.has_flow() {
         return Err(reason);
     }
     let trouble = match reason {

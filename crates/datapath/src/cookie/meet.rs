@@ -15,9 +15,9 @@ use super::{
     terms::{Accord, SCALE},
 };
 use crate::{
-    DropReason, Snapshot, Verdict, admit,
+    DropReason, Snapshot, Verdict,
     answer::turn_round,
-    complete,
+    begin, complete,
     notice::{self, Saying},
     packet::{Kind, Packet},
     scale,
@@ -116,7 +116,7 @@ fn answer<F: Frame>(
     key: &FlowKey,
     (id, server): (VirtualServerId, &VirtualServer),
 ) -> Result<Verdict, DropReason> {
-    admit::may_have_new(memory, occasion, (id, server), key, packet)?;
+    begin::may_have_new(memory, occasion, (id, server), key, packet)?;
     if !occasion.snapshot.is_available(id) {
         return Err(DropReason::NoBackend);
     }

@@ -1,6 +1,6 @@
 //! Virtual servers that more than one address or port leads to.
 
-use model::{Address, VirtualServerId};
+use model::{Address, Protocol, VirtualServerId};
 
 use super::{Lookup, Service, route::Network};
 
@@ -9,7 +9,7 @@ use super::{Lookup, Service, route::Network};
 pub struct Broad {
     /// The lengths of prefixes that there are, the longest first; those of IPv4 as of IPv4-mapped addresses.
     lengths: Vec<u8>,
-    /// By the first address of a prefix, a port (0: any), a protocol, and the length.
+    /// By the first address of a prefix, a port (0: any), a protocol (0: any, and then any port), and the length.
     services: Lookup<(Service, u8), VirtualServerId>,
     /// By the first address of a prefix and its length: whether one of its virtual servers is available.
     prefixes: Lookup<(Address, u8), bool>,
@@ -53,13 +53,18 @@ impl Broad {
         self.lengths.is_empty()
     }
 
-    /// The virtual server of the longest prefix that a destination lies in; of two with the same the one that names the port.
+    /// The virtual server of the longest prefix that a destination lies in; of several with the same the one that names the port, and of those
+    /// that do not the one that names the protocol.
     #[cold]
     pub(super) fn service(&self, sought: &Service) -> Option<VirtualServerId> {
         self.lengths.iter().find_map(|&length| {
             let service = Service { address: masked(sought.address, length)?, ..*sought };
             let any_port = Service { port: 0, ..service };
-            self.services.get(&(service, length)).or_else(|| self.services.get(&(any_port, length))).copied()
+            let any_protocol = Service { protocol: Protocol::Any.number(), ..any_port };
+            [service, any_port, any_protocol]
+                .iter()
+                .find_map(|one| self.services.get(&(*one, length)))
+                .copied()
         })
     }
 
@@ -79,8 +84,6 @@ fn masked(address: Address, length: u8) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-
-    use model::Protocol;
 
     use super::*;
 
@@ -121,6 +124,26 @@ mod tests {
         }
         let udp = Service::new(service("198.51.100.1", 80).address, 80, Protocol::Udp);
         assert_eq!(broad.service(&udp), None);
+    }
+
+    #[test]
+    fn any_protocol_is_what_is_left_by_those_that_name_one() {
+        let mut broad = Broad::default();
+        let any = |address: &str| Service::new(service(address, 0).address, 0, Protocol::Any);
+        broad.add(service("198.51.100.0", 0), 24, VirtualServerId(0));
+        broad.add(any("198.51.100.0"), 24, VirtualServerId(1));
+        broad.add(any("198.51.0.0"), 16, VirtualServerId(2));
+        broad.add(service("198.51.0.0", 80), 16, VirtualServerId(3));
+        let found = |address: &str, port, protocol| {
+            broad.service(&Service { protocol, ..service(address, port) }).map(|id| id.0)
+        };
+        assert_eq!(found("198.51.100.1", 80, 6), Some(0));
+        assert_eq!(found("198.51.100.1", 80, 17), Some(1), "the longest prefix first");
+        assert_eq!(found("198.51.100.1", 0, 50), Some(1));
+        assert_eq!(found("198.51.101.1", 80, 6), Some(3));
+        assert_eq!(found("198.51.101.1", 81, 6), Some(2));
+        assert_eq!(found("198.51.101.1", 0, 132), Some(2));
+        assert_eq!(found("198.52.0.1", 0, 132), None);
     }
 
     #[test]
