@@ -408,7 +408,7 @@ fn a_pool_may_be_as_big_as_it_said_it_needs() {
 fn a_tap_cuts_what_it_is_asked_to() {
     let eal = start();
     let pool = pool_of(&eal, 255, 16_384);
-    let options = PortOptions { cuts: true, ..PortOptions::default() };
+    let options = PortOptions { cuts: true, receive_descriptors: Some(64), ..PortOptions::default() };
     for (options, expected) in [
         (options.clone(), [true, true]),
         (PortOptions { cuts: false, ..options.clone() }, [true, false]),
