@@ -1,5 +1,5 @@
 //! What a card cuts is, to the byte, what is cut here where there is none. The card is `testkit`'s, made of `etherparse`.
-#![allow(clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 mod fixture;
 
