@@ -39,7 +39,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import programs  # noqa: E402
 from measure import Failed, threads  # noqa: E402
 
-ROOT_FUNCTION = re.compile(r"^dpdk::lcore::run(::h[0-9a-f]+)?$")
+# Where a worker begins: its thread's function, and what that runs, wherever the compiler leaves it out of line.
+ROOT_FUNCTION = re.compile(r"^(dpdk::lcore::run|tidegate::gateway::crew::Crew::launch::\{\{closure\}\})(::h[0-9a-f]+)?$")
 # What of the thread's function is the worker's loop; the rest of it is the thread's beginning and end.
 LOOP = re.compile(r"^(turn|count_turn|after|millis|now)\b")
 BURST = 32  # packets, unless configured otherwise
