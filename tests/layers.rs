@@ -43,7 +43,7 @@ const FENCED: &[&str] = &["dpdk-sys", "dpdk", "cpu", "publish"];
 /// Lines of production code a file may have without a reason at its top.
 const FILE_LINES: usize = 500;
 /// Lines of production code of the packet's way: wire, flow, balance, datapath and worker together.
-const DATAPATH_LINES: usize = 15_000;
+const DATAPATH_LINES: usize = 15_500;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -196,7 +196,8 @@ mod tests {
     fn the_kernel_tells_the_features_of_an_interface() {
         let active = Ethtool::open().unwrap().active("lo").unwrap();
         assert!(active.iter().any(|name| name == "tx-scatter-gather"), "{active:?}");
-        assert!(Ethtool::open().unwrap().features("lo", FIXED).unwrap().contains(&"netns-local".to_owned()));
+        // Which ones cannot be changed differs between kernels; some cannot in any.
+        assert!(!Ethtool::open().unwrap().features("lo", FIXED).unwrap().is_empty());
         assert!(!joins_for_good("lo").unwrap());
     }
 
